@@ -1,0 +1,1 @@
+"""What runs a graph: the NumPy reference, and writers of JAX and Triton modules."""

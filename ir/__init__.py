@@ -1,0 +1,1 @@
+"""The middle of the compiler: the graph of a cell, its analyses, rewrites and adjoint."""
