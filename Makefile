@@ -1,0 +1,49 @@
+# Every target sets up .venv first, once per change of pyproject.toml or constraints.txt.
+# The set-up needs Python 3.11 or 3.12 and pip; compiling Triton kernels needs a C compiler.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+EXTRAS := torch,triton,jax,demo,peers,dev,docs,bench
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all test-gpu lint types docs clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+# The constraints keep the CPU build of torch where there is one; without them pip takes a newer torch and CUDA.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=…")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+setup: $(READY)  ## create .venv with everything that the targets below use
+
+demo: $(READY)  ## compile a language model for JAX and Triton, train it on real text, show the result
+	$(BIN)/python examples/charlm/train.py
+
+test: $(READY)  ## run the tests, without the slow ones
+	$(BIN)/python -m pytest -m 'not slow and not gpu'
+
+test-all: $(READY)  ## run all tests that need no GPU
+	$(BIN)/python -m pytest -m 'not gpu'
+
+test-gpu: $(READY)  ## run the tests that need a CUDA device
+	TRITON_INTERPRET=0 $(BIN)/python -m pytest -m gpu
+
+lint: $(READY)  ## style, import order, forbidden imports
+	$(BIN)/ruff check .
+
+# Type checkers do not see through the mapping of directories to packages, so they get one tree of links.
+types: $(READY)  ## check the types
+	rm -rf build/types && mkdir -p build/types/lsrl
+	cd build/types/lsrl && ln -s ../../../lsrl/* ../../../ir ../../../backends .
+	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache -p lsrl
+
+docs: $(READY)  ## build the documentation into build/docs
+	$(BIN)/sphinx-build -W --keep-going --quiet -b html docs build/docs
+
+clean:  ## remove what was built, and .venv
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
