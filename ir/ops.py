@@ -130,6 +130,11 @@ OPS: dict[str, Op] = {row.name: row for row in _ROWS}
 LEAVES = ("const", "size", "iota", "input", "param", "noise", "state")
 
 
+def family(op: str) -> Family:
+    """The family of an operation or leaf."""
+    return Family.LEAF if op in LEAVES else OPS[op].family
+
+
 def apply(op: str, *args: Value, **attrs: Attr) -> Value:
     """The value of operation `op` on `args`; Fault when they do not fit."""
     row = OPS[op]

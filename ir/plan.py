@@ -1,0 +1,278 @@
+"""The straight way through a cell along one axis: what is computed once, for all positions at once, and in loops.
+
+A plan is a list of stages.  Values that depend on no state are computed for all positions at once (`Parallel`); a lag
+is a shift of a whole sequence (`Shift`); each recurrence becomes a `Loop` that runs only what needs its states.
+Between two recurrences a product with a parameter ends the first loop, so that a stack of layers becomes a sequence
+of loops with one large product between; element-wise work does not, so a cell's states share one loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import networkx as nx
+
+from lsrl.ir.cell import TIME, Cell, State
+from lsrl.ir.cut import minimum_cut
+from lsrl.ir.ops import Family, family
+from lsrl.ir.pipeline import Component, components, states_read
+from lsrl.ir.value import Value, depends_on, postorder
+
+VARYING = ("input", "noise", "state")
+
+
+class PlanError(ValueError):
+    """A cell that this way of running cannot serve; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parallel:
+    """Values computed for all positions at once, operands first."""
+
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """A state whose value at each position is its `next` one position back (`init` at the start)."""
+
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A recurrence, run position after position.
+
+    Attributes:
+        states: carried from step to step.
+        reverse: from the last position to the first.
+        reads: values that vary with the position, computed before, one slice read at each step.
+        statics: values that are the same at every position.
+        body: computed at each step, operands first; states' next values among them (or reads, or leaves).
+        emits: values of the body, or arriving states, kept for every position because later stages need them.
+    """
+
+    states: tuple[State, ...]
+    reverse: bool
+    reads: tuple[Value, ...]
+    statics: tuple[Value, ...]
+    body: tuple[Value, ...]
+    emits: tuple[Value, ...]
+
+
+Stage = Parallel | Shift | Loop
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a cell runs.
+
+    Attributes:
+        cell, sizes: what is run, and the number of every size.
+        statics: operations on params and constants alone, computed once, operands first (leaves excluded).
+        stages: in order of execution.
+    """
+
+    cell: Cell
+    sizes: Mapping[str, int]
+    statics: tuple[Value, ...]
+    stages: tuple[Stage, ...]
+
+
+def make_plan(cell: Cell, sizes: Mapping[str, int], *, hoist_elementwise: bool = True) -> Plan:
+    """The straight plan of a cell over time.
+
+    Args:
+        sizes: the number of every size; widths decide which values cross the border of a loop.
+        hoist_elementwise: move element-wise work out of loops where that costs no extra traffic; otherwise keep it in.
+
+    Raises:
+        PlanError: the cell runs over a grid or a graph.
+        PipelineError: forward and reversed states depend on each other.
+    """
+    if cell.axes != (TIME,):
+        raise PlanError(f"{cell.name} runs over {', '.join(cell.axes)}; this schedule needs the single axis {TIME}")
+    return _Planner(cell, sizes, hoist_elementwise).plan()
+
+
+def is_static_product(value: Value, varying: frozenset[Value]) -> bool:
+    """Whether the value is a contraction or convolution of a varying operand with a static array (`W @ x`)."""
+    if family(value.op) not in (Family.CONTRACTION, Family.STENCIL):
+        return False
+    spec = str(value.attr("spec")) if value.op == "einsum" else ""
+    contracts = value.op != "einsum" or set(spec.split("->")[0]) - {","} != set(spec.split("->")[1])
+    return contracts and any(arg not in varying and arg.rank >= 2 for arg in value.args)
+
+
+_FUSED_BEFORE = ("transpose", "expand")
+_FUSED_AFTER = ("transpose", "expand", "reduce_sum", "reduce_max", "reduce_min")
+
+
+class _Planner:
+    """Holds what every step of planning looks up: what varies, and which loop computes what."""
+
+    def __init__(self, cell: Cell, sizes: Mapping[str, int], hoist_elementwise: bool) -> None:
+        self.cell = cell
+        self.sizes = sizes
+        self.late = hoist_elementwise
+        self.order = tuple(postorder(cell.roots()))
+        self.varying = depends_on(cell.roots(), lambda value: value.op in VARYING)
+        parts = components(cell)
+        self.groups = tuple(_groups(cell, parts, self.varying))
+        self.shifts = {s.name: s for part in parts if not part.cyclic for s in part.states}
+
+    def plan(self) -> Plan:
+        stages: list[Stage] = []
+        done: set[Value] = set()
+        for group in self.groups:
+            loop = self.loop(group, done)
+            stages += self.outside(loop.reads, done)
+            stages.append(loop)
+            done.update(loop.emits)
+        wanted = [*(o.value for o in self.cell.outputs), *(s.next for s in self.shifts.values())]
+        stages += self.outside(wanted, done)
+        return Plan(self.cell, self.sizes, self.statics(), tuple(stages))
+
+    def statics(self) -> tuple[Value, ...]:
+        roots = [*self.order, *(state.init for state in self.cell.states)]
+        return tuple(v for v in postorder(roots) if v not in self.varying and v.args)
+
+    def outside(self, wanted: Iterable[Value], done: set[Value]) -> Iterator[Stage]:
+        """Stages that compute the wanted values for all positions; what they compute is added to `done`."""
+        run: list[Value] = []
+        for value in self.outside_order(wanted, done):
+            done.add(value)
+            if value.op == "state":
+                if run:
+                    yield Parallel(tuple(run))
+                yield Shift(self.shifts[str(value.attr("name"))])
+                run = []
+            elif value.args:
+                run.append(value)
+        if run:
+            yield Parallel(tuple(run))
+
+    def outside_order(self, wanted: Iterable[Value], done: set[Value]) -> Iterator[Value]:
+        """The values still to compute for the wanted ones, operands first; a shifted state follows its next value."""
+        opened: set[Value] = set()
+        closed: set[Value] = set()
+        stack = list(wanted)[::-1]
+        while stack:
+            value = stack[-1]
+            if value in closed or value in done or value not in self.varying:
+                stack.pop()
+            elif value in opened:
+                stack.pop()
+                closed.add(value)
+                yield value
+            else:
+                opened.add(value)
+                stack.extend(arg for arg in reversed(self.outside_args(value)))
+
+    def outside_args(self, value: Value) -> tuple[Value, ...]:
+        return (self.shifts[str(value.attr("name"))].next,) if value.op == "state" else value.args
+
+    def loop(self, states: tuple[State, ...], done: set[Value]) -> Loop:
+        own = {state.name for state in states}
+        nexts = [state.next for state in states]
+        tied = depends_on(self.cell.roots(), lambda v: v.op == "state" and v.attr("name") in own)
+        core = tied & frozenset(postorder(nexts, stop=lambda v: v not in tied))
+        leaves = {v for v in self.order if v.op == "state" and v.attr("name") in own}
+        emits = self.emits(tied, core | leaves)
+        inside = tied & frozenset(postorder([*nexts, *emits], stop=lambda v: v not in tied))
+        reads, before = self.reads(inside, tied, done)
+        body = tuple(v for v in self.order if v in before or v in inside and v not in leaves)
+        statics = dict.fromkeys(arg for v in body for arg in v.args if arg not in self.varying)
+        return Loop(states, states[0].reverse, reads, tuple(statics), body, emits)
+
+    def emits(self, tied: frozenset[Value], core: frozenset[Value]) -> tuple[Value, ...]:
+        """What crosses from the loop to later stages: a minimum cut between its core and what they need."""
+        wanted = {o.value for o in self.cell.outputs} | {s.next for s in self.shifts.values()}
+        others = [s.next for s in self.cell.states if s.next not in core]
+        beyond = tied & frozenset(postorder([*wanted, *others]))
+        late = depends_on(self.cell.roots(), lambda v: v.op == "state" and v not in core and not self.is_early(v))
+        fused: dict[Value, None] = {}
+        for v in (v for v in self.order if v in beyond):
+            joins = self.fuses_after(v) and v not in late and all(a in fused for a in v.args if a in tied)
+            if v in core or joins:
+                fused[v] = None
+        needed = [v for v in fused if v in wanted or self.needed_outside(v, beyond, fused)]
+        arguments = {v: () if v in core else tuple(a for a in v.args if a in fused) for v in fused}
+        return minimum_cut(tuple(fused), arguments.__getitem__, core & set(fused), needed, self.sizes, not self.late)
+
+    def is_early(self, leaf: Value) -> bool:
+        """Whether a state's leaf is a shift of something that no loop computes."""
+        state = self.shifts.get(str(leaf.attr("name")))
+        cone = postorder([state.next]) if state else ()
+        return state is not None and all(self.is_early(v) for v in cone if v.op == "state")
+
+    def needed_outside(self, value: Value, beyond: frozenset[Value], fused: Mapping[Value, None]) -> bool:
+        return any(value in user.args for user in beyond if user not in fused)
+
+    def fuses_after(self, value: Value) -> bool:
+        light = family(value.op) is Family.ELEMENTWISE or value.op in _FUSED_AFTER
+        return light or value.op == "einsum" and not is_static_product(value, self.varying)
+
+    def reads(
+        self, inside: frozenset[Value], tied: frozenset[Value], done: set[Value]
+    ) -> tuple[tuple[Value, ...], frozenset[Value]]:
+        """What crosses into the loop, and what the loop then computes from it: a minimum cut again."""
+        operands = dict.fromkeys(a for v in self.order if v in inside for a in v.args)
+        needed = [v for v in operands if v in self.varying and v not in tied]
+        vertices = [v for v in postorder(needed, stop=lambda v: v in done) if v in self.varying]
+        fixed = {v for v in vertices if v in done or not self.fuses_before(v)}
+        arguments = {v: () if v in done else tuple(a for a in v.args if a in self.varying) for v in vertices}
+        reads = minimum_cut(vertices, arguments.__getitem__, fixed, needed, self.sizes, self.late)
+        between = frozenset(postorder(needed, stop=lambda v: v in reads or v not in self.varying)) & self.varying
+        return reads, between - frozenset(reads)
+
+    def fuses_before(self, value: Value) -> bool:
+        if family(value.op) is Family.ELEMENTWISE or value.op in _FUSED_BEFORE:
+            return True
+        return value.op == "einsum" and len(value.args) == 2 and not _sums(value)
+
+
+def _sums(value: Value) -> bool:
+    left, right = str(value.attr("spec")).split("->")
+    return bool(set(left) - {","} - set(right))
+
+
+def _groups(cell: Cell, parts: Sequence[Component], varying: frozenset[Value]) -> Iterator[tuple[State, ...]]:
+    """The recurrences in order of execution, those that light work connects in one direction merged."""
+    by_state = {state.name: part for part in parts for state in part.states}
+    levels: dict[Component, int] = {}
+    light = nx.Graph()
+    for part in parts:
+        crossings = [(by_state[name], heavy) for name, heavy in _crossings(part, varying)]
+        levels[part] = max((_level(part, earlier, heavy, levels) for earlier, heavy in crossings), default=0 if part.cyclic else -1)
+        if part.cyclic:
+            levels[part] = max(levels[part], 0)
+            light.add_node(part)
+            light.add_edges_from((part, e) for e, _ in crossings if e.cyclic and levels[e] == levels[part])
+    merged = sorted(nx.connected_components(light), key=lambda group: _rank(cell, group, levels))
+    for group in merged:
+        names = {name for part in group for name in part.names}
+        yield tuple(state for state in cell.states if state.name in names)
+
+
+def _rank(cell: Cell, group: Iterable[Component], levels: Mapping[Component, int]) -> tuple[int, int]:
+    chosen = tuple(group)
+    names = {name for part in chosen for name in part.names}
+    return levels[chosen[0]], min(place for place, state in enumerate(cell.states) if state.name in names)
+
+
+def _level(part: Component, earlier: Component, heavy: bool, levels: Mapping[Component, int]) -> int:
+    if not part.cyclic:
+        return levels[earlier]
+    apart = heavy or not earlier.cyclic or earlier.reverse != part.reverse
+    return levels[earlier] + (1 if apart else 0)
+
+
+def _crossings(part: Component, varying: frozenset[Value]) -> Iterator[tuple[str, bool]]:
+    """The states of other components that this one reads, and whether a product with a parameter lies between."""
+    nexts = [state.next for state in part.states]
+    own = depends_on(nexts, lambda v: v.op == "state" and v.attr("name") in part.names)
+    heavy = [v for v in postorder(nexts) if v not in own and is_static_product(v, varying)]
+    behind = set(states_read(heavy))
+    yield from ((name, name in behind) for name in states_read(nexts) if name not in part.names)
