@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Union
 
 from lsrl.ir import convolution, fault, ops
 from lsrl.ir.dims import Dim, DimLike, Shape, shape_text
 from lsrl.ir.fault import Fault
 from lsrl.ir.value import Attr, Kind, Value
 
-Number = Union[bool, int, float, complex, Fraction]
-Operand = Union[Value, Number]
+Number = bool | int | float | complex | Fraction
+Operand = Value | Number
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -116,7 +115,13 @@ def matmul(x: Operand | Diag, y: Operand | Diag) -> Value | Diag:
     if spec is None:
         raise Fault(fault.RANK_MISMATCH, "`@` takes vectors and matrices", found, remedy="for more axes use einsum")
     if left.shape[-1] != right.shape[0]:
-        raise Fault(fault.SHAPES_DIFFER, "the inner sizes of `@` differ", found, "equal inner sizes", _product_remedy(left, right))
+        raise Fault(
+            fault.SHAPES_DIFFER,
+            "the inner sizes of `@` differ",
+            found,
+            "equal inner sizes",
+            _product_remedy(left, right),
+        )
     return ops.apply("einsum", left, right, spec=spec)
 
 
@@ -124,7 +129,9 @@ def outer(x: Operand, y: Operand) -> Value:
     """[K] and [V] to [K, V]."""
     left, right = value(x), value(y)
     if (left.rank, right.rank) != (1, 1):
-        raise Fault(fault.RANK_MISMATCH, "`outer` takes two vectors", f"{shape_text(left.shape)} and {shape_text(right.shape)}")
+        raise Fault(
+            fault.RANK_MISMATCH, "`outer` takes two vectors", f"{shape_text(left.shape)} and {shape_text(right.shape)}"
+        )
     return ops.apply("einsum", left, right, spec="a,b->ab")
 
 
@@ -132,7 +139,9 @@ def dot(x: Operand, y: Operand) -> Value:
     """The sum of the products of two vectors."""
     left, right = value(x), value(y)
     if (left.rank, right.rank) != (1, 1):
-        raise Fault(fault.RANK_MISMATCH, "`dot` takes two vectors", f"{shape_text(left.shape)} and {shape_text(right.shape)}")
+        raise Fault(
+            fault.RANK_MISMATCH, "`dot` takes two vectors", f"{shape_text(left.shape)} and {shape_text(right.shape)}"
+        )
     return ops.apply("einsum", left, right, spec="a,a->")
 
 
@@ -192,7 +201,7 @@ def promoted(x: Value, kind: Kind) -> Value:
     """`x` where a value of `kind` is declared: bool, int, float, complex promote upwards; downwards is a Fault."""
     if x.kind == kind:
         return x
-    if x.kind is Kind.COMPLEX or kind in (Kind.BOOL, Kind.INT) and not (x.kind is Kind.BOOL and kind is Kind.INT):
+    if x.kind is Kind.COMPLEX or (kind in (Kind.BOOL, Kind.INT) and not (x.kind is Kind.BOOL and kind is Kind.INT)):
         raise Fault(fault.KIND_MISMATCH, f"a {x.kind} value where {kind} is declared", str(x.kind), str(kind))
     return cast(x, kind)
 
@@ -200,7 +209,9 @@ def promoted(x: Value, kind: Kind) -> Value:
 def reduce(op: str, x: Operand, axes: Sequence[int] | None = None) -> Value:
     """`reduce_sum`, `logsumexp`, `argmax` ... over `axes`, or over all of them."""
     operand = value(x)
-    chosen = tuple(sorted(_position(operand, axis) for axis in axes)) if axes is not None else tuple(range(operand.rank))
+    chosen = (
+        tuple(sorted(_position(operand, axis) for axis in axes)) if axes is not None else tuple(range(operand.rank))
+    )
     return ops.apply(op, operand, axes=chosen)
 
 
@@ -229,7 +240,9 @@ def slice_(x: Value, start: DimLike | None, stop: DimLike | None, axis: int = 0,
     """`x[start:stop:step]` along one axis; negative numbers count from the end, as everywhere in Python."""
     axis = _position(x, axis)
     if step < 1:
-        raise Fault(fault.AXIS_RANGE, "the step of a slice is positive", str(step), remedy="for the reverse order use `flip`")
+        raise Fault(
+            fault.AXIS_RANGE, "the step of a slice is positive", str(step), remedy="for the reverse order use `flip`"
+        )
     first = _place(x, axis, 0 if start is None else start)
     last = x.shape[axis] if stop is None else _place(x, axis, stop)
     length = (last - first + (step - 1)) // step
@@ -270,9 +283,7 @@ def gather(table: Value, index: Value, axis: int = 0, batch: int = 0) -> Value:
     return ops.apply("gather", table, index, axis=_position(table, axis), batch=batch)
 
 
-def conv(
-    x: Value, w: Value, stride: int = 1, dilation: int = 1, groups: int = 1, padding: str | int = "same"
-) -> Value:
+def conv(x: Value, w: Value, stride: int = 1, dilation: int = 1, groups: int = 1, padding: str | int = "same") -> Value:
     """Spatial correlation of x [C, *spatial] with w [O, C/groups, *kernel] to [O, *out].
 
     `padding` is "same" (sizes stay at stride 1; an even kernel is padded more behind), "valid" (none) or a number.

@@ -177,7 +177,9 @@ def bind_sizes(cell: Cell, given: Mapping[str, int]) -> dict[str, int]:
     known = {size.name for size in cell.sizes}
     unknown = sorted(set(given) - known)
     if unknown:
-        raise DimError(f"{cell.name} has no size {', '.join(unknown)}; its sizes are {', '.join(sorted(known)) or 'none'}")
+        raise DimError(
+            f"{cell.name} has no size {', '.join(unknown)}; its sizes are {', '.join(sorted(known)) or 'none'}"
+        )
     bound: dict[str, int] = {}
     for size in cell.sizes:
         if size.name not in given and size.default is None:

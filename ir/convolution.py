@@ -23,10 +23,21 @@ def convolution(args: Sequence[Value], attrs: Attributes) -> Typing:
     x, w = args
     groups = integer(attrs["groups"])
     if x.rank < 2 or x.rank != w.rank - 1:
-        raise Fault(fault.RANK_MISMATCH, "conv needs x [C, *spatial] and w [O, C/groups, *kernel]", shape_text(w.shape), shape_text(x.shape))
+        raise Fault(
+            fault.RANK_MISMATCH,
+            "conv needs x [C, *spatial] and w [O, C/groups, *kernel]",
+            shape_text(w.shape),
+            shape_text(x.shape),
+        )
     if w.shape[1] * groups != x.shape[0]:
-        raise Fault(fault.SHAPES_DIFFER, "the kernel has another number of channels", str(w.shape[1] * groups), str(x.shape[0]))
-    return Typing((w.shape[0], *output_sizes(x.shape[1:], w.shape[2:], attrs)), promote([x.kind, w.kind, Kind.INT]), common_domain(args))
+        raise Fault(
+            fault.SHAPES_DIFFER, "the kernel has another number of channels", str(w.shape[1] * groups), str(x.shape[0])
+        )
+    return Typing(
+        (w.shape[0], *output_sizes(x.shape[1:], w.shape[2:], attrs)),
+        promote([x.kind, w.kind, Kind.INT]),
+        common_domain(args),
+    )
 
 
 def input_adjoint(args: Sequence[Value], attrs: Attributes) -> Typing:

@@ -229,7 +229,8 @@ def _opaque(op: str, left: Dim, right: Dim) -> Dim:
 
 def _integral(dim: Dim) -> bool:
     return all(
-        factor.denominator == 1 and all(isinstance(a, str) or a.op != "/" for a, _ in monomial) for monomial, factor in dim.terms
+        factor.denominator == 1 and all(isinstance(a, str) or a.op != "/" for a, _ in monomial)
+        for monomial, factor in dim.terms
     )
 
 
@@ -271,7 +272,10 @@ def _shown(names: Iterable[str], sizes: Mapping[str, int]) -> str:
 
 
 def _term_text(monomial: Monomial, factor: Fraction) -> str:
-    powers = ["*".join([_atom_text(atom)] * power) if power <= 2 else f"{_atom_text(atom)}**{power}" for atom, power in monomial]
+    powers = [
+        "*".join([_atom_text(atom)] * power) if power <= 2 else f"{_atom_text(atom)}**{power}"
+        for atom, power in monomial
+    ]
     parts = powers if factor.numerator == 1 and powers else [str(factor.numerator), *powers]
     text = "*".join(parts)
     return text if factor.denominator == 1 else f"{text}/{factor.denominator}"

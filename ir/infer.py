@@ -49,7 +49,9 @@ def common_domain(args: Sequence[Value]) -> Domain:
     domains = {a.domain for a in args} - {Domain.NONE}
     if len(domains) > 1:
         names = " and ".join(sorted(f"{d} value" for d in domains))
-        raise Fault(fault.DOMAIN_MISMATCH, f"a {names} cannot meet here", remedy="read the one at the other's place first")
+        raise Fault(
+            fault.DOMAIN_MISMATCH, f"a {names} cannot meet here", remedy="read the one at the other's place first"
+        )
     return domains.pop() if domains else Domain.NONE
 
 
@@ -90,7 +92,13 @@ def absolute(args: Sequence[Value], _: Attributes) -> Typing:
 def where(args: Sequence[Value], _: Attributes) -> Typing:
     """where(condition, a, b): the condition is bool, a and b promote."""
     if args[0].kind is not Kind.BOOL:
-        raise Fault(fault.KIND_MISMATCH, "the condition of `where` is not bool", str(args[0].kind), "bool", "compare it: `x > 0`")
+        raise Fault(
+            fault.KIND_MISMATCH,
+            "the condition of `where` is not bool",
+            str(args[0].kind),
+            "bool",
+            "compare it: `x > 0`",
+        )
     return Typing(common_shape(args), promote([a.kind for a in args[1:]]), common_domain(args))
 
 
@@ -107,7 +115,9 @@ def einsum(args: Sequence[Value], attrs: Attributes) -> Typing:
     left, result = spec.split("->")
     operands = left.split(",")
     if len(operands) != len(args):
-        raise Fault(fault.ARGUMENT_COUNT, f"`{spec}` names {len(operands)} operands", str(len(args)), str(len(operands)))
+        raise Fault(
+            fault.ARGUMENT_COUNT, f"`{spec}` names {len(operands)} operands", str(len(args)), str(len(operands))
+        )
     sizes: dict[str, Dim] = {}
     for letters, arg in zip(operands, args, strict=True):
         if len(letters) != arg.rank:
@@ -134,7 +144,12 @@ def reshape(args: Sequence[Value], attrs: Attributes) -> Typing:
     """reshape: the same elements in row-major order under another shape."""
     shape = dims(attrs["shape"])
     if count(shape) != count(args[0].shape):
-        raise Fault(fault.SHAPES_DIFFER, "the shapes hold different numbers of elements", shape_text(args[0].shape), shape_text(shape))
+        raise Fault(
+            fault.SHAPES_DIFFER,
+            "the shapes hold different numbers of elements",
+            shape_text(args[0].shape),
+            shape_text(shape),
+        )
     return Typing(shape, args[0].kind, args[0].domain)
 
 
@@ -184,7 +199,12 @@ def gather(args: Sequence[Value], attrs: Attributes) -> Typing:
     axis, batch = axis_of(table, attrs["axis"]), integer(attrs["batch"])
     _check_index(index)
     if table.shape[:batch] != index.shape[:batch] or axis < batch:
-        raise Fault(fault.SHAPES_DIFFER, "table and index have different leading axes", shape_text(index.shape), shape_text(table.shape))
+        raise Fault(
+            fault.SHAPES_DIFFER,
+            "table and index have different leading axes",
+            shape_text(index.shape),
+            shape_text(table.shape),
+        )
     shape = table.shape[:axis] + index.shape[batch:] + table.shape[axis + 1 :]
     return Typing(shape, table.kind, common_domain(args))
 

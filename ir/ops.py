@@ -78,10 +78,20 @@ def _reduction(rule: infer.Rule, **docs: str) -> tuple[Op, ...]:
 _ROWS: tuple[Op, ...] = (
     *_unary(_any, neg="-x"),
     *_unary(_at_least_float, exp="e^x", log="natural logarithm", sqrt="square root"),
-    *_unary(_real, sign="-1, 0 or 1", floor="largest integer not above", ceil="smallest integer not below", relu="max(x, 0)"),
+    *_unary(
+        _real, sign="-1, 0 or 1", floor="largest integer not above", ceil="smallest integer not below", relu="max(x, 0)"
+    ),
     *_unary(_real, round="nearest integer, ties to even"),
-    *_unary(_to_float, expm1="e^x - 1", log1p="log(1 + x)", rsqrt="1 / sqrt(x)", sin="sine", cos="cosine", tan="tangent"),
-    *_unary(_to_float, tanh="hyperbolic tangent", sigmoid="1 / (1 + e^-x)", softplus="log(1 + e^x)", logsigmoid="-softplus(-x)"),
+    *_unary(
+        _to_float, expm1="e^x - 1", log1p="log(1 + x)", rsqrt="1 / sqrt(x)", sin="sine", cos="cosine", tan="tangent"
+    ),
+    *_unary(
+        _to_float,
+        tanh="hyperbolic tangent",
+        sigmoid="1 / (1 + e^-x)",
+        softplus="log(1 + e^x)",
+        logsigmoid="-softplus(-x)",
+    ),
     *_unary(_to_float, silu="x sigmoid(x)", gelu="x times the normal distribution function", erf="error function"),
     *_unary(_to_complex, cis="e^(ix)"),
     *_unary(_part, re="real part", im="imaginary part", arg="angle of a complex number, 0 for 0"),
@@ -115,10 +125,19 @@ _ROWS: tuple[Op, ...] = (
     *_reduction(infer.reduction(Kind.FLOAT), reduce_max="largest", reduce_min="smallest"),
     *_reduction(infer.reduction(Kind.BOOL), reduce_any="whether one holds", reduce_all="whether all hold"),
     *_reduction(infer.reduction(Kind.FLOAT, Kind.FLOAT), logsumexp="log of the sum of exponentials"),
-    *_reduction(infer.reduction(Kind.FLOAT, Kind.INT), argmax="place of the first largest", argmin="place of the first smallest"),
+    *_reduction(
+        infer.reduction(Kind.FLOAT, Kind.INT), argmax="place of the first largest", argmin="place of the first smallest"
+    ),
     Op("softmax", _R, 1, ("axis",), infer.softmax, "exponentials divided by their sum"),
     Op("conv", Family.STENCIL, 2, convolution.ATTRS, convolution.convolution, "correlation over spatial axes"),
-    Op("conv_dx", Family.STENCIL, 2, _CONV_ADJOINT, convolution.input_adjoint, "the adjoint of conv for its first operand"),
+    Op(
+        "conv_dx",
+        Family.STENCIL,
+        2,
+        _CONV_ADJOINT,
+        convolution.input_adjoint,
+        "the adjoint of conv for its first operand",
+    ),
     Op("conv_dw", Family.STENCIL, 2, _CONV_ADJOINT, convolution.kernel_adjoint, "the adjoint of conv for its kernel"),
     Op("read", _G, 1, ("via",), infer.read, "a node's or edge's value at the edges or turns that touch it"),
     Op("sum_in", _G, 1, ("via",), infer.gathered, "sum over incoming edges of a node, or turns into an edge"),
@@ -138,7 +157,7 @@ def family(op: str) -> Family:
 def apply(op: str, *args: Value, **attrs: Attr) -> Value:
     """The value of operation `op` on `args`; Fault when they do not fit."""
     row = OPS[op]
-    if row.arity is not None and len(args) != row.arity or not args:
+    if (row.arity is not None and len(args) != row.arity) or not args:
         raise Fault(fault.ARGUMENT_COUNT, f"`{op}` takes {row.arity} operands", str(len(args)), str(row.arity))
     assert tuple(sorted(attrs)) == row.attrs, (op, attrs)
     typing = row.rule(args, attrs)

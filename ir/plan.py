@@ -182,7 +182,7 @@ class _Planner:
         emits = self.emits(tied, core | leaves)
         inside = tied & frozenset(postorder([*nexts, *emits], stop=lambda v: v not in tied))
         reads, before = self.reads(inside, tied, done)
-        body = tuple(v for v in self.order if v in before or v in inside and v not in leaves)
+        body = tuple(v for v in self.order if v in before or (v in inside and v not in leaves))
         statics = dict.fromkeys(arg for v in body for arg in v.args if arg not in self.varying)
         return Loop(states, states[0].reverse, reads, tuple(statics), body, emits)
 
@@ -212,7 +212,7 @@ class _Planner:
 
     def fuses_after(self, value: Value) -> bool:
         light = family(value.op) is Family.ELEMENTWISE or value.op in _FUSED_AFTER
-        return light or value.op == "einsum" and not is_static_product(value, self.varying)
+        return light or (value.op == "einsum" and not is_static_product(value, self.varying))
 
     def reads(
         self, inside: frozenset[Value], tied: frozenset[Value], done: set[Value]
@@ -245,7 +245,9 @@ def _groups(cell: Cell, parts: Sequence[Component], varying: frozenset[Value]) -
     light = nx.Graph()
     for part in parts:
         crossings = [(by_state[name], heavy) for name, heavy in _crossings(part, varying)]
-        levels[part] = max((_level(part, earlier, heavy, levels) for earlier, heavy in crossings), default=0 if part.cyclic else -1)
+        levels[part] = max(
+            (_level(part, earlier, heavy, levels) for earlier, heavy in crossings), default=0 if part.cyclic else -1
+        )
         if part.cyclic:
             levels[part] = max(levels[part], 0)
             light.add_node(part)

@@ -95,7 +95,11 @@ def _product(value: Value, varying: frozenset[Value]) -> Product | None:
 
 def _free_axis(product: Product) -> int | None:
     """The last axis that only the static operand has: along it products can be stacked."""
-    free = [a for a, letter in enumerate(product.static_axes) if letter in product.result_axes and letter not in product.varying_axes]
+    free = [
+        a
+        for a, letter in enumerate(product.static_axes)
+        if letter in product.result_axes and letter not in product.varying_axes
+    ]
     return free[-1] if free else None
 
 

@@ -19,7 +19,7 @@ from typing import Union
 
 from lsrl.ir.dims import Dim, Shape, shape_text
 
-Attr = Union[str, int, float, complex, Fraction, Dim, tuple["Attr", ...]]
+Attr = Union[str, int, float, complex, Fraction, Dim, tuple["Attr", ...]]  # noqa: UP007 - recursive
 Attrs = tuple[tuple[str, Attr], ...]
 
 
@@ -80,7 +80,9 @@ class Value:
 _interned: weakref.WeakValueDictionary[tuple[object, ...], Value] = weakref.WeakValueDictionary()
 
 
-def intern(op: str, args: tuple[Value, ...], attrs: Attrs, shape: Shape, kind: Kind, domain: Domain = Domain.NONE) -> Value:
+def intern(
+    op: str, args: tuple[Value, ...], attrs: Attrs, shape: Shape, kind: Kind, domain: Domain = Domain.NONE
+) -> Value:
     """The one value with these parts.  Use the builders of `lsrl.ir.ops`, which infer and check; this does neither."""
     attrs = tuple(sorted(attrs))
     key = (op, tuple(id(a) for a in args), tuple((k, _identity(v)) for k, v in attrs), shape, kind, domain)

@@ -36,9 +36,13 @@ def state(name: str, shape: Shape, following: Value, reverse: bool = False) -> S
 def cell(states: list[State], outputs: dict[str, Value], axes: tuple[str, ...] = ("t",)) -> Cell:
     leaves = list(dict.fromkeys(postorder([*outputs.values(), *(s.next for s in states)])))
     inputs = tuple(Input(str(v.attr("name")), v.shape) for v in leaves if v.op == "input")
-    params = tuple(Param(str(v.attr("name")), v.shape, FLOAT, Distribution("normal")) for v in leaves if v.op == "param")
+    params = tuple(
+        Param(str(v.attr("name")), v.shape, FLOAT, Distribution("normal")) for v in leaves if v.op == "param"
+    )
     sizes = tuple(Size(name) for name in SIZES)
-    return Cell("test", "", sizes, axes, inputs, params, (), tuple(states), tuple(Output(n, v) for n, v in outputs.items()))
+    return Cell(
+        "test", "", sizes, axes, inputs, params, (), tuple(states), tuple(Output(n, v) for n, v in outputs.items())
+    )
 
 
 def loops(plan: Plan) -> list[Loop]:
@@ -48,7 +52,9 @@ def loops(plan: Plan) -> list[Loop]:
 def mingru(suffix: str, x: Value, reverse: bool = False) -> tuple[State, Value]:
     h = carried(f"h{suffix}", H)
     z = build.unary("sigmoid", build.matmul(param(f"Wz{suffix}", H, x.shape[0]), x))
-    following = build.add(build.mul(build.sub(1, z), h), build.mul(z, build.matmul(param(f"Wh{suffix}", H, x.shape[0]), x)))
+    following = build.add(
+        build.mul(build.sub(1, z), h), build.mul(z, build.matmul(param(f"Wh{suffix}", H, x.shape[0]), x))
+    )
     return state(f"h{suffix}", (H,), following, reverse), following
 
 
@@ -56,7 +62,8 @@ def test_input_projections_leave_the_loop_as_one_product() -> None:
     recurrent, h = mingru("", input_("x", D))
     plan = make_plan(fuse_products(cell([recurrent], {"h": h})), SIZES)
     before, loop = plan.stages
-    assert isinstance(before, Parallel) and isinstance(loop, Loop)
+    assert isinstance(before, Parallel)
+    assert isinstance(loop, Loop)
     assert [v.op for v in before.values].count("einsum") == 1
     assert {v.op for v in loop.body} == {"mul", "add"}
     assert loop.emits == (plan.cell.outputs[0].value,)
@@ -83,7 +90,8 @@ def test_a_wide_readout_leaves_the_loop() -> None:
     plan = make_plan(cell([recurrent], {"y": logits}), SIZES)
     assert loops(plan)[0].emits == (h,)
     last = plan.stages[-1]
-    assert isinstance(last, Parallel) and last.values == (logits,)
+    assert isinstance(last, Parallel)
+    assert last.values == (logits,)
 
 
 def test_a_stack_is_a_sequence_of_loops_with_one_product_between() -> None:
