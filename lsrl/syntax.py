@@ -12,7 +12,6 @@ from typing import Union
 
 from lsrl.ir.span import Source, Span
 
-
 NOWHERE = Span(Source("<nowhere>", ""), 1, 1, 1, 1)
 
 
