@@ -23,8 +23,10 @@ GRAPH_READS = {
     "turn.node": (Domain.NODE, Domain.TURN),
     "turn.in": (Domain.EDGE, Domain.TURN),
     "turn.out": (Domain.EDGE, Domain.TURN),
+    # What is the same everywhere, at each node, edge or turn; and summed over all of them.
+    **{domain.value: (Domain.NONE, domain) for domain in (Domain.NODE, Domain.EDGE, Domain.TURN)},
 }
-GRAPH_SUMS = {"edge.to": (Domain.EDGE, Domain.NODE), "turn.out": (Domain.TURN, Domain.EDGE)}
+GRAPH_SUMS = {via: (target, source) for via, (source, target) in GRAPH_READS.items()}
 
 
 @dataclass(frozen=True, slots=True)
