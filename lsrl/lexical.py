@@ -17,7 +17,11 @@ DEEPEST_NESTING = 50
 DEEPEST_BLOCKS = 20
 
 RESERVED = frozenset(
-    ["cell", "def", "input", "param", "const", "state", "noise", "output", "repeat", "reverse", "reset", "when", "heads", "over", "along", "shared", "import", "from", "as", "node", "edge", "turn", "pad", "and", "or", "not", "true", "false", "return"]
+    (
+        "cell", "def", "input", "param", "const", "state", "noise", "output", "repeat", "reverse", "reset",
+        "when", "heads", "over", "along", "shared", "import", "from", "as", "node", "edge", "turn", "pad", "and",
+        "or", "not", "true", "false", "return",
+    )
 )
 _LEXEME = re.compile(r'"""(?:.|\n)*?"""|"[^"\n]*"|#[^\n]*|[()\[\]]|\n', re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b-\u200f\u2028-\u202e\ufeff]")
