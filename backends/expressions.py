@@ -1,0 +1,168 @@
+"""Python expressions as text with a binding strength, so that brackets appear exactly where they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from fractions import Fraction
+from math import isinf, isnan, lcm
+
+from lsrl.ir.dims import Atom, Dim, Shape
+
+
+class Binding(IntEnum):
+    """How strongly an expression's outermost operator binds, from loose to tight."""
+
+    TERNARY = 0
+    OR = 1
+    AND = 2
+    NOT = 3
+    COMPARISON = 4
+    BIT_OR = 5
+    BIT_XOR = 6
+    BIT_AND = 7
+    SUM = 8
+    PRODUCT = 9
+    SIGN = 10
+    POWER = 11
+    ATOM = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """An expression's text and its outermost operator's binding."""
+
+    text: str
+    binding: Binding = Binding.ATOM
+
+    def at(self, binding: Binding) -> str:
+        """The text, in brackets when something that binds as `binding` would tear it apart."""
+        return self.text if self.binding >= binding else f"({self.text})"
+
+    def __str__(self) -> str:
+        return self.text
+
+
+_OPERATORS: Mapping[str, Binding] = {
+    "+": Binding.SUM,
+    "-": Binding.SUM,
+    "*": Binding.PRODUCT,
+    "/": Binding.PRODUCT,
+    "//": Binding.PRODUCT,
+    "%": Binding.PRODUCT,
+    "@": Binding.PRODUCT,
+    "&": Binding.BIT_AND,
+    "^": Binding.BIT_XOR,
+    "|": Binding.BIT_OR,
+    "<": Binding.COMPARISON,
+    "<=": Binding.COMPARISON,
+    ">": Binding.COMPARISON,
+    ">=": Binding.COMPARISON,
+    "==": Binding.COMPARISON,
+    "!=": Binding.COMPARISON,
+}
+
+
+def infix(operator: str, left: Code, right: Code) -> Code:
+    """`left operator right`.  Brackets keep the order of evaluation: floating point sums do not reassociate."""
+    if operator == "**":
+        return Code(f"{left.at(Binding.ATOM)} ** {right.at(Binding.SIGN)}", Binding.POWER)
+    binding = _OPERATORS[operator]
+    tighter = Binding(binding + 1)
+    first = left.at(tighter if binding is Binding.COMPARISON else binding)
+    return Code(f"{first} {operator} {right.at(tighter)}", binding)
+
+
+def prefix(operator: str, operand: Code) -> Code:
+    """`-x`, `~x`."""
+    return Code(f"{operator}{operand.at(Binding.SIGN)}", Binding.SIGN)
+
+
+def call(function: str, *operands: object, **options: object) -> Code:
+    """`function(operands, name=option)`."""
+    parts = [str(operand) for operand in operands] + [f"{name}={option}" for name, option in options.items()]
+    return Code(f"{function}({', '.join(parts)})")
+
+
+def method(operand: Code, name: str, *arguments: object) -> Code:
+    """`operand.name(arguments)`."""
+    return Code(f"{operand.at(Binding.ATOM)}.{name}({', '.join(str(a) for a in arguments)})")
+
+
+def subscript(operand: Code, index: str) -> Code:
+    """`operand[index]`."""
+    return Code(f"{operand.at(Binding.ATOM)}[{index}]")
+
+
+def number(value: bool | int | float | complex | Fraction, inf: str = "math.inf", nan: str = "math.nan") -> Code:
+    """A literal that is read back as the same number; a fraction that no short decimal names stays a division."""
+    match value:
+        case bool():
+            return Code(str(value))
+        case Fraction():
+            return _fraction(value)
+        case complex():
+            return _complex(value, inf, nan)
+        case float() if isnan(value):
+            return Code(nan)
+        case float() if isinf(value):
+            return Code(inf) if value > 0 else Code(f"-{inf}", Binding.SIGN)
+    text = repr(value)
+    return Code(text, Binding.SIGN if text.startswith("-") else Binding.ATOM)
+
+
+def _fraction(value: Fraction) -> Code:
+    decimal = repr(float(value))
+    if Fraction(decimal) == value:
+        return Code(decimal, Binding.SIGN if value < 0 else Binding.ATOM)
+    return infix("/", number(value.numerator), number(value.denominator))
+
+
+def _complex(value: complex, inf: str, nan: str) -> Code:
+    if repr(value.real) == "0.0" and not isnan(value.imag) and not isinf(value.imag):
+        return number_text(repr(value.imag) + "j")
+    return call("complex", number(value.real, inf, nan), number(value.imag, inf, nan))
+
+
+def number_text(text: str) -> Code:
+    return Code(text, Binding.SIGN if text.startswith("-") else Binding.ATOM)
+
+
+def dim_code(dim: Dim, sizes: Mapping[str, str]) -> Code:
+    """A size as Python arithmetic on ints; `sizes` gives the identifier of every size."""
+    divisor = lcm(*(factor.denominator for _, factor in dim.terms)) if dim.terms else 1
+    whole = Code("0")
+    for position, (monomial, factor) in enumerate(dim.terms):
+        scaled = int(factor * divisor)
+        term = _monomial(monomial, abs(scaled), sizes)
+        if position == 0:
+            whole = prefix("-", term) if scaled < 0 else term
+        else:
+            whole = infix("-" if scaled < 0 else "+", whole, term)
+    return infix("//", whole, Code(str(divisor))) if divisor != 1 else whole
+
+
+def shape_code(shape: Shape, sizes: Mapping[str, str], before: tuple[str, ...] = ()) -> str:
+    """A shape as a tuple: `(batch, H, 2 * D)`."""
+    parts = [*before, *(str(dim_code(dim, sizes)) for dim in shape)]
+    return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
+
+
+def _monomial(monomial: tuple[tuple[Atom, int], ...], factor: int, sizes: Mapping[str, str]) -> Code:
+    code = Code(str(factor)) if factor != 1 or not monomial else None
+    for atom, power in monomial:
+        base = _atom(atom, sizes)
+        part = base if power == 1 else infix("**", base, Code(str(power)))
+        code = part if code is None else infix("*", code, part)
+    assert code is not None
+    return code
+
+
+def _atom(atom: Atom, sizes: Mapping[str, str]) -> Code:
+    match atom:
+        case str():
+            return Code(sizes[atom])
+        case _:
+            operator = "//" if atom.op == "/" else atom.op
+            return infix(operator, dim_code(atom.left, sizes), dim_code(atom.right, sizes))

@@ -1,0 +1,152 @@
+"""Python names for the values of a cell: the user's where there is one, otherwise one that says what the value is.
+
+`z` stays `z`, `gru.Wz` becomes `gru_Wz`, `h'` becomes `h_next`, `x[t-2]` becomes `x_prev2`.  A value of the compiler's
+own is called after its operands: `W_ih @ x` is `W_ih_x`, `exp(i - m')` is `exp_i_minus_m_next`.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from lsrl.ir.cell import Cell
+from lsrl.ir.value import Value, postorder, users
+
+LONGEST = 24
+_INFIX = {
+    "add": "plus",
+    "sub": "minus",
+    "div": "over",
+    "pow": "to",
+    "mod": "mod",
+    "lt": "below",
+    "le": "upto",
+    "gt": "above",
+    "ge": "from",
+    "eq": "is",
+    "ne": "isnt",
+    "and": "and",
+    "or": "or",
+}
+_JOINED = ("mul", "einsum", "gather", "conv")
+_PREFIX = {"neg": "minus", "not": "not", "reduce_sum": "sum", "reduce_max": "max", "reduce_min": "min", "re": "re"}
+_SUFFIX = {"slice": "part", "select": "at", "transpose": "T", "expand": "wide", "reshape": "folded", "flip": "flipped"}
+
+
+class Names:
+    """Unique identifiers within one emitted module.
+
+    Args:
+        cell: whose values are named; declared names and names of the user are taken before any other is made up.
+        reserved: identifiers that the module uses for something else.
+    """
+
+    def __init__(self, cell: Cell, reserved: Iterable[str] = ()) -> None:
+        self._taken = {*keyword.kwlist, *keyword.softkwlist, *reserved}
+        self._names: dict[Value, str] = {}
+        self._user = dict(cell.names)
+        self._users: Mapping[Value, tuple[Value, ...]] = users(cell.all_roots())
+        self.sizes = {size.name: self.fresh(size.name) for size in cell.sizes}
+        for value, wanted in _given(cell):
+            self._names[value] = self.fresh(wanted)
+
+    def __getitem__(self, value: Value) -> str:
+        """The identifier of a value, the same at every call."""
+        if value not in self._names:
+            self._names[value] = self.fresh(self._described(value))
+        return self._names[value]
+
+    def is_named(self, value: Value) -> bool:
+        """Whether the name is the user's, so that the value deserves a line of its own."""
+        return value in self._user
+
+    def fresh(self, wanted: str) -> str:
+        """An identifier like `wanted` that nothing else in the module has."""
+        base = identifier(wanted)
+        if base in self._taken and (base in keyword.kwlist or base in keyword.softkwlist):
+            base += "_"
+        found, number = base, 2
+        while found in self._taken:
+            found, number = f"{base}_{number}", number + 1
+        self._taken.add(found)
+        return found
+
+    def _described(self, value: Value) -> str:
+        words = self._words(value, 2)
+        if words and len(words) <= LONGEST:
+            return words
+        return f"{self._statement(value)}{_operation(value.op)}"
+
+    def _statement(self, value: Value) -> str:
+        """The name of what the value is computed for, as a prefix: `h_next_`."""
+        while value not in self._names:
+            following = self._users.get(value, ())
+            if not following:
+                return ""
+            value = following[0]
+        return f"{self._names[value]}_"
+
+    def _words(self, value: Value, depth: int) -> str:
+        """A description of the value by its operation and operands; empty when there is no short one."""
+        if value in self._names:
+            return self._names[value]
+        if depth == 0 or not value.args:
+            return ""
+        operands = [word for word in (self._words(arg, depth - 1) for arg in value.args) if word]
+        if not operands:
+            return ""
+        if value.op == "concat":
+            return joined(operands)
+        if value.op in _SUFFIX:
+            return f"{operands[0]}_{_SUFFIX[value.op]}"
+        if len(operands) == 1:
+            return f"{_PREFIX.get(value.op, _operation(value.op))}_{operands[0]}"
+        if value.op in _JOINED:
+            return "_".join(operands)
+        if value.op in _INFIX:
+            return f"{operands[0]}_{_INFIX[value.op]}_{operands[1]}"
+        return f"{_operation(value.op)}_{'_'.join(operands)}"
+
+
+def identifier(name: str) -> str:
+    """A Python identifier that reads like a name of a program: `gru.h'` is `gru_h_next`, `x[t-1]` is `x_prev`."""
+    text = re.sub(r"\[\w+-(\d+)\]", lambda lag: "_prev" + ("" if lag[1] == "1" else lag[1]), name)
+    text = re.sub(r"\W+", "_", text.replace("'", "_next")).strip("_" if not name.startswith("_") else "")
+    if not text or text[0].isdigit():
+        text = f"v{text}"
+    return text if not name.endswith("_") else f"{text}_"
+
+
+def joined(names: Sequence[str]) -> str:
+    """One name for several side by side: `Wz`, `Wh` are `W_zh`, `bi`, `bf`, `bz`, `bo` are `b_ifzo`."""
+    unique = list(dict.fromkeys(names))
+    prefix = _common_prefix(unique)
+    rests = [name[len(prefix) :] for name in unique]
+    if len(unique) > 1 and prefix.strip("_") and all(rests) and all(len(rest) <= 2 for rest in rests):
+        return f"{prefix.rstrip('_')}_{''.join(rests)}"
+    if len(unique) > 1 and prefix.endswith("_") and prefix.strip("_") and all(rests):
+        return f"{prefix.rstrip('_')}_{'_'.join(rests)}"
+    return "_".join(unique)
+
+
+def _common_prefix(names: Sequence[str]) -> str:
+    shortest = min(names, key=len)
+    for length in range(len(shortest), 0, -1):
+        if all(name.startswith(shortest[:length]) for name in names):
+            return shortest[:length]
+    return ""
+
+
+def _operation(op: str) -> str:
+    return op.removeprefix("reduce_")
+
+
+def _given(cell: Cell) -> Iterator[tuple[Value, str]]:
+    """Every value with a name of its own: declared arrays first, then what the user named, operands before users."""
+    order = list(postorder(cell.all_roots()))
+    leaves = [v for v in order if v.op in ("input", "param", "noise", "state")]
+    yield from ((leaf, str(leaf.attr("name"))) for leaf in leaves)
+    nexts = {state.next: f"{state.name}'" for state in reversed(cell.states)}
+    named = {**nexts, **cell.names}
+    yield from ((v, named[v]) for v in order if v in named and v not in leaves)
