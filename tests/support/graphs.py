@@ -96,12 +96,13 @@ def _expand(g: Grower, op: str) -> Value:
 
 
 def _slice(g: Grower, op: str) -> Value:
-    attrs: dict[str, Attr] = {"axis": g.random.randrange(2), "start": Dim.of(1), "size": g.shape(1)[0], "step": 2}
-    return ops.apply(op, g.operand(g.shape(2), g.kind()), **attrs)
+    x, axis = g.operand(g.shape(2), g.kind()), g.random.randrange(2)
+    return ops.apply(op, x, axis=axis, start=Dim.of(1), size=x.shape[axis] // 2, step=2)
 
 
 def _select(g: Grower, op: str) -> Value:
-    return ops.apply(op, g.operand(g.shape(2), g.kind()), axis=g.random.randrange(2), index=Dim.of("H") - 1)
+    x, axis = g.operand(g.shape(2), g.kind()), g.random.randrange(2)
+    return ops.apply(op, x, axis=axis, index=x.shape[axis] - 1)
 
 
 def _along(g: Grower, op: str) -> Value:
