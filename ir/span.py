@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+
+WIDEST_EXCERPT = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +17,7 @@ class Source:
 
     def line(self, number: int) -> str:
         """Line `number` (from 1) without its newline; empty beyond the end."""
-        lines = self.text.split("\n")
+        lines = self.text.split("\n", number)
         return lines[number - 1].rstrip("\r") if 0 < number <= len(lines) else ""
 
 
@@ -37,8 +39,30 @@ class Span:
         """From the start of this span to the end of the other."""
         return Span(self.source, self.line, self.column, other.end_line, other.end_column)
 
+    def excerpt(self) -> Iterator[str]:
+        """The first line of the span between bars, and carets below the span; a long line is cut around them."""
+        line = _printable(self.source.line(self.line))
+        if not line.strip():
+            return
+        first = self.column - 1
+        end = self.end_column - 1 if self.end_line == self.line else len(line)
+        start = max(0, first - WIDEST_EXCERPT // 2) if len(line) > WIDEST_EXCERPT else 0
+        shown = line[start : start + WIDEST_EXCERPT]
+        left, right = "…" if start else "", "…" if start + len(shown) < len(line) else ""
+        carets = max(1, min(end, start + len(shown)) - first)
+        number = str(self.line)
+        margin = " " * len(number)
+        yield f"{margin} |"
+        yield f"{number} | {left}{shown}{right}"
+        yield f"{margin} | {' ' * (len(left) + first - start)}{'^' * carets}"
+
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}"
+
+
+def _printable(line: str) -> str:
+    """A line that is safe to print: what has no picture becomes U+FFFD, one for one, so that columns still count."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +79,19 @@ class Diagnostic:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        place = f"{self.span}: " if self.span else ""
-        return f"{place}{self.severity}[{self.code}]: {self.message}"
+        return "\n".join(self.lines())
+
+    def lines(self) -> Iterator[str]:
+        """What a person reads: the message, the place, the line with the span underlined, and what there is to add."""
+        yield f"{self.severity}[{self.code}]: {self.message}"
+        margin = ""
+        if self.span:
+            margin = " " * len(str(self.span.line))
+            yield f"{margin}--> {self.span}"
+            yield from self.span.excerpt()
+        parts = [("found", self.found), ("expected", self.expected), ("help", self.remedy)]
+        parts += [("note", note) for note in self.notes]
+        yield from (f"{margin} = {name}: {text}" for name, text in parts if text)
 
 
 class LsrlError(Exception):
@@ -64,4 +99,7 @@ class LsrlError(Exception):
 
     def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
         self.diagnostics = tuple(diagnostics)
-        super().__init__("\n".join(str(d) for d in self.diagnostics))
+        super().__init__(self.diagnostics)
+
+    def __str__(self) -> str:
+        return "\n\n".join(str(diagnostic) for diagnostic in self.diagnostics)
