@@ -15,6 +15,8 @@ from functools import cached_property
 from math import prod
 from typing import Union
 
+from lsrl.ir.fault import Refusal
+
 Atom = Union[str, "Opaque"]
 Monomial = tuple[tuple[Atom, int], ...]
 DimLike = Union["Dim", int, str]
@@ -23,7 +25,7 @@ Shape = tuple["Dim", ...]
 LARGEST_POWER = 64
 
 
-class DimError(ValueError):
+class DimError(Refusal):
     """A size expression that has no meaning: a division that leaves a remainder, a negative size, an unknown name."""
 
 

@@ -1,13 +1,22 @@
-"""A graph that makes no sense, said without a place: whoever builds from text adds the span."""
+"""What users are told without a place in a program: graphs that make no sense, requests that cannot be met."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 
+class Refusal(ValueError):
+    """A program or what it is to be run with is at fault; the message says what, for people.
+
+    The command line prints the message and exits with status 1.  Anything else that escapes is an error of ours.
+    """
+
+
 @dataclass
 class Fault(Exception):
-    """Raised by the builders of `lsrl.ir.ops` when operands do not fit.
+    """A graph that makes no sense; whoever builds from text adds the span.
+
+    Raised by the builders of `lsrl.ir.ops` when operands do not fit.
 
     Attributes:
         code: the diagnostic's code (`E0401`), a key of the table of codes.

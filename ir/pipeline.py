@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import networkx as nx
 
 from lsrl.ir.cell import Cell, State
+from lsrl.ir.fault import Refusal
 from lsrl.ir.value import Value, postorder
 
 
-class PipelineError(ValueError):
+class PipelineError(Refusal):
     """States that no order of computation serves."""
 
 

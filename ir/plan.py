@@ -15,6 +15,7 @@ import networkx as nx
 
 from lsrl.ir.cell import TIME, Cell, State
 from lsrl.ir.cut import minimum_cut
+from lsrl.ir.fault import Refusal
 from lsrl.ir.ops import Family, family
 from lsrl.ir.pipeline import Component, components, states_read
 from lsrl.ir.value import Value, depends_on, postorder
@@ -22,7 +23,7 @@ from lsrl.ir.value import Value, depends_on, postorder
 VARYING = ("input", "noise", "state")
 
 
-class PlanError(ValueError):
+class PlanError(Refusal):
     """A cell that this way of running cannot serve; the message says why."""
 
 
