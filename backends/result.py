@@ -1,0 +1,36 @@
+"""What a run gives: arrays of whatever framework ran it, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outputs and the final states of a run.
+
+    Attributes:
+        outputs: by name; over time [B, T, *shape].
+        state: by name; over time [B, *shape].  Given back as the initial state, the run continues where it ended.
+    """
+
+    outputs: Mapping[str, Any]
+    state: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """The derivative of a weighted sum of outputs and final states by everything that is a float or complex number.
+
+    The gradient by a complex z = x + iy is dL/dx + i dL/dy.
+
+    Attributes:
+        inputs, params: by name, of the array's own shape.
+        state: by the name of the initial state, [B, *shape] each, whether it was given or not.
+    """
+
+    inputs: Mapping[str, Any]
+    params: Mapping[str, Any]
+    state: Mapping[str, Any]
