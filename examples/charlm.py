@@ -101,8 +101,9 @@ def write(params: Tree, start: str, length: int) -> str:
 def plot(curve: list[float], levels: dict[str, float], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     axes.plot(curve, color="tab:blue", linewidth=0.8, alpha=0.4)
-    smooth = np.convolve(curve, np.ones(min(20, len(curve))) / min(20, len(curve)), mode="valid")
-    axes.plot(np.arange(len(curve) - len(smooth), len(curve)), smooth, color="tab:blue", label="training")
+    window = min(21, len(curve))
+    smooth = np.convolve(curve, np.full(window, 1 / window), mode="valid")
+    axes.plot(window // 2 + np.arange(len(smooth)), smooth, color="tab:blue", label="training")
     for (name, bits), style in zip(levels.items(), (":", "--", "-")):
         axes.axhline(bits, color="black", linestyle=style, linewidth=1, label=f"{name}: {bits:.2f}")
     axes.set(xlabel="update", ylabel="bits per character", ylim=(0, None), title="charlm.lsrl")

@@ -44,7 +44,7 @@ def train(model: torch.nn.Module, rows: torch.Tensor, labels: torch.Tensor, epoc
 
 
 def plot(accuracy: torch.Tensor, guesses: torch.Tensor, labels: torch.Tensor, path: Path) -> None:
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.2, 4), layout="constrained")
     left.plot(range(1, 9), 100 * accuracy, marker="o")
     left.set(xlabel="rows read", ylabel="correct guesses, %", ylim=(0, 100), title="an answer after every row")
     ConfusionMatrixDisplay.from_predictions(labels, guesses, ax=right, colorbar=False, cmap="Blues")
