@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from fractions import Fraction
-from math import isinf, isnan, lcm
+from math import copysign, inf, isfinite, lcm
 
 from lsrl.ir.dims import Atom, Dim, Shape
 
@@ -75,7 +76,9 @@ def infix(operator: str, left: Code, right: Code) -> Code:
 
 
 def prefix(operator: str, operand: Code) -> Code:
-    """`-x`, `~x`."""
+    """`-x`, `~x`.  The sign of a product or quotient is that of its first factor, to the last bit."""
+    if operator == "-" and operand.binding is Binding.PRODUCT and not re.search("//|%", operand.text):
+        return Code(f"-{operand.text}", Binding.PRODUCT)
     return Code(f"{operator}{operand.at(Binding.SIGN)}", Binding.SIGN)
 
 
@@ -85,9 +88,14 @@ def call(function: str, *operands: object, **options: object) -> Code:
     return Code(f"{function}({', '.join(parts)})")
 
 
+def attribute(operand: Code, name: str) -> Code:
+    """`operand.name`."""
+    return Code(f"{operand.at(Binding.ATOM)}.{name}")
+
+
 def method(operand: Code, name: str, *arguments: object) -> Code:
     """`operand.name(arguments)`."""
-    return Code(f"{operand.at(Binding.ATOM)}.{name}({', '.join(str(a) for a in arguments)})")
+    return Code(f"{attribute(operand, name)}({', '.join(str(a) for a in arguments)})")
 
 
 def subscript(operand: Code, index: str) -> Code:
@@ -95,37 +103,32 @@ def subscript(operand: Code, index: str) -> Code:
     return Code(f"{operand.at(Binding.ATOM)}[{index}]")
 
 
-def number(value: bool | int | float | complex | Fraction, inf: str = "math.inf", nan: str = "math.nan") -> Code:
+def number(value: bool | int | float | complex | Fraction) -> Code:
     """A literal that is read back as the same number; a fraction that no short decimal names stays a division."""
     match value:
-        case bool():
-            return Code(str(value))
+        case Fraction() if isfinite(nearest(value)) and Fraction(repr(nearest(value))) != value:
+            return infix("/", number(value.numerator), number(value.denominator))
         case Fraction():
-            return _fraction(value)
+            return number(nearest(value))
+        case complex() if copysign(1, value.real) > 0 and value.real == 0 and isfinite(value.imag):
+            return _signed(f"{value.imag!r}j")
         case complex():
-            return _complex(value, inf, nan)
-        case float() if isnan(value):
-            return Code(nan)
-        case float() if isinf(value):
-            return Code(inf) if value > 0 else Code(f"-{inf}", Binding.SIGN)
-    text = repr(value)
-    return Code(text, Binding.SIGN if text.startswith("-") else Binding.ATOM)
+            return call("complex", number(value.real), number(value.imag))
+        case float() if not isfinite(value):
+            return _signed(repr(value).replace("inf", "math.inf").replace("nan", "math.nan"))
+        case _:
+            return _signed(repr(value))
 
 
-def _fraction(value: Fraction) -> Code:
-    decimal = repr(float(value))
-    if Fraction(decimal) == value:
-        return Code(decimal, Binding.SIGN if value < 0 else Binding.ATOM)
-    return infix("/", number(value.numerator), number(value.denominator))
+def nearest(value: Fraction) -> float:
+    """The float next to a fraction, infinite beyond the largest one."""
+    try:
+        return float(value)
+    except OverflowError:
+        return inf if value > 0 else -inf
 
 
-def _complex(value: complex, inf: str, nan: str) -> Code:
-    if repr(value.real) == "0.0" and not isnan(value.imag) and not isinf(value.imag):
-        return number_text(repr(value.imag) + "j")
-    return call("complex", number(value.real, inf, nan), number(value.imag, inf, nan))
-
-
-def number_text(text: str) -> Code:
+def _signed(text: str) -> Code:
     return Code(text, Binding.SIGN if text.startswith("-") else Binding.ATOM)
 
 

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from lsrl.ir.cell import Cell
+from lsrl.ir.dims import Dim
+from lsrl.ir.infer import dim, integer
 from lsrl.ir.value import Value, postorder, users
 
 LONGEST = 24
@@ -31,6 +33,7 @@ _INFIX = {
 }
 _JOINED = ("mul", "einsum", "gather", "conv")
 _PREFIX = {"neg": "minus", "not": "not", "reduce_sum": "sum", "reduce_max": "max", "reduce_min": "min", "re": "re"}
+_WITH_NUMBER = {"add": "plus", "sub": "minus", "mul": "scaled", "div": "scaled", "pow": "power"}
 _SUFFIX = {"slice": "part", "select": "at", "transpose": "T", "expand": "wide", "reshape": "folded", "flip": "flipped"}
 
 
@@ -91,6 +94,8 @@ class Names:
         """A description of the value by its operation and operands; empty when there is no short one."""
         if value in self._names:
             return self._names[value]
+        if value.op == "const":
+            return "one" if value.attr("value") == 1 else ""
         if depth == 0 or not value.args:
             return ""
         operands = [word for word in (self._words(arg, depth - 1) for arg in value.args) if word]
@@ -98,8 +103,12 @@ class Names:
             return ""
         if value.op == "concat":
             return joined(operands)
+        if value.op == "slice" and (part := _part(value)):
+            return "_".join(self._words(arg, 1) for arg in part)
         if value.op in _SUFFIX:
             return f"{operands[0]}_{_SUFFIX[value.op]}"
+        if len(operands) == 1 and value.op in _WITH_NUMBER:
+            return f"{operands[0]}_{_WITH_NUMBER[value.op]}"
         if len(operands) == 1:
             return f"{_PREFIX.get(value.op, _operation(value.op))}_{operands[0]}"
         if value.op in _JOINED:
@@ -138,6 +147,21 @@ def _common_prefix(names: Sequence[str]) -> str:
     return ""
 
 
+def _part(value: Value) -> tuple[Value, Value] | None:
+    """For a piece of `concat(A, B) @ x` that one part gave: that part, and x."""
+    (whole,) = value.args
+    if whole.op != "einsum" or len(whole.args) != 2:
+        return None
+    for place, arg in enumerate(whole.args):
+        start = Dim.of(0)
+        for part in arg.args if arg.op == "concat" else ():
+            size = part.shape[integer(arg.attr("axis"))]
+            if (start, size) == (dim(value.attr("start")), dim(value.attr("size"))):
+                return part, whole.args[1 - place]
+            start = start + size
+    return None
+
+
 def _operation(op: str) -> str:
     return op.removeprefix("reduce_")
 
@@ -148,5 +172,6 @@ def _given(cell: Cell) -> Iterator[tuple[Value, str]]:
     leaves = [v for v in order if v.op in ("input", "param", "noise", "state")]
     yield from ((leaf, str(leaf.attr("name"))) for leaf in leaves)
     nexts = {state.next: f"{state.name}'" for state in reversed(cell.states)}
-    named = {**nexts, **cell.names}
+    outputs = {output.value: output.name for output in reversed(cell.outputs)}
+    named = {**outputs, **nexts, **cell.names}
     yield from ((v, named[v]) for v in order if v in named and v not in leaves)

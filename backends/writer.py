@@ -15,11 +15,11 @@ WIDTH = 110
 
 
 class Writer:
-    """Collects the lines of a Python module."""
+    """Collects the lines of a Python module, or of a part of it that is `depth` levels inside."""
 
-    def __init__(self) -> None:
+    def __init__(self, depth: int = 0) -> None:
         self._lines: list[str] = []
-        self._depth = 0
+        self._depth = depth
         self._noted: set[str] = set()
 
     def line(self, code: str = "", remark: str = "") -> None:
@@ -32,6 +32,10 @@ class Writer:
     def lines(self, codes: Iterable[str]) -> None:
         for code in codes:
             self.line(code)
+
+    def append(self, part: Writer) -> None:
+        """The lines of a part that was written apart."""
+        self._lines += part._lines
 
     def text(self, text: str) -> None:
         """Lines that stand as they are written, indented to here."""

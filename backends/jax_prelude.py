@@ -1,0 +1,169 @@
+"""What an emitted JAX module defines before its functions: only what its text uses."""
+
+from __future__ import annotations
+
+import io
+import tokenize
+
+from lsrl.backends.jax_place import Types
+
+IMPORTS = (
+    ("math", "import math"),
+    ("partial", "from functools import partial"),
+    ("jax", "\nimport jax"),
+    ("jnp", "import jax.numpy as jnp"),
+    ("lax", "from jax import lax"),
+)
+
+OVER_TIME = '''
+def over_time(advance, state, reads, reverse=False, length=None):
+    """`lax.scan` along axis 1: (last state, what `advance` keeps of every position)."""
+    reads = jax.tree.map(lambda array: jnp.swapaxes(array, 0, 1), reads)
+    state, kept = lax.scan(advance, state, reads, length=length, reverse=reverse)
+    return state, jax.tree.map(lambda array: jnp.swapaxes(array, 0, 1), kept)
+'''
+
+LATER = '''
+def later(first, sequence):
+    """The sequence one position later, `first` in front, and the element that falls off its end."""
+    whole = jnp.concatenate([first[:, None], sequence], axis=1)
+    return whole[:, :-1], whole[:, -1]
+'''
+
+EARLIER = '''
+def earlier(last, sequence):
+    """The sequence one position earlier, `last` at the end, and the element that falls off its front."""
+    whole = jnp.concatenate([sequence, last[:, None]], axis=1)
+    return whole[:, 1:], whole[:, 0]
+'''
+
+STARTING = '''
+def starting(params, state, batch):
+    """The initial states, with those that are given in place of the program's."""
+    states = initial_state(params, batch)
+    if unknown := sorted(set(state or {}) - set(states)):
+        raise ValueError(f"there is no state {', '.join(unknown)}; the states are {', '.join(states)}")
+    return {name: jnp.asarray((state or {}).get(name, first), first.dtype) for name, first in states.items()}
+'''
+
+NOISE_KEY = '''
+def noise_key(key, name, number):
+    """The random key of one noise."""
+    if key is None:
+        raise ValueError(f"the noise {name} is not among the inputs, and without `key` it cannot be drawn")
+    return jax.random.fold_in(key, number)
+'''
+
+TAKE = '''
+def take(table, index, axis, batch):
+    """Entries of a table along `axis`, after `batch` axes that table and index share; an index outside is clamped."""
+    function = partial(jnp.take, axis=axis - batch, mode="clip")
+    for _ in range(batch):
+        function = jax.vmap(function)
+    return function(table, index)
+'''
+
+SCATTER = '''
+def scatter(updates, index, size, axis, batch):
+    """Zeros of `size` along `axis` with updates added at their index: the transpose of `take`."""
+    shape = (*updates.shape[:axis], size, *updates.shape[axis + index.ndim - batch :])
+    picked = partial(take, index=index, axis=axis, batch=batch)
+    return jax.linear_transpose(picked, jnp.zeros(shape, updates.dtype))(updates)[0]
+'''
+
+CONV = '''
+def conv(x, w, stride, padding, dilation, groups):
+    """Correlation of x [C, *spatial] with w [O, C / groups, *kernel]."""
+    options = dict(rhs_dilation=dilation, feature_group_count=groups, precision="highest")
+    return lax.conv_general_dilated(x[None], w, stride, padding, **options)[0]
+'''
+
+CONV_DX = '''
+def conv_dx(g, w, shape, **options):
+    """The transpose of `conv` in x [shape]."""
+    return jax.linear_transpose(lambda x: conv(x, w, **options), jnp.zeros(shape, g.dtype))(g)[0]
+'''
+
+CONV_DW = '''
+def conv_dw(x, g, shape, **options):
+    """The transpose of `conv` in w [shape]."""
+    return jax.linear_transpose(lambda w: conv(x, w, **options), jnp.zeros(shape, g.dtype))(g)[0]
+'''
+
+FUNCTIONS = {
+    "starting": STARTING,
+    "over_time": OVER_TIME,
+    "later": LATER,
+    "earlier": EARLIER,
+    "noise_key": NOISE_KEY,
+    "scatter": SCATTER,
+    "take": TAKE,
+    "conv_dx": CONV_DX,
+    "conv_dw": CONV_DW,
+    "conv": CONV,
+}
+
+
+def shortcuts(types: Types) -> dict[str, str]:
+    """Functions of jax with the module's types filled in."""
+    wide = {
+        "floats": f"floats = partial(jnp.asarray, dtype={types.real})",
+        "einsum": 'einsum = partial(jnp.einsum, precision="highest")',
+    }
+    narrow = {
+        "floats": f'''
+def floats(array):
+    """Data have 16 bits; what is computed from them has 32."""
+    return jnp.asarray(array, {types.data}).astype({types.real})
+''',
+        "product": f'''
+def product(spec, *factors):
+    """An einsum with parameters: factors of 16 bits, summed up in 32."""
+    return jnp.einsum(spec, *(factor.astype({types.data}) for factor in factors), preferred_element_type={types.real})
+''',
+        "einsum": 'einsum = partial(jnp.einsum, precision="highest")',
+    }
+    return {
+        "ints": f"ints = partial(jnp.asarray, dtype={types.whole})",
+        "bools": "bools = partial(jnp.asarray, dtype=bool)",
+        "complexes": f"complexes = partial(jnp.asarray, dtype={types.complex})",
+        "uniform": f"uniform = partial(jax.random.uniform, dtype={types.real})",
+        "normal": f"normal = partial(jax.random.normal, dtype={types.real})",
+        **(narrow if types.narrow else wide),
+    }
+
+
+def reserved(types: Types) -> tuple[str, ...]:
+    """Every identifier that a module may use for itself."""
+    parameters = ("params", "inputs", "outputs", "state", "seed", "batch", "length", "key", "keys", "at")
+    functions = ("init", "initial_state", "apply", "step", *FUNCTIONS, *shortcuts(types))
+    builtins = ("float", "int", "bool", "max", "min", "abs", "complex", "range", "dict", "set", "sorted", "partial")
+    return (*parameters, *functions, *builtins, *(name for name, _ in IMPORTS))
+
+
+def imports(text: str) -> str:
+    """The import lines that the text needs, the standard library's first."""
+    used = identifiers(text)
+    return "\n".join(line for name, line in IMPORTS if name in used).strip()
+
+
+def definitions(text: str, types: Types) -> tuple[list[str], list[str]]:
+    """One-line definitions and whole functions that the text uses, and those that these use in turn."""
+    known = {**shortcuts(types), **FUNCTIONS}
+    wanted: set[str] = set()
+    found = identifiers(text) & known.keys()
+    while found:
+        wanted |= found
+        found = {name for each in found for name in identifiers(known[each]) & known.keys()} - wanted
+    chosen = [known[name].strip() for name in known if name in wanted]
+    return [c for c in chosen if "\n" not in c], [c for c in chosen if "\n" in c]
+
+
+def identifiers(text: str) -> set[str]:
+    """The names that Python text mentions, attributes, comments and strings aside."""
+    found, before = set(), ""
+    for token in tokenize.generate_tokens(io.StringIO(text.strip()).readline):
+        if token.type == tokenize.NAME and before != ".":
+            found.add(token.string)
+        before = token.string
+    return found

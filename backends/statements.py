@@ -1,0 +1,117 @@
+"""A graph as statements: which values get a line and a name, which are written inside the expression that uses them.
+
+A value is assigned when the user named it, when several others use it, when it leaves the function, or when the
+expression would grow beyond easy reading.  The pieces of a split get one line: `i, f, g = split(...)`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from lsrl.backends.expressions import Code
+from lsrl.backends.naming import Names
+from lsrl.backends.writer import WIDTH, Writer, origins
+from lsrl.ir.cell import Cell
+from lsrl.ir.dims import Dim
+from lsrl.ir.infer import dim, integer
+from lsrl.ir.value import Value
+
+MOST_OPERATIONS = 7
+LONGEST = 72
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """How a language writes values.
+
+    Attributes:
+        is_number: whether an expression writes the value by itself, as a number known when code is written.
+        express: the expression of one operation, given the expressions of operands.
+        remark: what to say behind an assignment, such as its shape; may be empty.
+        split: the right side that cuts a value into pieces of these sizes along an axis.
+    """
+
+    is_number: Callable[[Value], bool]
+    express: Callable[[Value, Mapping[Value, Code]], Code]
+    remark: Callable[[Value], str]
+    split: Callable[[Value, Code, int, Sequence[Dim]], Code]
+
+
+class Statements:
+    """The statements of one function body.
+
+    Attributes:
+        codes: how each value known here is written: a name, or an expression still to be used once.
+    """
+
+    def __init__(self, cell: Cell, names: Names, writer: Writer, target: Target) -> None:
+        self.cell = cell
+        self.names = names
+        self.writer = writer
+        self.target = target
+        self.codes: dict[Value, Code] = {}
+        self._operations: dict[Value, int] = {}
+
+    def bind(self, value: Value, code: Code | None = None) -> str:
+        """Make a value known here under its name, or as `code`; the text it is written as."""
+        self.codes[value] = code or Code(self.names[value])
+        return str(self.codes[value])
+
+    def write(self, values: Iterable[Value], wanted: Collection[Value], used: Iterable[Value] = ()) -> None:
+        """Write the values, operands first.
+
+        Args:
+            wanted: those that must have a name afterwards.
+            used: those that an expression after these statements uses, once for each time it does.
+        """
+        values = [v for v in values if v not in self.codes and not self.target.is_number(v)]
+        uses = Counter([*(arg for value in values for arg in value.args), *used])
+        users: dict[Value, list[Value]] = {}
+        for value in values:
+            for arg in dict.fromkeys(value.args):
+                users.setdefault(arg, []).append(value)
+        for value in values:
+            if value in self.codes:
+                continue  # a piece of a split
+            code = self.target.express(value, self.codes)
+            cost = 1 + sum(self._operations.get(arg, 0) for arg in value.args)
+            pieces = _pieces(value, users.get(value, ())) if value not in wanted else ()
+            readable = cost <= MOST_OPERATIONS and len(code.text) <= LONGEST
+            if pieces:
+                self._split(value, code, pieces)
+            elif value in wanted or uses[value] != 1 or self.names.is_named(value) or not readable:
+                self._assign(value, code, users.get(value, ()))
+            else:
+                self.codes[value] = code
+                self._operations[value] = cost
+
+    def _assign(self, value: Value, code: Code, users: Iterable[Value]) -> None:
+        self.writer.origins(origins(self.cell, value, users))
+        self._line(self.names[value], code, self.target.remark(value))
+        self.bind(value)
+
+    def _split(self, value: Value, code: Code, pieces: Sequence[Value]) -> None:
+        self.writer.origins(origins(self.cell, value, pieces))
+        axis = integer(pieces[0].attr("axis"))
+        right = self.target.split(value, code, axis, [dim(piece.attr("size")) for piece in pieces])
+        self._line(", ".join(self.bind(piece) for piece in pieces), right, self.target.remark(pieces[0]))
+
+    def _line(self, left: str, code: Code, remark: str) -> None:
+        text = f"{left} = {code}"
+        self.writer.line(text, remark if len(text) + len(remark) + 12 <= WIDTH else "")
+
+
+def _pieces(value: Value, users: Sequence[Value]) -> tuple[Value, ...]:
+    """The users, in order, where they are slices that cut the value along one axis into parts, each used."""
+    if len(users) < 2 or any(user.op != "slice" or user.attr("step") != 1 for user in users):
+        return ()
+    axes = {integer(user.attr("axis")) for user in users}
+    following = {dim(user.attr("start")): user for user in users}
+    pieces, place = [], Dim.of(0)
+    while place in following:
+        pieces.append(following.pop(place))
+        place = place + dim(pieces[-1].attr("size"))
+    whole = len(axes) == 1 and not following and place == value.shape[axes.pop()]
+    return tuple(pieces) if whole else ()
