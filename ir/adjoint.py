@@ -50,11 +50,13 @@ def gradient(output: Value, wrt: Sequence[Value], seed: Value | None = None) -> 
     return cotangents([output], [seed], wrt)
 
 
-def cotangents(roots: Sequence[Value], seeds: Sequence[Value], wrt: Sequence[Value]) -> tuple[Value, ...]:
+def cotangents(
+    roots: Sequence[Value], seeds: Sequence[Value], wrt: Sequence[Value], *, independent: bool = False
+) -> tuple[Value, ...]:
     """What reaches each value of `wrt` when every root has the cotangent `seeds` gives it.
 
-    A value of `wrt` that others of `wrt` depend on receives what comes through them as well.  What no root depends
-    on receives zeros.
+    A value of `wrt` that others of `wrt` depend on receives what comes through them as well, unless they are taken
+    as `independent`.  What no root depends on receives zeros.
 
     Raises:
         Fault: a seed does not fit its root, or a value of `wrt` is an int or a bool.
@@ -71,7 +73,7 @@ def cotangents(roots: Sequence[Value], seeds: Sequence[Value], wrt: Sequence[Val
         _add(found, root, seed)
     for value in reversed(tuple(v for v in postorder(roots) if v in active)):
         cotangent = found.get(value)
-        if cotangent is None or not value.args or value.op in FLAT:
+        if cotangent is None or not value.args or value.op in FLAT or (independent and value in targets):
             continue
         for arg, part in zip(value.args, RULES[value.op](value, cotangent), strict=True):
             if part is not None and arg in active:

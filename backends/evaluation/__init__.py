@@ -1,0 +1,1 @@
+"""Evaluating the values of a graph in NumPy: what every operation means."""
