@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -110,19 +110,3 @@ def _check(sighting: Sighting, bound: Mapping[str, int], sources: Mapping[str, s
 
 def _told(name: str, bound: Mapping[str, int], sources: Mapping[str, str]) -> str:
     return f"{name}={bound[name]} by {sources.get(name, 'its default')}"
-
-
-def parse_sizes(texts: Iterable[str]) -> dict[str, int]:
-    """`("D=64", "H=128")` as numbers by name.
-
-    Raises:
-        DimError: a text is not of the form NAME=NUMBER, or a name has two numbers.
-    """
-    sizes: dict[str, int] = {}
-    for text in texts:
-        name, sign, number = text.partition("=")
-        if not (sign and name.isidentifier() and number.isdecimal()):
-            raise DimError(f"`{text}` is not of the form NAME=NUMBER")
-        if sizes.setdefault(name, int(number)) != int(number):
-            raise DimError(f"the size {name} is given as {sizes[name]} and as {int(number)}")
-    return sizes

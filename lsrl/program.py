@@ -1,0 +1,216 @@
+"""A program as users hold it: what it needs and gives, its graph, and its meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
+
+from lsrl import elaborate
+from lsrl.backends.arrays import Arrays
+from lsrl.backends.result import Result
+from lsrl.ir.cell import Cell, Input, Noise, Output, Param, State, bind_sizes
+from lsrl.ir.dims import Dim, shape_text
+from lsrl.ir.fault import Refusal
+from lsrl.ir.span import LsrlError
+from lsrl.load import STD, SUFFIX, Loaded, load_library, load_path, load_text
+from lsrl.syntax import Cell as CellSyntax
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Declared:
+    """An input, parameter, state or output: its name, shape and kind, and what else its declaration says."""
+
+    name: str
+    shape: tuple[Dim, ...]
+    kind: str
+    note: str = ""
+
+    def __repr__(self) -> str:
+        kind = "" if self.kind == "float" else f" {self.kind}"
+        return f"{shape_text(self.shape)}{kind}{self.note and f' {self.note}'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A size with its default, a number or an expression of earlier sizes; None where it must be given."""
+
+    name: str
+    default: Dim | None
+
+    def __repr__(self) -> str:
+        return self.name if self.default is None else f"{self.name}={self.default}"
+
+
+Item = TypeVar("Item", Declared, Size)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that has been read and checked.
+
+    Its shapes are expressions of its sizes; numbers come in when it is run or compiled.
+
+    Attributes:
+        loaded: its syntax tree and what finds its imports.
+        main: which of its cells is meant; None for the last.
+    """
+
+    loaded: Loaded = field(repr=False)
+    main: str | None = None
+
+    @cached_property
+    def graph(self) -> Cell:
+        """The graph with symbolic sizes; a `repeat` whose count no default gives is taken once."""
+        return self._elaborated(None)
+
+    @property
+    def name(self) -> str:
+        """The name of the cell."""
+        return self.graph.name
+
+    @property
+    def doc(self) -> str:
+        """The docstring of the cell, or else of the file."""
+        return self.graph.doc
+
+    @property
+    def file(self) -> str:
+        """The name of the file, as messages print it."""
+        return self.loaded.program.source.name
+
+    @property
+    def sizes(self) -> Mapping[str, Size]:
+        """The sizes in order, by name."""
+        return _by_name(Size(size.name, size.default) for size in self.graph.sizes)
+
+    @property
+    def inputs(self) -> Mapping[str, Declared]:
+        """The inputs, then declared noise."""
+        given = [_input(declared) for declared in self.graph.inputs]
+        return _by_name([*given, *(_noise(declared) for declared in self.graph.noises)])
+
+    @property
+    def params(self) -> Mapping[str, Declared]:
+        """The parameters; those of cells that the program uses have dotted names."""
+        return _by_name(_param(declared) for declared in self.graph.params)
+
+    @property
+    def states(self) -> Mapping[str, Declared]:
+        """The states, with those that remember earlier values of a name (`x[t-1]`)."""
+        return _by_name(_state(declared) for declared in self.graph.states)
+
+    @property
+    def outputs(self) -> Mapping[str, Declared]:
+        """The outputs."""
+        return _by_name(_output(declared) for declared in self.graph.outputs)
+
+    def cell(self, sizes: Mapping[str, int] | None = None) -> Cell:
+        """The graph for these sizes: shapes stay symbolic, `repeat` is unrolled.
+
+        Raises:
+            LsrlError: the program cannot be built for these sizes.
+        """
+        return self._elaborated(sizes) if sizes else self.graph
+
+    def bind(self, sizes: Mapping[str, int] | None = None) -> tuple[Cell, dict[str, int]]:
+        """The graph for these sizes, and the number of every size.
+
+        Raises:
+            DimError: a size is missing or unknown, or breaks a condition of the program.
+        """
+        bound = bind_sizes(self.graph, sizes or {})
+        return self.cell(bound), bound
+
+    def reference(
+        self, params: Arrays, inputs: Arrays, state: Arrays | None = None, sizes: Mapping[str, int] | None = None
+    ) -> Result:
+        """What the program means: every position in order, in float64 NumPy.
+
+        Args:
+            params: parameters by name.
+            inputs: inputs by name, [B, T, *shape].  Noise that is not given is drawn with the seed 0.
+            state: initial states by name, [B, *shape]; missing ones start as the program says.
+            sizes: the number of every size that the arrays' shapes do not tell.
+
+        Raises:
+            ArrayError: an array is missing, superfluous, or not what the program declares.
+            DimError: a size is unknown, or told differently by two arrays.
+        """
+        from lsrl.compiled import compile_program
+
+        return compile_program(self, target="reference", sizes=sizes)(params, inputs, state)
+
+    def _elaborated(self, sizes: Mapping[str, int] | None) -> Cell:
+        syntax = self.loaded.program
+        if not any(isinstance(item, CellSyntax) for item in syntax.items):
+            raise Refusal(f"{self.file} defines functions only; there is no cell to run")
+        return elaborate.elaborate(syntax, cell=self.main, sizes=sizes, loader=self.loaded.loader)
+
+    def __repr__(self) -> str:
+        parts = [f"{self.name}({', '.join(map(repr, self.sizes.values()))})"]
+        for title in ("inputs", "params", "states", "outputs"):
+            declared: Mapping[str, Declared] = getattr(self, title)
+            parts += [f"  {title:<8} {', '.join(f'{name}: {d!r}' for name, d in declared.items())}"] if declared else []
+        return "\n".join(parts)
+
+
+def load(source: str | Path, cell: str | None = None) -> Program:
+    """A program from a file or, by its name, from the library.
+
+    Args:
+        source: a path, or a name such as `std/gru`.
+        cell: which cell of the file; the last one when None.
+
+    Raises:
+        LsrlError: the program is at fault; the error has every diagnostic.
+        OSError: the file cannot be read.
+    """
+    return _checked(loaded(source), cell)
+
+
+def parse(text: str, cell: str | None = None) -> Program:
+    """A program from its text; see `load`."""
+    return _checked(load_text(text), cell)
+
+
+def loaded(source: str | Path) -> Loaded:
+    """The syntax tree of a path or library name; see `load`."""
+    name = str(source)
+    library = isinstance(source, str) and name.startswith(f"{STD}/") and not name.endswith(SUFFIX)
+    return load_library(name) if library and not Path(name).exists() else load_path(Path(source))
+
+
+def _checked(found: Loaded, cell: str | None) -> Program:
+    errors = [d for d in elaborate.check(found.program, loader=found.loader) if d.severity == "error"]
+    if errors:
+        raise LsrlError(errors)
+    return Program(found, cell)
+
+
+def _by_name(items: Iterable[Item]) -> Mapping[str, Item]:
+    return MappingProxyType({item.name: item for item in items})
+
+
+def _input(declared: Input) -> Declared:
+    kind = declared.kind.value if declared.bound is None else f"int({declared.bound})"
+    return Declared(declared.name, declared.shape, kind, declared.domain.value and f"per {declared.domain}")
+
+
+def _noise(declared: Noise) -> Declared:
+    return Declared(declared.name, declared.shape, "float", f"noise ~ {declared.draw.name}")
+
+
+def _param(declared: Param) -> Declared:
+    return Declared(declared.name, declared.shape, declared.kind.value)
+
+
+def _state(declared: State) -> Declared:
+    return Declared(declared.name, declared.shape, declared.kind.value, "reversed" if declared.reverse else "")
+
+
+def _output(declared: Output) -> Declared:
+    return Declared(declared.name, declared.value.shape, declared.value.kind.value)
