@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from lsrl.backends.expressions import Code, call, infix, prefix
+from lsrl.backends.expressions import Code, call, infix, method, prefix
 from lsrl.backends.jax_place import Place
 from lsrl.ir.cell import Distribution
-from lsrl.ir.dims import Dim, Shape
+from lsrl.ir.dims import Dim, Shape, shape_text
 
 Drawer = Callable[[Sequence[Code], Shape, Code, Place, bool], Code]
 
@@ -32,7 +32,7 @@ def _normal(args: Sequence[Code], shape: Shape, key: Code, place: Place, varies:
 
 
 def _bernoulli(args: Sequence[Code], shape: Shape, key: Code, place: Place, varies: bool) -> Code:
-    return Code(f"{call('jax.random.bernoulli', key, args[0], place.shape(shape, varies))}.astype({place.types.real})")
+    return method(call("jax.random.bernoulli", key, args[0], place.shape(shape, varies)), "astype", place.types.real)
 
 
 def _glorot(args: Sequence[Code], shape: Shape, key: Code, place: Place, varies: bool) -> Code:
@@ -63,8 +63,10 @@ def _scaled(args: Sequence[Code], array: Code) -> Code:
 
 
 def _matrix(shape: Shape) -> tuple[Dim, Dim]:
-    """Rows and columns; a vector is a matrix of one row."""
-    return (shape[-2] if len(shape) > 1 else Dim.of(1), shape[-1])
+    """Rows and columns."""
+    if len(shape) < 2:
+        raise ValueError(f"this distribution draws matrices; the shape {shape_text(shape)} has no two axes")
+    return shape[-2], shape[-1]
 
 
 _DRAWERS: Mapping[str, Drawer] = {

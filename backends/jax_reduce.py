@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lsrl.backends.expressions import Code, call
+from lsrl.backends.expressions import Code, call, method
 from lsrl.backends.jax_place import Operand, Place, Printer, promoted
 from lsrl.ir.dims import count
 from lsrl.ir.infer import integer, integers
@@ -45,7 +45,7 @@ def _place_of(name: str) -> Printer:
         code, axis = operand.code, axes[0] - operand.value.rank
         if len(axes) > 1:
             code, axis = _folded(operand, axes, place), -1
-        return Code(f"{call(name, code, axis=axis)}.astype({place.types.whole})")
+        return method(call(name, code, axis=axis), "astype", place.types.whole)
 
     return printer
 
@@ -58,7 +58,7 @@ def _folded(operand: Operand, axes: Sequence[int], place: Place) -> Code:
     if [*kept, *axes] != list(range(rank)):
         code = call("jnp.moveaxis", code, tuple(a - rank for a in axes), tuple(range(-len(axes), 0)))
     shape = (*(operand.value.shape[axis] for axis in kept), count(operand.value.shape[axis] for axis in axes))
-    return Code(f"{code}.reshape({place.shape(shape, operand.varies)})")
+    return method(code, "reshape", place.shape(shape, operand.varies))
 
 
 def _softmax(value: Value, operands: Sequence[Operand], place: Place) -> Code:

@@ -1,0 +1,139 @@
+"""Every operation as JAX code, on random operands of every sort, against the reference."""
+
+from __future__ import annotations
+
+from random import Random
+
+import jax
+import numpy as np
+import pytest
+
+from lsrl.backends.emit_jax import emit_jax
+from lsrl.backends.jax_ops import PRINTERS
+from lsrl.backends.module_loader import load_module
+from lsrl.backends.reference import run
+from lsrl.ir import build, ops
+from lsrl.ir.cell import Cell, Distribution, Input, Output, Param, Size, State
+from lsrl.ir.ops import OPS, Family
+from lsrl.ir.plan import Loop, make_plan
+from lsrl.ir.value import Kind, Value, postorder
+from support.graphs import Grower
+from support.running import random_arrays
+
+SIZES = {"H": 4, "D": 6}
+NAMES = [name for name, row in OPS.items() if row.family is not Family.GRAPH]
+CASES = 4
+
+
+def cell_of(values: list[Value], states: tuple[State, ...] = ()) -> Cell:
+    """A cell that outputs the values."""
+    leaves = list(postorder([*values, *(s.next for s in states)]))
+    return Cell(
+        name="operations",
+        doc="",
+        sizes=(Size("H"), Size("D")),
+        axes=("t",),
+        inputs=tuple(
+            Input(str(v.attr("name")), v.shape, v.kind) for v in leaves if v.op == "input"
+        ),
+        params=tuple(
+            Param(str(v.attr("name")), v.shape, v.kind, Distribution("normal")) for v in leaves if v.op == "param"
+        ),
+        noises=(),
+        states=states,
+        outputs=tuple(Output(f"o{place}", value) for place, value in enumerate(values)),
+    )
+
+
+def with_recurrence(value: Value) -> tuple[Value, State]:
+    """The value computed from an operand that depends on a state, which depends on the value: it stays in the loop."""
+    s = ops.state("s", "t", (), Kind.FLOAT)
+    leaf = next(v for v in postorder([value]) if v.op in ("input", "param"))
+    moved = substituted(value, {leaf: shifted(leaf, s)})
+    parts = build.unary("re", moved) if moved.kind is Kind.COMPLEX else build.cast(moved, Kind.FLOAT)
+    total = build.unary("tanh", build.mul(build.reduce("reduce_sum", parts), 0.01))
+    following = build.where(build.binary("eq", total, total), total, 0)
+    return moved, State("s", (), Kind.FLOAT, ("t",), build.zeros(()), following)
+
+
+def shifted(leaf: Value, s: Value) -> Value:
+    """The leaf, changed by the state in a way that keeps its kind."""
+    positive = build.binary("gt", s, 0)
+    match leaf.kind:
+        case Kind.BOOL:
+            return build.binary("xor", leaf, positive)
+        case Kind.INT:
+            return build.sub(build.mul(2, leaf), build.cast(positive, Kind.INT))
+        case _:
+            return build.add(leaf, s)
+
+
+def substituted(value: Value, table: dict[Value, Value]) -> Value:
+    """The value with leaves replaced where its operations use them."""
+    done = dict(table)
+    for each in postorder([value]):
+        if each not in done:
+            args = [done[arg] for arg in each.args]
+            done[each] = ops.apply(each.op, *args, **dict(each.attrs)) if args else each
+    return done[value]
+
+
+def renamed(value: Value, case: int) -> Value:
+    """The value on leaves of its own."""
+    leaves = [v for v in postorder([value]) if v.op in ("input", "param")]
+    table = {v: ops.leaf(v.op, f"{v.attr('name')}_{case}", v.shape, v.kind) for v in leaves}
+    return substituted(value, table)
+
+
+def grown(op: str, seed: int) -> Value:
+    """A random application of an operation; false is a zero, and whole numbers divided by it are undefined."""
+    random = Random(seed)
+    while True:
+        value = Grower(random).grow(op)
+        if op not in ("mod", "floordiv") or all(arg.kind is not Kind.BOOL for arg in value.args):
+            return value
+
+
+def compare(cell: Cell, seed: int) -> None:
+    params, inputs, state = random_arrays(cell, SIZES, batch=2, length=3, seed=seed)
+    expected = run(cell, SIZES, params, inputs, state)
+    plan = make_plan(cell, SIZES)
+    module = load_module(emit_jax(plan, "float64"), "emitted_operations")
+    outputs, final = jax.jit(module.apply)(params, inputs, state)
+    for name, array in expected.outputs.items():
+        np.testing.assert_allclose(outputs[name], array, rtol=1e-10, atol=1e-12, err_msg=name)
+        assert outputs[name].dtype == array.dtype
+    for name, array in expected.state.items():
+        np.testing.assert_allclose(final[name], array, rtol=1e-10, atol=1e-12, err_msg=name)
+
+
+@pytest.fixture(autouse=True)
+def _double() -> object:
+    with jax.enable_x64(True), np.errstate(all="ignore"):
+        yield
+
+
+def test_every_operation_has_a_row() -> None:
+    assert set(PRINTERS) == set(NAMES)
+
+
+@pytest.mark.parametrize("op", NAMES)
+def test_at_all_positions(op: str) -> None:
+    seed = NAMES.index(op)
+    made = [renamed(grown(op, 100 * seed + case), case) for case in range(CASES)]
+    has_input = any(v.op == "input" for v in postorder(made))
+    extra = [] if has_input else [ops.leaf("input", "x", (), Kind.FLOAT)]
+    compare(cell_of([*made, *extra]), seed)
+
+
+@pytest.mark.parametrize("op", NAMES)
+def test_inside_a_loop(op: str) -> None:
+    seed = NAMES.index(op)
+    for case in range(2):
+        value, state = with_recurrence(grown(op, 100 * seed + case))
+        cell = cell_of([value, ops.leaf("input", "x", (), Kind.FLOAT)], (state,))
+        (loop,) = (stage for stage in make_plan(cell, SIZES).stages if isinstance(stage, Loop))
+        assert value in loop.body
+        compare(cell, seed)
+
+
