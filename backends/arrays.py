@@ -17,6 +17,7 @@ from lsrl.ir.value import Domain, Kind
 
 Array = NDArray[Any]
 Arrays = Mapping[str, ArrayLike]
+Index = tuple[Any, ...]
 
 ACCEPTED = {Kind.FLOAT: "fiub", Kind.COMPLEX: "cfiub", Kind.INT: "iu", Kind.BOOL: "b"}
 """The kinds of NumPy dtypes that hold a value of each kind."""

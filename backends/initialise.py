@@ -86,7 +86,7 @@ def draw(
             return np.exp(generator.uniform(np.log(low), np.log(high), shape))
         case "glorot", []:
             fan_out, fan_in = _matrix(distribution, shape)
-            return generator.uniform(-1, 1, shape) * np.sqrt(6 / (fan_in + fan_out))
+            return np.asarray(generator.uniform(-1, 1, shape) * np.sqrt(6 / (fan_in + fan_out)))
         case "orthogonal", gain:
             return _orthogonal(distribution, shape, kind, generator) * (gain[0] if gain else 1.0)
         case "eye", scale:

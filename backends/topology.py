@@ -42,7 +42,7 @@ class Topology:
             case "turn.out":
                 return self.turns[:, 1]
             case "turn.node":
-                return self.edges[self.turns[:, 0], 1]
+                return np.asarray(self.edges[self.turns[:, 0], 1])
             case _:
                 return np.zeros(self.count(GRAPH_READS[via][1]), np.int64)
 

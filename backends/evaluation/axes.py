@@ -8,7 +8,7 @@ from string import ascii_uppercase
 
 import numpy as np
 
-from lsrl.backends.arrays import Array
+from lsrl.backends.arrays import Array, Index
 from lsrl.backends.evaluation.scope import Kernel, Scope, common_places, places, spread
 from lsrl.ir.infer import dim, dims, integer, integers, promote
 from lsrl.ir.value import Kind, Value
@@ -49,12 +49,13 @@ def _slice(value: Value, args: Sequence[Array], scope: Scope) -> Array:
     start, size = scope.shape((dim(value.attr("start")), dim(value.attr("size"))))
     taken = slice(start, start + size * integer(value.attr("step")), integer(value.attr("step")))
     after = value.rank - 1 - integer(value.attr("axis"))
-    return args[0][(..., taken, *[slice(None)] * after)]
+    index: Index = (..., taken, *[slice(None)] * after)
+    return args[0][index]
 
 
 def _select(value: Value, args: Sequence[Array], scope: Scope) -> Array:
     axis = integer(value.attr("axis")) - value.args[0].rank
-    return np.take(args[0], scope.shape((dim(value.attr("index")),))[0], axis)
+    return np.asarray(np.take(args[0], scope.shape((dim(value.attr("index")),))[0], axis))
 
 
 def _flip(value: Value, args: Sequence[Array], _: Scope) -> Array:
@@ -135,20 +136,22 @@ def _logsumexp(x: Array, axes: tuple[int, ...]) -> Array:
     """The largest element is taken out, so that nothing overflows; of -inf alone it is -inf."""
     top = np.max(x, axes, initial=-np.inf, keepdims=True)
     level = np.where(np.isfinite(top), top, 0)
-    return np.log(np.sum(np.exp(x - level), axes)) + level.reshape(np.sum(x, axes).shape)
+    return np.asarray(np.log(np.sum(np.exp(x - level), axes)) + np.squeeze(level, axes))
 
 
 def _argmax(x: Array, axes: tuple[int, ...]) -> Array:
     """The place in row-major order of the reduced axes."""
     last = np.moveaxis(x, axes, range(-len(axes), 0))
-    return np.argmax(last.reshape(*last.shape[: last.ndim - len(axes)], -1), -1)
+    return np.asarray(
+        np.argmax(last.reshape(*last.shape[: last.ndim - len(axes)], prod(last.shape[last.ndim - len(axes) :])), -1)
+    )
 
 
 def _softmax(value: Value, args: Sequence[Array], scope: Scope) -> Array:
     axis = integer(value.attr("axis")) - value.rank
     x = args[0].astype(scope.dtype(value.kind))
     weights = np.exp(x - np.max(x, axis, initial=-np.inf, keepdims=True))
-    return weights / np.sum(weights, axis, keepdims=True)
+    return np.asarray(weights / np.sum(weights, axis, keepdims=True))
 
 
 KERNELS: Mapping[str, Kernel] = {

@@ -19,7 +19,7 @@ _erfc = np.frompyfunc(math.erfc, 1, 1)
 def sigmoid(x: Array) -> Array:
     """1 / (1 + e^-x), without overflow on either side."""
     small = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1.0, small) / (1 + small)
+    return np.asarray(np.where(x >= 0, 1.0, small) / (1 + small))
 
 
 def softplus(x: Array) -> Array:
@@ -28,7 +28,7 @@ def softplus(x: Array) -> Array:
 
 def gelu(x: Array) -> Array:
     """x Phi(x); erfc keeps the tail of negative x."""
-    return x * np.asarray(_erfc(-x / math.sqrt(2)), x.dtype) / 2
+    return np.asarray(x * np.asarray(_erfc(-x / math.sqrt(2)), x.dtype) / 2)
 
 
 FUNCTIONS: Mapping[str, Callable[..., Array]] = {
@@ -93,8 +93,13 @@ def apply(value: Value, args: Sequence[Array], scope: Scope) -> Array:
 
 def cast(value: Value, args: Sequence[Array], scope: Scope) -> Array:
     """Complex to real keeps the real part, float to int truncates, anything but 0 is true."""
-    x = args[0]
-    return (x.real if value.args[0].kind is Kind.COMPLEX else x).astype(scope.dtype(value.kind))
+    match value.kind:
+        case Kind.BOOL:
+            return args[0] != 0
+        case Kind.COMPLEX:
+            return args[0].astype(scope.dtype(value.kind))
+        case _:
+            return args[0].real.astype(scope.dtype(value.kind))
 
 
 def where(value: Value, args: Sequence[Array], _: Scope) -> Array:

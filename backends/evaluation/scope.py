@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lsrl.backends.arrays import Array
+from lsrl.backends.arrays import Array, Index
 from lsrl.backends.topology import Topology
 from lsrl.ir.dims import Dim
 from lsrl.ir.value import Kind, Value
@@ -47,6 +47,11 @@ class Scope:
 
 Kernel = Callable[[Value, Sequence[Array], Scope], Array]
 """Computes a value from the arrays of its operands."""
+
+
+def at(position: Sequence[int]) -> Index:
+    """The index of a position in an array [B, *lengths, ...]."""
+    return (slice(None), *position)
 
 
 def places(value: Value, array: Array) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lsrl.backends.arrays import Array
+from lsrl.backends.arrays import Array, Index
 from lsrl.backends.evaluation.axes import contract
 from lsrl.backends.evaluation.scope import Kernel, Scope, common_places
 from lsrl.ir.infer import integer, integers
@@ -38,17 +38,15 @@ class Window:
         numbers = self.numbers("padding")
         return list(zip(numbers[0::2], numbers[1::2]))
 
-    def offsets(self) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...]]]:
-        """Each tap and the places that it meets."""
+    def offsets(self) -> Iterator[tuple[tuple[int, ...], Index]]:
+        """Each tap and the index of the places that it meets."""
         for tap in np.ndindex(*self.taps):
             starts = [place * step for place, step in zip(tap, self.numbers("dilation"))]
-            yield (
-                tap,
-                tuple(
-                    slice(start, start + (size - 1) * step + 1, step) if size else slice(0, 0)
-                    for start, size, step in zip(starts, self.out, self.numbers("stride"))
-                ),
-            )
+            met = [
+                slice(start, start + (size - 1) * step + 1, step) if size else slice(0, 0)
+                for start, size, step in zip(starts, self.out, self.numbers("stride"))
+            ]
+            yield tap, (..., *met)
 
     def grouped(self, x: Array) -> Array:
         """[..., C, *out] to [..., groups, C / groups, places]."""
@@ -61,7 +59,8 @@ class Window:
 
     def tap(self, w: Array, tap: tuple[int, ...]) -> Array:
         """One tap of a kernel [..., O, C / groups, *taps] as [..., groups, O / groups, C / groups]."""
-        matrix = w[(..., *tap)]
+        index: Index = (..., *tap)
+        matrix = w[index]
         return matrix.reshape(*matrix.shape[:-2], self.groups, -1, matrix.shape[-1])
 
 
@@ -74,7 +73,7 @@ def _conv(value: Value, args: Sequence[Array], scope: Scope) -> Array:
     window = Window(w.shape[-(value.rank - 1) :], scope.shape(value.shape)[1:], value)
     wide, total = _padded(x, window), scope.zeros(common_places(value, args), value)
     for tap, places in window.offsets():
-        met = window.grouped(wide[(..., *places)])
+        met = window.grouped(wide[places])
         total += window.ungrouped(contract("gcp,goc->gop", met, window.tap(w, tap)))
     return total
 
@@ -85,9 +84,10 @@ def _conv_dx(value: Value, args: Sequence[Array], scope: Scope) -> Array:
     window = Window(w.shape[-axes:], g.shape[-axes:], value)
     wide = _padded(scope.zeros(common_places(value, args), value), window)
     for tap, places in window.offsets():
-        wide[(..., *places)] += window.ungrouped(contract("gop,goc->gcp", window.grouped(g), window.tap(w, tap)))
+        wide[places] += window.ungrouped(contract("gop,goc->gcp", window.grouped(g), window.tap(w, tap)))
     sizes = scope.shape(value.shape)[1:]
-    return wide[(..., *(slice(low, low + size) for (low, _), size in zip(window.padding, sizes)))]
+    inner: Index = (..., *(slice(low, low + size) for (low, _), size in zip(window.padding, sizes)))
+    return wide[inner]
 
 
 def _conv_dw(value: Value, args: Sequence[Array], scope: Scope) -> Array:
@@ -96,9 +96,10 @@ def _conv_dw(value: Value, args: Sequence[Array], scope: Scope) -> Array:
     window = Window(scope.shape(value.shape)[2:], g.shape[-axes:], value)
     wide, kernel = _padded(x, window), scope.zeros(common_places(value, args), value)
     for tap, places in window.offsets():
-        met = window.grouped(wide[(..., *places)])
+        met = window.grouped(wide[places])
         matrix = contract("gcp,gop->goc", met, window.grouped(g))
-        kernel[(..., *tap)] = matrix.reshape(*matrix.shape[:-3], -1, matrix.shape[-1])
+        index: Index = (..., *tap)
+        kernel[index] = matrix.reshape(*matrix.shape[:-3], -1, matrix.shape[-1])
     return kernel
 
 

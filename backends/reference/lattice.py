@@ -14,7 +14,7 @@ import numpy as np
 
 from lsrl.backends.arrays import Array, state_names
 from lsrl.backends.evaluation.evaluate import Env, evaluate, run, split_loop
-from lsrl.backends.evaluation.scope import Scope, places, spread
+from lsrl.backends.evaluation.scope import Scope, at, places, spread
 from lsrl.ir import ops
 from lsrl.ir.cell import Cell, State
 from lsrl.ir.pipeline import Component, components
@@ -41,7 +41,7 @@ class Sweep:
     def at(self, value: Value, position: tuple[int, ...]) -> Array:
         """A known value at one position: [B, *shape], or [*shape] when it is the same everywhere."""
         array = self.env[value]
-        return array[(slice(None), *position)] if places(value, array) else array
+        return array[at(position)] if places(value, array) else array
 
     def everywhere(self, value: Value) -> Array:
         """A value at every position, [B, *lengths, *shape]."""
@@ -77,9 +77,9 @@ def final_states(swept: Sweep) -> dict[str, Array]:
     for state in swept.cell.states:
         for name, axis in zip(state_names(state), state.axes):
             border, passed = swept.borders[name], swept.everywhere(state.next)
-            at = swept.axis(axis)
+            along = swept.axis(axis)
             last = 0 if state.reverse else -1
-            found[name] = np.take(passed, last, at) if passed.shape[at] else border
+            found[name] = np.take(passed, last, along) if passed.shape[along] else border
     return found
 
 
@@ -127,8 +127,8 @@ def _shifted(passed: Array, border: Array, axis: int, reverse: bool) -> Array:
     """What arrives: the initial value, then what was passed on, but for the last."""
     first = np.expand_dims(border, axis)
     parts = [passed, first] if reverse else [first, passed]
-    taken = slice(1, None) if reverse else slice(None, passed.shape[axis])
-    return np.concatenate(parts, axis)[(slice(None),) * axis + (taken,)]
+    count = passed.shape[axis]
+    return np.asarray(np.take(np.concatenate(parts, axis), range(1, count + 1) if reverse else range(count), axis))
 
 
 def _loop(swept: Sweep, component: Component) -> None:
@@ -147,8 +147,8 @@ def _loop(swept: Sweep, component: Component) -> None:
                 source = before(position, number, state)
                 at_border = not inside(source, lead[1:])
                 array = swept.borders[name] if at_border else passed[state.name]
-                local[leaf] = array[(slice(None), *(without(position, number) if at_border else source))]
+                local[leaf] = array[at(without(position, number) if at_border else source)]
         run(body, local, scope)
         for state in component.states:
-            passed[state.name][(slice(None), *position)] = local[state.next]
+            passed[state.name][at(position)] = local[state.next]
     swept.env.update(zip(nexts, passed.values()))

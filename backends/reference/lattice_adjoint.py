@@ -13,6 +13,7 @@ import numpy as np
 
 from lsrl.backends.arrays import Array, state_names
 from lsrl.backends.evaluation.evaluate import Env, evaluate, run, split_loop
+from lsrl.backends.evaluation.scope import at
 from lsrl.backends.reference.lattice import Sweep, arriving, before, inside, positions, without
 from lsrl.backends.reference.pullback import Collected, differentiable, pull, seeds, statics, varying_leaves
 from lsrl.ir.adjoint import cotangents
@@ -68,10 +69,10 @@ def _loop(swept: Sweep, states: Sequence[State], reached: Env, final: Mapping[st
         local = {value: swept.at(value, position) for value in (*outside, *reached)}
         for state, seed, array in zip(states, given, passed):
             _receive(swept, state, position, array, reached)
-            local[seed] = array[(slice(None), *position)]
+            local[seed] = array[at(position)]
         run(body, local, swept.scope)
         for leaf, cotangent in zip(reached, pulled):
-            reached[leaf][(slice(None), *position)] += local[cotangent]
+            reached[leaf][at(position)] += local[cotangent]
     return passed
 
 
@@ -82,22 +83,22 @@ def _receive(swept: Sweep, state: State, position: tuple[int, ...], passed: Arra
         step = position[number] - before(position, number, state)[number]
         target = (*position[:number], position[number] + step, *position[number + 1 :])
         if inside(target, swept.places[1:]):
-            passed[(slice(None), *position)] += reached[leaf][(slice(None), *target)]
+            passed[at(position)] += reached[leaf][at(target)]
 
 
 def _at_end(swept: Sweep, state: State, final: Mapping[str, Array]) -> Array:
     """The cotangents that come from a state's final values, zero at all positions but the last."""
     array = swept.scope.zeros(swept.places, state.next)
     for name, axis in zip(state_names(state), state.axes):
-        at = swept.axis(axis)
-        if name in final and array.shape[at]:
-            array[(slice(None),) * at + (0 if state.reverse else -1,)] += final[name]
+        along = swept.axis(axis)
+        if name in final and array.shape[along]:
+            np.moveaxis(array, along, 0)[0 if state.reverse else -1] += final[name]
     return array
 
 
 def _at_start(swept: Sweep, state: State, axis: str, reached: Array, final: Array | None) -> Array:
     """What reaches the initial state; along an axis of length 0 that is the final state."""
-    at = swept.axis(axis)
-    if reached.shape[at]:
-        return np.take(reached, -1 if state.reverse else 0, at)
-    return swept.scope.zeros(without(swept.places, at), state.next) + (0 if final is None else final)
+    along = swept.axis(axis)
+    if reached.shape[along]:
+        return np.asarray(np.take(reached, -1 if state.reverse else 0, along))
+    return swept.scope.zeros(without(swept.places, along), state.next) + (0 if final is None else final)

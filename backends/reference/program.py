@@ -112,15 +112,11 @@ def gradients(
             collected, initial = lattice_adjoint.pull_back(swept, outputs, final)
         case Topology():
             collected = graph_adjoint.pull_back(local, setting.scope, swept, setting.env, outputs, final)
-    by_param = _pull_statics(setting, collected, initial)
-    return Gradients(
-        {
-            leaf.attr("name"): collected.of(leaf, setting.places(leaf), setting.scope)
-            for leaf in _given(setting, inputs)
-        },
-        by_param,
-        initial,
-    )
+    by_input = {
+        str(leaf.attr("name")): collected.of(leaf, setting.places(leaf), setting.scope)
+        for leaf in _given(setting, inputs)
+    }
+    return Gradients(by_input, _pull_statics(setting, collected, initial), initial)
 
 
 def _forward(setting: Setting) -> tuple[Result, Sweep | Topology]:

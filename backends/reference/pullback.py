@@ -109,7 +109,7 @@ def _total_of_term(term: Value, env: Env, scope: Scope) -> Array:
         if at and at == places(term.args[1], right):
             return _contracted(str(term.attr("spec")), left, right, len(at))
     array = evaluate([term], env, scope)[0]
-    return array.sum(tuple(range(len(places(term, array)))))
+    return np.asarray(array.sum(tuple(range(len(places(term, array))))))
 
 
 def _contracted(spec: str, left: Array, right: Array, count: int) -> Array:
