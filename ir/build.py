@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from lsrl.ir import convolution, fault, ops
+from lsrl.ir import convolution, fault, infer, ops
 from lsrl.ir.dims import Dim, DimLike, Shape, shape_text
 from lsrl.ir.fault import Fault
 from lsrl.ir.value import Attr, Kind, Value
@@ -162,8 +162,18 @@ def transpose(x: Operand | Diag, perm: Sequence[int] | None = None) -> Value | D
 
 
 def expand(x: Operand, shape: Shape, axes: Sequence[int]) -> Value:
-    """`x` repeated along new axes at the positions `axes` of `shape`; `x` itself when there is none."""
-    return ops.apply("expand", value(x), shape=tuple(shape), axes=tuple(sorted(axes))) if axes else value(x)
+    """`x` repeated along new axes at the positions `axes` of `shape`; `x` itself when there is none.
+
+    What is repeated already is repeated along all axes at once.
+    """
+    operand, new = value(x), sorted(axes)
+    if not new:
+        return operand
+    if operand.op == "expand":
+        kept = [axis for axis in range(len(shape)) if axis not in new]
+        new = sorted((*new, *(kept[axis] for axis in infer.integers(operand.attr("axes")))))
+        operand = operand.args[0]
+    return ops.apply("expand", operand, shape=tuple(shape), axes=tuple(new))
 
 
 def full(shape: Shape, x: Operand) -> Value:
@@ -233,7 +243,7 @@ def softmax(x: Operand, axis: int = -1) -> Value:
 def select(x: Value, index: DimLike, axis: int = 0) -> Value:
     """One element of an axis; a negative number counts from the end."""
     axis = _position(x, axis)
-    return ops.apply("select", x, axis=axis, index=_place(x, axis, index))
+    return ops.apply("select", x, axis=axis, index=place_in(x, axis, index))
 
 
 def slice_(x: Value, start: DimLike | None, stop: DimLike | None, axis: int = 0, step: int = 1) -> Value:
@@ -243,8 +253,8 @@ def slice_(x: Value, start: DimLike | None, stop: DimLike | None, axis: int = 0,
         raise Fault(
             fault.AXIS_RANGE, "the step of a slice is positive", str(step), remedy="for the reverse order use `flip`"
         )
-    first = _place(x, axis, 0 if start is None else start)
-    last = x.shape[axis] if stop is None else _place(x, axis, stop)
+    first = place_in(x, axis, 0 if start is None else start)
+    last = x.shape[axis] if stop is None else place_in(x, axis, stop)
     length = (last - first + (step - 1)) // step
     if first == Dim.of(0) and length == x.shape[axis] and step == 1:
         return x
@@ -327,6 +337,7 @@ def _position(x: Value, axis: int) -> int:
     return axis % x.rank
 
 
-def _place(x: Value, axis: int, place: DimLike) -> Dim:
+def place_in(x: Value, axis: int, place: DimLike) -> Dim:
+    """The place along an axis, a negative number counting from the end."""
     at = Dim.of(place)
     return x.shape[axis] + at if at.constant is not None and at.constant < 0 else at

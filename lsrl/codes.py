@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lsrl.codes_elaborate import ELABORATE_CODES
+from lsrl.codes_elaborate import NAMES, SIZES, STRUCTURE
+from lsrl.codes_shapes import SHAPES
 from lsrl.codes_syntax import SYNTAX_CODES
 from lsrl.codes_types import CodeEntry
 
-CODES: Mapping[str, CodeEntry] = {entry.code: entry for entry in (*SYNTAX_CODES, *ELABORATE_CODES)}
+CODES: Mapping[str, CodeEntry] = {
+    entry.code: entry for entry in (*SYNTAX_CODES, *NAMES, *SHAPES, *STRUCTURE, *SIZES)
+}
