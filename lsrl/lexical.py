@@ -1,4 +1,4 @@
-"""What can be said about a text before it is parsed: limits, characters, and its comments.
+"""What can be said about a text before it is parsed: encoding, size, and the characters in it.
 
 One linear pass, so that a hostile file is refused in milliseconds and the parser never sees it.
 """
@@ -6,15 +6,11 @@ One linear pass, so that a hostile file is refused in milliseconds and the parse
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from lsrl.ir.span import Diagnostic, Source, Span
-from lsrl.syntax import Comment
 
 LARGEST_FILE = 1_000_000
 LONGEST_LINE = 10_000
-DEEPEST_NESTING = 50
-DEEPEST_BLOCKS = 20
 
 RESERVED = frozenset(
     (
@@ -23,113 +19,51 @@ RESERVED = frozenset(
         "or", "not", "true", "false", "return",
     )
 )
-_LEXEME = re.compile(r'"""(?:.|\n)*?"""|"[^"\n]*"|#[^\n]*|[()\[\]]|\n', re.DOTALL)
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b-\u200f\u2028-\u202e\ufeff]")
-_OPENING = {")": "(", "]": "["}
+# Controls, and characters that are invisible or change the direction of the text around them.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 
 
 def decode(data: bytes, name: str) -> tuple[str, tuple[Diagnostic, ...]]:
     """The text of a file, or why it is none."""
-    source = Source(name, "")
+    start = Span(Source(name, ""), 1, 1, 1, 2)
     if len(data) > LARGEST_FILE:
-        found = f"{len(data):,} bytes"
-        return "", (_at(source, 1, 1, "E0102", "the file is too large", found, f"at most {LARGEST_FILE:,}"),)
+        return "", (_too_large(start, f"{len(data):,} bytes"),)
     try:
-        return data.decode("utf-8-sig").replace("\r\n", "\n"), ()
+        return data.decode("utf-8-sig"), ()
     except UnicodeDecodeError as error:
-        before = data[: error.start]
-        line = before.count(b"\n") + 1
-        column = error.start - (before.rfind(b"\n") + 1) + 1
+        source = Source(name, data.decode("utf-8", "replace"))
+        before = data[: error.start].decode("utf-8")
+        span = _place(source, before, 0, len(before))
         found = f"byte 0x{data[error.start]:02x}"
-        return "", (_at(source, line, column, "E0101", "the file is not UTF-8 text", found),)
+        return "", (Diagnostic("E0101", "the file is not UTF-8 text", span, found=found),)
 
 
 def limits(source: Source) -> tuple[Diagnostic, ...]:
     """The first thing, if any, that makes a text unfit for parsing."""
     text = source.text
     if len(text) > LARGEST_FILE:
-        return (_at(source, 1, 1, "E0102", "the text is too large", f"{len(text):,}", f"at most {LARGEST_FILE:,}"),)
+        return (_too_large(Span(source, 1, 1, 1, 2), f"{len(text):,} characters"),)
     control = _CONTROL.search(text)
     if control:
-        line, column = _place(text, control.start())
-        return (_at(source, line, column, "E0103", "a control character", f"U+{ord(control.group()):04X}"),)
-    for number, line_text in enumerate(text.split("\n"), start=1):
-        if len(line_text) > LONGEST_LINE:
-            found, allowed = f"{len(line_text):,} characters", f"at most {LONGEST_LINE:,}"
-            return (_at(source, number, LONGEST_LINE + 1, "E0104", "the line is too long", found, allowed),)
-        if "\t" in line_text:
-            column = line_text.index("\t") + 1
-            return (_at(source, number, column, "E0105", "a tab", remedy="indent with spaces"),)
-    return _nesting(source)
-
-
-def comments(source: Source) -> tuple[Comment, ...]:
-    """Every comment, in order."""
-    return tuple(_comments(source.text))
-
-
-def _comments(text: str) -> Iterator[Comment]:
-    line, start = 1, 0
-    for match in _LEXEME.finditer(text):
-        lexeme = match.group()
-        if lexeme.startswith("#"):
-            alone = not text[start : match.start()].strip()
-            yield Comment(lexeme.rstrip(), line, match.start() - start + 1, alone)
-        newlines = lexeme.count("\n")
-        if newlines:
-            line += newlines
-            start = match.start() + lexeme.rfind("\n") + 1
-
-
-def _nesting(source: Source) -> tuple[Diagnostic, ...]:
-    """Brackets that do not match or go too deep, and blocks that do."""
-    text = source.text
-    stack: list[tuple[str, int]] = []
-    for match in _LEXEME.finditer(text):
-        lexeme, at = match.group(), match.start()
-        if lexeme in ("(", "["):
-            stack.append((lexeme, at))
-            if len(stack) > DEEPEST_NESTING:
-                return (_at(source, *_place(text, at), "E0106", f"brackets nest deeper than {DEEPEST_NESTING}"),)
-        elif lexeme in _OPENING:
-            if not stack or stack[-1][0] != _OPENING[lexeme]:
-                message = f"`{lexeme}` closes nothing" if not stack else f"`{lexeme}` where `{stack[-1][0]}` is open"
-                return (_at(source, *_place(text, at), "E0107", message),)
-            stack.pop()
-    if stack:
-        return (_at(source, *_place(text, stack[-1][1]), "E0107", f"`{stack[-1][0]}` is never closed"),)
-    return _blocks(source)
-
-
-def _blocks(source: Source) -> tuple[Diagnostic, ...]:
-    indents = [0]
-    for number, line in enumerate(source.text.split("\n"), start=1):
-        stripped = line.lstrip(" ")
-        if not stripped or stripped.startswith("#"):
-            continue
-        indent = len(line) - len(stripped)
-        while indent < indents[-1]:
-            indents.pop()
-        if indent > indents[-1]:
-            indents.append(indent)
-        if len(indents) > DEEPEST_BLOCKS:
-            return (_at(source, number, indent + 1, "E0106", f"blocks nest deeper than {DEEPEST_BLOCKS}"),)
+        found = f"U+{ord(control.group()):04X}"
+        return (Diagnostic("E0103", "a control character", _place(source, text, 0, control.start()), found=found),)
+    for number, line in enumerate(text.split("\n"), start=1):
+        if len(line) > LONGEST_LINE:
+            span = Span(source, number, LONGEST_LINE + 1, number, len(line) + 1)
+            found, expected = f"{len(line):,} characters", f"at most {LONGEST_LINE:,}"
+            return (Diagnostic("E0104", "the line is too long", span, found=found, expected=expected),)
+        if "\t" in line:
+            column = line.index("\t") + 1
+            span = Span(source, number, column, number, column + 1)
+            return (Diagnostic("E0105", "a tab", span, remedy="indent and separate with spaces"),)
     return ()
 
 
-def _place(text: str, at: int) -> tuple[int, int]:
-    return text.count("\n", 0, at) + 1, at - (text.rfind("\n", 0, at) + 1) + 1
+def _too_large(span: Span, found: str) -> Diagnostic:
+    return Diagnostic("E0102", "the text is too large", span, found=found, expected=f"at most {LARGEST_FILE:,}")
 
 
-def _at(
-    source: Source,
-    line: int,
-    column: int,
-    code: str,
-    message: str,
-    found: str | None = None,
-    expected: str | None = None,
-    remedy: str | None = None,
-) -> Diagnostic:
-    span = Span(source, line, column, line, column + 1)
-    return Diagnostic(code, message, span, found=found, expected=expected, remedy=remedy)
+def _place(source: Source, text: str, start: int, at: int) -> Span:
+    line = text.count("\n", start, at) + 1
+    column = at - (text.rfind("\n", start, at) + 1) + 1
+    return Span(source, line, column, line, column + 1)

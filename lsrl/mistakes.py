@@ -1,194 +1,254 @@
-"""What a syntax error means: the parser's complaint in the words of the language, with a remedy where one is likely."""
+"""What a syntax error means: where the parser stopped, in the words of the language, with a remedy where one is likely.
+
+Each rule looks at the line and says what the author probably meant, or passes; the first that speaks is believed.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from lark import Token, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
-from lark.indenter import DedentError
+from lark import Token
 
-from lsrl.ir.span import Diagnostic, Source, Span
+from lsrl.ir.span import Diagnostic, Source
 from lsrl.lexical import RESERVED
+from lsrl.words import named, phrase, place
 
-_WORDS = {
-    "_NL": "the end of the line",
-    "$END": "the end of the file",
-    "_INDENT": "an indented block",
-    "_DEDENT": "the end of the block",
-    "NAME": "a name",
-    "NUMBER": "a number",
-    "STRING": "a string",
-    "LONG_STRING": "a docstring",
-    "ROLE": "`input`, `param`, `state` or `noise`",
-    "DOMAIN": "`node`, `edge` or `turn`",
-    "KIND": "a kind (`float`, `complex`, `int`, `bool`)",
-    "COMPARISON": "a comparison",
-    "SUM_SIGN": "`+` or `-`",
-    "PRODUCT_SIGN": "`*`, `/`, `//`, `%` or `@`",
-    "PRIME": "`'`",
-    "LPAR": "`(`",
-    "RPAR": "`)`",
-    "LSQB": "`[`",
-    "RSQB": "`]`",
-    "COMMA": "`,`",
-    "COLON": "`:`",
-    "EQUAL": "`=`",
-    "DOT": "`.`",
-    "TILDE": "`~`",
-}
-_EXPRESSION = {"NAME", "NUMBER", "LPAR", "LSQB", "STRING", "NOT", "REVERSE", "TRUE", "FALSE", "SUM_SIGN"}
-_OPERATORS = {"COMPARISON", "PRODUCT_SIGN", "OR", "AND", "PRIME", "LPAR", "LSQB", "DOT", "POWER"}
 _CHARACTERS = {
     "^": "a power is written `x ** 2`",
-    ";": "one statement to a line",
+    ";": "write one statement to a line",
     "’": "the prime is the straight quote: `h'`",
     "‘": "the prime is the straight quote: `h'`",
     "′": "the prime is the straight quote: `h'`",
+    "´": "the prime is the straight quote: `h'`",
+    "`": "the prime is the straight quote: `h'`",
     "“": 'strings take straight double quotes: "..."',
     "”": 'strings take straight double quotes: "..."',
+    "'": 'a prime directly follows its name, as in `h\'`; strings take double quotes: "..."',
     "−": "the minus sign is `-`",
+    "–": "the minus sign is `-`",
     "×": "a product is `*`, or `@` between matrices",
     "⊙": "the element-wise product is `*`",
+    "∘": "the element-wise product is `*`",
+    "⊗": "the outer product is `outer(a, b)`",
     "·": "a product is `*`, a scalar product `dot(x, y)`",
+    "≤": "write `<=`",
+    "≥": "write `>=`",
+    "≠": "write `!=`",
     "&": "write `and`",
     "|": "write `or`; an absolute value is `abs(x)`",
     "!": "write `not`",
     "{": "arrays are written with `[ ]`",
+    "}": "arrays are written with `[ ]`",
     "?": "a choice is `where(condition, a, b)`",
-    '"': "the string is not closed on its line",
     "\\": "inside brackets a line may simply go on",
+    "$": "names consist of letters, digits and `_`",
 }
 _PYTHON = {
     "if": "a choice between values is `where(condition, a, b)`",
     "else": "a choice between values is `where(condition, a, b)`",
+    "elif": "a choice between values is `where(condition, a, b)`",
     "for": "the step is applied at every position by itself; to stack layers use `repeat L:`",
     "while": "the step is applied at every position by itself; to stack layers use `repeat L:`",
     "lambda": "name the function: `def f(x) = ...`",
     "class": "a program is a `cell`",
-    "return": "a cell gives values out with `output`",
     "in": "there are no loops over elements; values are whole arrays",
     "is": "equality is `==`",
-    "None": "there is no missing value",
-    "True": "write `true`",
-    "False": "write `false`",
+    "let": "a definition needs no word before it: `name = ...`",
 }
-_ASSIGNMENT = re.compile(r"[-+*/@%]=")
+_ENDS_OPERAND = frozenset(("NAME", "PRIMED", "NUMBER", "STRING", "RPAR", "RSQB", "TRUE", "FALSE"))
+_BEGINS_OPERAND = frozenset(("NAME", "PRIMED", "NUMBER", "STRING"))
+_SIGNS = frozenset(("SUM_SIGN", "PRODUCT_SIGN", "POWER"))
+_ROLES = frozenset(("INPUT", "PARAM", "STATE", "NOISE", "NODE", "EDGE", "TURN"))
 
 
-def explain(error: UnexpectedInput | DedentError, source: Source, lines: Sequence[str]) -> Diagnostic:
-    """The diagnostic of a parser's error; `lines` is the text that was parsed."""
-    match error:
-        case UnexpectedToken():
-            return _token(error, source, lines)
-        case UnexpectedCharacters():
-            return _character(error, source)
-        case _:
-            return _dedent(source, lines)
+@dataclass(frozen=True)
+class Stuck:
+    """The tokens of a line, the one at which the parser stopped, and what it would have taken there."""
+
+    source: Source
+    line: tuple[Token, ...]
+    at: int
+    accepts: frozenset[str]
+
+    @property
+    def token(self) -> Token:
+        return self.line[self.at]
+
+    @property
+    def first(self) -> Token:
+        return self.line[0]
+
+    def near(self, offset: int) -> Token | None:
+        """The token so many places behind (or before) the one at fault, if there is one."""
+        place = self.at + offset
+        return self.line[place] if 0 <= place < len(self.line) else None
+
+    def say(self, code: str, message: str, remedy: str | None = None, *, at: Token | None = None) -> Diagnostic:
+        return Diagnostic(code, message, place(self.source, self.token if at is None else at), remedy=remedy)
 
 
-def _character(error: UnexpectedCharacters, source: Source) -> Diagnostic:
-    character = error.char
-    span = Span(source, error.line, error.column, error.line, error.column + 1)
-    message = f"`{character}` has no meaning here"
-    return Diagnostic("E0201", message, span, remedy=_CHARACTERS.get(character))
+def renamed(word: str) -> str:
+    return f"rename it, for instance `{word}_`"
 
 
-def _dedent(source: Source, lines: Sequence[str]) -> Diagnostic:
-    indents = [0]
-    for number, line in enumerate(lines, start=1):
-        code = line.split("#")[0]
-        if not code.strip():
-            continue
-        indent = len(line) - len(line.lstrip(" "))
-        while indent < indents[-1]:
-            indents.pop()
-        if indent > indents[-1]:
-            if number > 1 and indents[-1] != 0 and not _opens(lines, number):
-                break
-            indents.append(indent)
-    span = Span(source, number, 1, number, indent + 1)
-    remedy = "give all statements of a block the same indentation"
-    return Diagnostic("E0208", "the indentation matches no open block", span, remedy=remedy)
+def bad_character(rest: str) -> tuple[str, str, str | None]:
+    """Code, message and remedy for the character that `rest` begins with and that begins no word."""
+    character = rest[0]
+    if rest.startswith('"""'):
+        return "E0209", "the docstring is never closed", 'a docstring ends with `"""`'
+    if character == '"':
+        return "E0209", "the string is not closed on its line", 'a string ends with `"`'
+    remedy = _CHARACTERS.get(character)
+    if remedy is None and character.isalpha():
+        letter = unicodedata.name(character, "").split(" WITH ")[0].split()
+        example = f", for instance `{letter[-1].lower()}`" if letter and letter[0] == "GREEK" else ""
+        remedy = f"names are written with the letters A to Z and a to z{example}"
+    return "E0201", f"`{character}` has no meaning here", remedy
 
 
-def _opens(lines: Sequence[str], number: int) -> bool:
-    before = [line.split("#")[0].rstrip() for line in lines[: number - 1]]
-    return next((line.endswith(":") for line in reversed(before) if line), False)
+def explain(stuck: Stuck) -> Diagnostic:
+    """The diagnostic for a line that cannot go on."""
+    for rule in _RULES:
+        diagnostic = rule(stuck)
+        if diagnostic is not None:
+            return diagnostic
+    found = named(stuck.token.type) if stuck.token.type == "_NL" else f"`{stuck.token}`"
+    span = place(stuck.source, stuck.token)
+    return Diagnostic("E0202", f"unexpected {found}", span, expected=phrase(stuck.accepts))
 
 
-def _token(error: UnexpectedToken, source: Source, lines: Sequence[str]) -> Diagnostic:
-    token = error.token
-    expected = set(error.accepts or error.expected)
-    span = _span(token, source, lines)
-    line = lines[span.line - 1] if span.line <= len(lines) else ""
-    remedy = _remedy(token, expected, line)
-    first = line.split()[0] if line.split() else ""
-    if first in RESERVED and str(token) in ("=", "'"):
-        start = line.index(first) + 1
-        place = Span(source, span.line, start, span.line, start + len(first))
-        return Diagnostic(
-            "E0203", f"`{first}` is a reserved word, not a name", place, remedy=f"rename it, for instance `{first}_`"
-        )
-    if token.type in ("_INDENT", "_DEDENT") or "_INDENT" in expected:
-        message = "an indented block is missing" if "_INDENT" in expected else "this line is indented without need"
-        return Diagnostic("E0208", message, span, remedy=remedy)
-    found = _WORDS.get(token.type, f"`{token}`") if token.type in ("_NL", "$END") else f"`{token}`"
-    return Diagnostic("E0202", f"unexpected {found}", span, found=found, expected=_expected(expected), remedy=remedy)
-
-
-def _span(token: Token, source: Source, lines: Sequence[str]) -> Span:
-    line, column = token.line or 1, token.column or 1
-    if token.type in ("_NL", "$END", "_DEDENT"):
-        line = min(line, len(lines))
-        while line > 1 and not lines[line - 1].strip():
-            line -= 1
-        column = len(lines[line - 1].split("#")[0].rstrip()) + 1
-        return Span(source, line, column, line, column + 1)
-    if token.type == "_INDENT":
-        line = token.end_line or line
-        while line < len(lines) and not lines[line - 1].strip():
-            line += 1
-        text = lines[line - 1]
-        return Span(source, line, 1, line, max(2, len(text) - len(text.lstrip()) + 1))
-    return Span(source, line, column, line, column + len(str(token).split("\n")[0]))
-
-
-def _remedy(token: Token, expected: set[str], line: str) -> str | None:
-    word = str(token)
-    stripped = line.split("#")[0].strip()
-    first = stripped.split(" ")[0] if stripped else ""
-    if _ASSIGNMENT.search(line):
-        return "there is no in-place assignment: write `h' = h + x`"
-    for name in (word, first):
-        if name in _PYTHON:
-            return _PYTHON[name]
-    if word == "=" and "==" in line and "COMPARISON" not in expected:
-        return "a definition takes a single `=`"
-    if word == "=" and "COMPARISON" in expected:
-        return "equality is `==`"
-    if "COLON" in expected and token.type in ("_NL", "_INDENT"):
-        return "end the line with `:`" if first in ("cell", "def", "repeat") else "a shape follows the names: `x: [D]`"
-    if "COLON" in expected and first in ("input", "param", "state", "noise"):
-        return "a shape follows the names: `x: [D]`, and `x: []` for a scalar"
-    if token.type == "PRIME":
-        return "a name takes one prime"
-    if token.type == "KIND" or word in ("float", "complex", "bool", "int"):
-        return "the kind follows the shape: `x: [D] complex`"
+def _reserved(stuck: Stuck) -> Diagnostic | None:
+    """`state = 2 * x`, `input over: []`"""
+    token, first = stuck.token, stuck.first
+    if first in RESERVED and (stuck.line[1].type == "EQUAL" or (stuck.at == 1 and token.type == "COMMA")):
+        return stuck.say("E0203", f"`{first}` is a reserved word, not a name", renamed(first), at=first)
+    if stuck.at > 0 and token in RESERVED and "NAME" in stuck.accepts:
+        return stuck.say("E0203", f"`{token}` is a reserved word, not a name", renamed(token))
     return None
 
 
-def _expected(names: Iterable[str]) -> str | None:
-    """The legal continuations as a person would list them; None when there are too many to help."""
-    left = set(names)
-    words: list[str] = []
-    if left >= {"NAME", "NUMBER", "LPAR"}:
-        left -= _EXPRESSION
-        words.append("an expression")
-    if left >= {"COMPARISON", "PRODUCT_SIGN"}:
-        left -= _OPERATORS | {"SUM_SIGN"}
-        words.append("an operator")
-    words += sorted({_WORDS.get(name, f"`{name.lower()}`") for name in left if not name.startswith("__")})
-    return (
-        ", ".join(words[:-1]) + " or " + words[-1] if 1 < len(words) <= 7 else (words[0] if len(words) == 1 else None)
-    )
+def _misplaced(stuck: Stuck) -> Diagnostic | None:
+    """A statement where no statement of its kind may stand."""
+    token = stuck.token
+    if stuck.at > 0 or token in _PYTHON:
+        return None
+    if "CELL" in stuck.accepts:
+        remedy = "indent it if it belongs to the cell above"
+        if token.type == "NAME":
+            remedy += "; a constant is `const name = ...`"
+        return stuck.say("E0211", "outside of cells there are only import, const, def and cell", remedy)
+    if token.type in ("CELL", "DEF", "IMPORT", "FROM"):
+        return stuck.say("E0211", f"`{token}` stands at the top level of a file", "move it before the cell, unindented")
+    if token.type == "RETURN" and "OUTPUT" in stuck.accepts:
+        return stuck.say("E0211", "only functions return", "a cell gives values out with `output`")
+    if stuck.accepts == {"_DEDENT"}:
+        return stuck.say("E0211", "nothing may follow `return`", "make `return` the last line of the function")
+    if "RETURN" in stuck.accepts:
+        return stuck.say("E0211", "a function has assignments and a `return` only", "states and parameters need a cell")
+    return None
+
+
+def _python(stuck: Stuck) -> Diagnostic | None:
+    """`if x > 0:`, `y = lambda x: x`, `a if b else c`"""
+    for token in (stuck.first, stuck.near(-1), stuck.token):
+        if token is not None and token.type == "NAME" and token in _PYTHON:
+            return stuck.say("E0214", f"there is no `{token}`", _PYTHON[token], at=token)
+    return None
+
+
+def _in_place(stuck: Stuck) -> Diagnostic | None:
+    """`h += x`, `h := x`"""
+    after = stuck.near(1)
+    if after is None or after.type != "EQUAL" or after.column != stuck.token.end_column or "EQUAL" not in stuck.accepts:
+        return None
+    name, sign = stuck.first, stuck.token
+    if sign.type == "COLON":
+        return stuck.say("E0215", "there is no `:=`", "a definition takes `=`")
+    if sign.type in _SIGNS:
+        return stuck.say("E0215", f"there is no `{sign}=`", f"write `{name}' = {name} {sign} ...` for a state")
+    return None
+
+
+def _equals(stuck: Stuck) -> Diagnostic | None:
+    """`y == 3`, `where(a = b, ...)`"""
+    if stuck.token == "==" and "EQUAL" in stuck.accepts:
+        return stuck.say("E0216", "`==` compares", "a definition takes a single `=`")
+    if stuck.token.type == "EQUAL" and stuck.at > 1 and {"COMPARISON", "SUM_SIGN"} & stuck.accepts:
+        return stuck.say("E0216", "`=` defines", "equality is `==`")
+    return None
+
+
+def _chained(stuck: Stuck) -> Diagnostic | None:
+    """`0 < x < 1`"""
+    before = [token for token in stuck.line[: stuck.at] if token.type == "COMPARISON"]
+    if stuck.token.type == "COMPARISON" and before and "AND" in stuck.accepts:
+        return stuck.say("E0206", "comparisons do not chain", f"write `a {before[-1]} b and b {stuck.token} c`")
+    return None
+
+
+def _colon(stuck: Stuck) -> Diagnostic | None:
+    """A header without its colon, or with the block on the same line."""
+    token, before = stuck.token, stuck.near(-1)
+    if stuck.first.type in ("CELL", "DEF", "REPEAT"):
+        if token.type == "_NL" and "COLON" in stuck.accepts:
+            return stuck.say("E0217", "a `:` is missing", "end the line with `:`, which begins the block")
+        if before is not None and before.type == "COLON" and stuck.accepts == {"_NL"}:
+            remedy = "a function on one line is `def f(x) = ...`" if stuck.first.type == "DEF" else None
+            return stuck.say("E0217", "a block begins on the next line", remedy)
+    return None
+
+
+def _shape(stuck: Stuck) -> Diagnostic | None:
+    """`input x [D]`, `input x: D`"""
+    token, before = stuck.token, stuck.near(-1)
+    if stuck.first.type not in _ROLES or before is None:
+        return None
+    if token.type == "LSQB" and before.type == "NAME" and "COLON" in stuck.accepts:
+        return stuck.say("E0204", "a `:` is missing before the shape", f"write `{before}: [...]`")
+    if before.type == "COLON" and stuck.accepts == {"LSQB"}:
+        shape = f"[{token}]" if token.type in ("NAME", "NUMBER") else "[]"
+        return stuck.say("E0204", "a shape is written in brackets", f"write `{shape}`; a scalar is `[]`")
+    return None
+
+
+def _unassigned(stuck: Stuck) -> Diagnostic | None:
+    """`f(x)`, `h[0] = 1` and `x` as statements, `output f(x)`"""
+    if stuck.first.type not in ("NAME", "PRIMED", "OUTPUT") or not stuck.accepts <= {"EQUAL", "COMMA", "_NL"}:
+        return None
+    assigned = any(token.type == "EQUAL" for token in stuck.line[stuck.at :])
+    if stuck.token.type == "LSQB" and assigned:
+        return stuck.say("E0218", "a part of an array cannot be assigned", "build the whole with `concat` or `where`")
+    if stuck.token.type in ("_NL", "LPAR", "LSQB", "DOT") or stuck.token.type in _SIGNS:
+        remedy = "write `output name = ...`" if stuck.first.type == "OUTPUT" else "write `name = ...`"
+        return stuck.say("E0218", "a value without a name", remedy)
+    return None
+
+
+def _adjacent(stuck: Stuck) -> Diagnostic | None:
+    """`f(a b)`, `2x`, `input x y: [D]`"""
+    token, before = stuck.token, stuck.near(-1)
+    if before is None or before.type not in _ENDS_OPERAND or token.type not in _BEGINS_OPERAND:
+        return None
+    if before.type == "NUMBER" and "PRODUCT_SIGN" in stuck.accepts:
+        return stuck.say("E0212", "an operator is missing", f"a product is written `{before} * {token}`")
+    if "COMMA" in stuck.accepts:
+        return stuck.say("E0212", f"a `,` or an operator is missing before `{token}`")
+    if "PRODUCT_SIGN" in stuck.accepts:
+        return stuck.say("E0212", f"an operator is missing before `{token}`")
+    return None
+
+
+_RULES: tuple[Callable[[Stuck], Diagnostic | None], ...] = (
+    _reserved,
+    _python,
+    _misplaced,
+    _in_place,
+    _equals,
+    _chained,
+    _colon,
+    _shape,
+    _unassigned,
+    _adjacent,
+)

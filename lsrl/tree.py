@@ -1,344 +1,264 @@
-"""From Lark's tree to the syntax tree: one method per rule of `grammar.lark`."""
+"""From Lark's tree to the syntax tree: one method per rule of `grammar.lark`, named like it.
+
+What a grammar does not say is checked here: kinds, modifiers given twice, declarations without a shape.
+"""
 
 from __future__ import annotations
 
-from fractions import Fraction
-from typing import Union
+import inspect
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 
-from lark import Token, Tree
+from lark import Token, v_args
+from lark.tree import Meta
 
 from lsrl import syntax
-from lsrl.ir.span import Diagnostic, Source, Span
-from lsrl.lexical import RESERVED
+from lsrl.ir.span import Span
+from lsrl.syntax import Expr
+from lsrl.tree_expression import ExpressionBuilder
 
-Branch = Union["Tree[Token]", Token]
+KINDS = ("float", "complex", "int", "bool")
+# What may follow the type of a declaration, by role.
+INITIALS = {"input": "", "param": "=~", "state": "=", "noise": "~"}
+_REMEDIES = {
+    "input": "an input comes from outside; a value of the cell's own is `name = ...`",
+    "state": "a state starts at a value: `= 0`",
+    "noise": "noise is drawn at every step: `~ normal(1)`",
+}
 
-DEEPEST_EXPRESSION = 100
-LARGEST_EXPONENT = 400
-LONGEST_NUMBER = 400
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    name: str
+    bound: Expr | None
+    span: Span
 
 
-class Builder:
-    """Builds the nodes of one text; what is wrong with names and numbers is collected in `diagnostics`."""
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    span: Span
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.diagnostics: list[Diagnostic] = []
 
-    # Places and words
+@dataclass(frozen=True, slots=True)
+class _Pad:
+    value: Expr
+    span: Span
 
-    def span(self, branch: Branch) -> Span:
-        at = branch if isinstance(branch, Token) else branch.meta
-        return Span(self.source, at.line or 1, at.column or 1, at.end_line or 1, at.end_column or 1)
 
-    def refuse(self, code: str, message: str, span: Span, remedy: str | None = None) -> None:
-        self.diagnostics.append(Diagnostic(code, message, span, remedy=remedy))
+@dataclass(frozen=True, slots=True)
+class _Along:
+    axes: tuple[syntax.Name, ...]
+    span: Span
 
-    def name(self, token: Branch) -> syntax.Name:
-        text = str(token)
-        if text in RESERVED:
-            remedy = f"rename it, for instance `{text}_`"
-            self.refuse("E0203", f"`{text}` is a reserved word, not a name", self.span(token), remedy)
-        return syntax.Name(text, self.span(token))
 
-    def docstring(self, branch: Branch | None) -> str | None:
-        if branch is None:
-            return None
-        text = str(_children(branch)[0])
-        return text[3:-3] if text.startswith('"""') else text[1:-1]
+@dataclass(frozen=True, slots=True)
+class _Initial:
+    """`= value` or `~ value`"""
+
+    sign: str
+    value: Expr
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class _Declared:
+    name: syntax.Name
+    type: syntax.Type | None
+    initial: _Initial | None
+    span: Span
+
+
+_Modifier = _Kind | _Shared | _Pad | _Along
+
+
+@v_args(meta=True, inline=True)
+class Builder(ExpressionBuilder):
+    """Builds the program of one text; what is wrong with its parts is collected in `diagnostics`."""
 
     # Top level
 
-    def program(self, tree: Branch, comments: tuple[syntax.Comment, ...]) -> syntax.Program:
-        doc, *items = _children(tree)
-        return syntax.Program(self.docstring(doc), tuple(self.item(i) for i in items if i), self.source, comments)
+    def start(self, meta: Meta, doc: str | None, *items: syntax.Item) -> syntax.Program:
+        return syntax.Program(doc, items, self.source, self.comments)
 
-    def item(self, tree: Branch) -> syntax.Item:
-        match _rule(tree):
-            case "import":
-                path, alias = _children(tree)
-                return syntax.Import(self.path(path), self.alias(alias), self.span(tree))
-            case "from_import":
-                path, *names = _children(tree)
-                imported = tuple(self.imported(name) for name in names)
-                return syntax.FromImport(self.path(path), imported, self.span(tree), self.span(_there(path)))
-            case "const":
-                return self.const(tree)
-            case "cell":
-                return self.cell(tree)
-            case _:
-                return self.function(tree)
+    def docstring(self, meta: Meta, token: Token) -> str:
+        text = token[3:-3] if token.startswith('"""') else token[1:-1]
+        return "\n".join(line.rstrip() for line in inspect.cleandoc(text).split("\n"))
 
-    def path(self, tree: Branch | None) -> tuple[str, ...]:
-        return tuple(str(token) for token in _children(_there(tree)))
+    def import_module(self, meta: Meta, path: list[Token], alias: Token | None) -> syntax.Import:
+        return syntax.Import(tuple(map(str, path)), str(alias) if alias else None, self._span(meta))
 
-    def alias(self, token: Branch | None) -> str | None:
-        return self.name(token).id if token is not None else None
+    def import_names(self, meta: Meta, path: list[Token], *names: syntax.ImportedName) -> syntax.FromImport:
+        path_span = self._span(path[0]).to(self._span(path[-1]))
+        return syntax.FromImport(tuple(map(str, path)), names, self._span(meta), path_span)
 
-    def imported(self, tree: Branch | None) -> syntax.ImportedName:
-        name, alias = _children(_there(tree))
-        return syntax.ImportedName(self.name(_there(name)).id, self.alias(alias), self.span(_there(tree)))
+    def path(self, meta: Meta, *parts: Token) -> list[Token]:
+        return list(parts)
 
-    def function(self, tree: Branch) -> syntax.Function:
-        name, parameters, *rest = _children(tree)
-        inline = _rule(tree) == "inline_function"
-        doc, *lines = [None, *rest] if inline else rest
-        last = _there(lines[-1])
-        body = tuple(self.assign(_there(line)) for line in lines[:-1])
-        returned = [last] if inline else [_there(c) for c in _children(last)]
-        result = syntax.Return(tuple(self.expression(value) for value in returned), self.span(last))
-        declared = self.parameters(parameters)
-        named = self.name(_there(name))
-        return syntax.Function(named, declared, body, result, inline, self.docstring(doc), self.span(tree))
+    def imported(self, meta: Meta, name: Token, alias: Token | None) -> syntax.ImportedName:
+        return syntax.ImportedName(str(name), str(alias) if alias else None, self._span(meta))
 
-    def cell(self, tree: Branch) -> syntax.Cell:
-        name, parameters, heads, over, doc, *body = _children(tree)
-        axes = tuple(self.name(_there(axis)) for axis in _children(over)) if over is not None else ()
-        return syntax.Cell(
-            self.name(_there(name)),
-            self.parameters(parameters),
-            self.expression(_there(_children(heads)[0])) if heads is not None else None,
-            axes,
-            self.docstring(doc),
-            tuple(self.statement(_there(s)) for s in body),
-            self.span(tree),
-        )
+    def const(self, meta: Meta, name: Token, type_: syntax.Type | None, value: Expr) -> syntax.Const:
+        return syntax.Const(self._name(name), type_, value, self._span(meta))
 
-    def parameters(self, tree: Branch | None) -> tuple[syntax.Parameter, ...]:
-        return tuple(self.parameter(_there(p)) for p in _children(tree)) if tree is not None else ()
+    def inline_function(
+        self, meta: Meta, name: Token, parameters: tuple[syntax.Parameter, ...] | None, value: Expr
+    ) -> syntax.Function:
+        result = syntax.Return((value,), value.span)
+        return syntax.Function(self._name(name), parameters or (), (), result, True, None, self._span(meta))
 
-    def parameter(self, tree: Branch) -> syntax.Parameter:
-        name, default = _children(tree)
-        return syntax.Parameter(self.name(_there(name)).id, self.optional(default), self.span(tree))
+    def function(
+        self,
+        meta: Meta,
+        name: Token,
+        parameters: tuple[syntax.Parameter, ...] | None,
+        doc: str | None,
+        *lines: syntax.Assign | syntax.Return,
+    ) -> syntax.Function:
+        body = tuple(line for line in lines if isinstance(line, syntax.Assign))
+        result = next(line for line in lines if isinstance(line, syntax.Return))
+        return syntax.Function(self._name(name), parameters or (), body, result, False, doc, self._span(meta))
 
-    # Statements
+    def returned(self, meta: Meta, *values: Expr) -> syntax.Return:
+        return syntax.Return(values, self._span(meta))
 
-    def statement(self, tree: Branch) -> syntax.Statement:
-        match _rule(tree):
-            case "declaration":
-                return self.declaration(tree)
-            case "assign":
-                return self.assign(tree)
-            case "output":
-                items = tuple(self.output_item(_there(item)) for item in _children(tree))
-                return syntax.Output(items, self.span(tree))
-            case "reset":
-                return syntax.Reset(self.expression(_there(_children(tree)[0])), self.span(tree))
-            case "const":
-                return self.const(tree)
-            case _:
-                return self.repeat(tree)
+    def cell(
+        self,
+        meta: Meta,
+        name: Token,
+        sizes: tuple[syntax.Parameter, ...] | None,
+        heads: Expr | None,
+        axes: tuple[syntax.Name, ...] | None,
+        doc: str | None,
+        *body: syntax.Statement,
+    ) -> syntax.Cell:
+        return syntax.Cell(self._name(name), sizes or (), heads, axes or (), doc, body, self._span(meta))
 
-    def assign(self, tree: Branch) -> syntax.Assign:
-        *targets, value = _children(tree)
-        return syntax.Assign(
-            tuple(self.target(_there(t)) for t in targets), self.expression(_there(value)), self.span(tree)
-        )
+    def heads(self, meta: Meta, count: Expr) -> Expr:
+        return count
 
-    def target(self, tree: Branch) -> syntax.Target:
-        name, prime = _children(tree)
-        return syntax.Target(self.name(_there(name)).id, prime is not None, self.span(tree))
+    def over(self, meta: Meta, *axes: Token) -> tuple[syntax.Name, ...]:
+        return tuple(self._name(axis) for axis in axes)
 
-    def output_item(self, tree: Branch) -> syntax.OutputItem:
-        target, value = _children(tree)
-        return syntax.OutputItem(self.target(_there(target)), self.optional(value), self.span(tree))
+    def parameters(self, meta: Meta, *parameters: syntax.Parameter) -> tuple[syntax.Parameter, ...]:
+        return parameters
 
-    def const(self, tree: Branch) -> syntax.Const:
-        name, type_, value = _children(tree)
-        declared = self.type(type_) if type_ is not None else None
-        return syntax.Const(self.name(_there(name)), declared, self.expression(_there(value)), self.span(tree))
-
-    def repeat(self, tree: Branch) -> syntax.Repeat:
-        count, shared, name, *body = _children(tree)
-        statements = tuple(self.statement(_there(s)) for s in body)
-        number = self.expression(_there(count))
-        return syntax.Repeat(number, shared is not None, self.alias(name), statements, self.span(tree), number.span)
+    def parameter(self, meta: Meta, name: Token, default: Expr | None) -> syntax.Parameter:
+        return syntax.Parameter(str(name), default, self._span(meta))
 
     # Declarations
 
-    def declaration(self, tree: Branch) -> syntax.Declaration:
-        domain, role, *declared = _children(tree)
+    def declaration(self, meta: Meta, domain: str | None, role: str, *declared: _Declared) -> syntax.Declaration:
         groups: list[syntax.Group] = []
-        waiting: list[syntax.Name] = []
-        for branch in declared:
-            name, type_, init = _children(_there(branch))
-            if type_ is not None:
-                names = (*waiting, self.name(_there(name)))
-                groups.append(self.group(names, self.type(type_), init))
-                waiting = []
-            elif init is None:
-                waiting.append(self.name(_there(name)))
-            else:
-                self.add_axes(groups, [*waiting, self.name(_there(name))], init)
-                waiting = []
-        if waiting:
-            self.add_axes(groups, waiting, None)
-        return syntax.Declaration(str(role), tuple(groups), str(domain or ""), self.span(tree))
+        untyped: list[_Declared] = []
+        for one in declared:
+            untyped.append(one)
+            if one.initial and one.initial.sign not in INITIALS[role]:
+                message = f"`{one.initial.sign}` does not go with `{role}`"
+                self._refuse("E0210", message, one.initial.span, _REMEDIES[role])
+            if one.type:
+                names = tuple(each.name for each in untyped)
+                groups.append(_group(names, one.type, one.initial, one.span))
+            elif one.initial:
+                self._widen(groups, untyped)
+            if one.type or one.initial:
+                untyped = []
+        if untyped:
+            self._widen(groups, untyped)
+        return syntax.Declaration(role, tuple(groups), domain or "", self._span(meta))
 
-    def group(self, names: tuple[syntax.Name, ...], type_: syntax.Type, init: Branch | None) -> syntax.Group:
-        given, drawn = self.initial(init)
-        return syntax.Group(names, type_, given, drawn, names[0].span.to(type_.span))
-
-    def add_axes(self, groups: list[syntax.Group], axes: list[syntax.Name], init: Branch | None) -> None:
-        """`state h: [H] along y, x = 0`: names without a type behind an `along` are further axes of the last group."""
+    def _widen(self, groups: list[syntax.Group], axes: list[_Declared]) -> None:
+        """`state h: [H] along y, x = 0`: names without a type behind `along` are further axes of the last group."""
         if not groups or not groups[-1].type.along or groups[-1].init is not None:
-            self.refuse("E0204", f"`{axes[0].id}` has no shape", axes[0].span, f"write `{axes[0].id}: []` for a scalar")
+            name = axes[-1].name
+            self._refuse("E0204", f"`{name.id}` has no shape", name.span, f"write `{name.id}: []` for a scalar")
             return
         last = groups.pop()
-        along = (*last.type.along, *axes)
-        type_ = syntax.Type(
-            last.type.shape, last.type.kind, last.type.bound, last.type.shared, last.type.pad, along, last.type.span
-        )
-        given, drawn = self.initial(init)
-        groups.append(syntax.Group(last.names, type_, given, drawn, last.span.to(axes[-1].span)))
+        along = (*last.type.along, *(axis.name for axis in axes))
+        span = last.span.to(axes[-1].span)
+        groups.append(_group(last.names, replace(last.type, along=along), axes[-1].initial, span))
 
-    def initial(self, init: Branch | None) -> tuple[syntax.Expr | None, syntax.Expr | None]:
-        if init is None:
-            return None, None
-        if _rule(init) == "equals":
-            return self.expression(_there(_children(init)[0])), None
-        return None, self.expression(init)
+    def role(self, meta: Meta, word: Token) -> str:
+        return str(word)
 
-    def type(self, tree: Branch) -> syntax.Type:
-        shape, *modifiers = _children(tree)
-        dims = tuple(self.expression(d) for d in _children(_there(shape)) if d is not None)
-        parts: dict[str, list[Branch]] = {}
+    def domain(self, meta: Meta, word: Token) -> str:
+        return str(word)
+
+    def declared(self, meta: Meta, name: Token, type_: syntax.Type | None, initial: _Initial | None) -> _Declared:
+        return _Declared(self._name(name), type_, initial, self._span(meta))
+
+    def init(self, meta: Meta, value: Expr) -> _Initial:
+        return _Initial("=", value, self._span(meta))
+
+    def draw(self, meta: Meta, value: Expr) -> _Initial:
+        return _Initial("~", value, self._span(meta))
+
+    def type(self, meta: Meta, shape: tuple[Expr, ...], *modifiers: _Modifier) -> syntax.Type:
+        made = syntax.Type(shape, span=self._span(meta))
+        given: set[type[_Modifier]] = set()
         for modifier in modifiers:
-            parts.setdefault(_rule(_there(modifier)).removeprefix("int_"), []).append(_there(modifier))
-        for name, given in parts.items():
-            if len(given) > 1 and name != "along":
-                self.refuse("E0205", f"{name} is given twice", self.span(given[1]))
-        kind, bound = self.kind(parts.get("kind", [None])[0])
-        pad = parts.get("pad")
-        along = tuple(self.name(_there(_children(m)[0])) for m in parts.get("along", []))
-        before = self.expression(_there(_children(pad[0])[0])) if pad else None
-        return syntax.Type(dims, kind, bound, "shared" in parts, before, along, self.span(tree))
+            if type(modifier) in given:
+                self._refuse("E0205", "a modifier is given twice", modifier.span)
+            given.add(type(modifier))
+            match modifier:
+                case _Kind(name=name, bound=bound):
+                    made = replace(made, kind=name, bound=bound)
+                case _Shared():
+                    made = replace(made, shared=True)
+                case _Pad(value=value):
+                    made = replace(made, pad=value)
+                case _Along(axes=axes):
+                    made = replace(made, along=axes)
+        return made
 
-    def kind(self, tree: Branch | None) -> tuple[str, syntax.Expr | None]:
-        if tree is None:
-            return "float", None
-        if _rule(tree) == "int_kind":
-            return "int", self.optional(_children(tree)[0])
-        return str(_children(tree)[0]), None
+    def shape(self, meta: Meta, *dims: Expr | None) -> tuple[Expr, ...]:
+        return tuple(dim for dim in dims if dim is not None)
 
-    # Expressions
+    def kind(self, meta: Meta, name: Token, bound: Expr | None) -> _Kind:
+        if name not in KINDS:
+            near = get_close_matches(name, KINDS, 1, 0.5)
+            remedy = f"did you mean `{near[0]}`?" if near else "the kinds are float, complex, int, int(N) and bool"
+            self._refuse("E0213", f"there is no kind `{name}`", self._span(name), remedy)
+        elif bound is not None and name != "int":
+            self._refuse("E0213", f"`{name}` has no bound", self._span(meta), "only int has one: `int(V)`")
+        return _Kind(str(name), bound, self._span(meta))
 
-    def optional(self, branch: Branch | None) -> syntax.Expr | None:
-        return self.expression(branch) if branch is not None else None
+    def shared(self, meta: Meta) -> _Shared:
+        return _Shared(self._span(meta))
 
-    def expression(self, branch: Branch, depth: int = 0) -> syntax.Expr:
-        if depth > DEEPEST_EXPRESSION:
-            self.refuse(
-                "E0108", f"an expression nests deeper than {DEEPEST_EXPRESSION}", self.span(branch), "name its parts"
-            )
-            return syntax.Num(0, self.span(branch))
-        rule = _rule(branch)
-        if rule in ("disjunction", "conjunction", "comparison", "sum", "product"):
-            return self.chain(_children(branch), rule, depth)
-        return self.plain(branch, rule, depth + 1)
+    def pad(self, meta: Meta, value: Expr) -> _Pad:
+        return _Pad(value, self._span(meta))
 
-    def chain(self, parts: list[Branch | None], rule: str, depth: int) -> syntax.Expr:
-        """`a - b + c`: operands and operators in turn, grouped from the left."""
-        operators = len(parts) // 2
-        if rule == "comparison" and operators > 1:
-            remedy = "write `a < b and b < c`"
-            self.refuse("E0206", "comparisons do not chain", self.span(_there(parts[3])), remedy)
-        if depth + operators > DEEPEST_EXPRESSION:
-            span = self.span(_there(parts[0])).to(self.span(_there(parts[-1])))
-            self.refuse("E0108", f"an expression nests deeper than {DEEPEST_EXPRESSION}", span, "name its parts")
-            return syntax.Num(0, span)
-        left = self.expression(_there(parts[0]), depth + operators)
-        for place in range(1, len(parts), 2):
-            right = self.expression(_there(parts[place + 1]), depth + operators)
-            operator = _there(parts[place])
-            left = syntax.Binary(str(operator), left, right, left.span.to(right.span), self.span(operator))
-        return left
+    def along(self, meta: Meta, *axes: Token) -> _Along:
+        return _Along(tuple(self._name(axis) for axis in axes), self._span(meta))
 
-    def plain(self, branch: Branch, rule: str, depth: int) -> syntax.Expr:
-        span, parts = self.span(branch), _children(branch)
-        match rule:
-            case "name":
-                return syntax.Name(self.name(_there(parts[0])).id, span)
-            case "number":
-                return self.number(str(parts[0]), span)
-            case "string":
-                return syntax.Str(str(parts[0])[1:-1], span)
-            case "true" | "false":
-                return syntax.Bool(rule == "true", span)
-            case "prime":
-                return syntax.Prime(self.name(_there(parts[0])).id, span)
-            case "group":
-                return self.expression(_there(parts[0]), depth)
-            case "array":
-                return syntax.Array(tuple(self.expression(p, depth) for p in parts if p is not None), span)
-            case "negation" | "signed":
-                return syntax.Unary(str(parts[0]), self.expression(_there(parts[1]), depth), span)
-            case "reverse":
-                return syntax.Reverse(self.expression(_there(parts[0]), depth), span)
-            case "power":
-                left = self.expression(_there(parts[0]), depth)
-                right = self.expression(_there(parts[2]), depth)
-                return syntax.Binary("**", left, right, span, self.span(_there(parts[1])))
-            case "attribute":
-                base, name = self.expression(_there(parts[0]), depth), _there(parts[1])
-                return syntax.Attribute(base, str(name), span, self.span(name))
-            case "call":
-                return self.call(parts, span, depth)
-            case _:
-                base = self.expression(_there(parts[0]), depth)
-                return syntax.Index(base, tuple(self.index_item(_there(p), depth) for p in parts[1:]), span)
+    # Statements
 
-    def call(self, parts: list[Branch | None], span: Span, depth: int) -> syntax.Call:
-        function = self.expression(_there(parts[0]), depth)
-        given = _children(parts[1]) if parts[1] is not None else []
-        args: list[syntax.Expr] = []
-        keywords: list[syntax.Keyword] = []
-        for branch in (_there(g) for g in given):
-            if _rule(branch) == "keyword":
-                name, value = (_there(c) for c in _children(branch))
-                keywords.append(syntax.Keyword(str(name), self.expression(value, depth), self.span(branch)))
-            elif keywords:
-                self.refuse("E0207", "a positional argument behind a named one", self.span(branch))
-            else:
-                args.append(self.expression(branch, depth))
-        return syntax.Call(function, tuple(args), tuple(keywords), span)
+    def assign(self, meta: Meta, *parts: syntax.Target | Expr) -> syntax.Assign:
+        *targets, value = parts
+        return syntax.Assign(tuple(targets), value, self._span(meta))  # type: ignore[arg-type]
 
-    def index_item(self, branch: Branch, depth: int) -> syntax.Expr | syntax.Slice | syntax.Ellipsis:
-        match _rule(branch):
-            case "ellipsis":
-                return syntax.Ellipsis(self.span(branch))
-            case "slice":
-                return self.slice(branch, depth)
-            case _:
-                return self.expression(branch, depth)
+    def target(self, meta: Meta, token: Token) -> syntax.Target:
+        return syntax.Target(self._unprimed(token), token.endswith("'"), self._span(token))
 
-    def slice(self, branch: Branch, depth: int) -> syntax.Slice:
-        start, _, stop, second, step = _children(branch)
-        del second
-        parts = (self.expression(p, depth) if p is not None else None for p in (start, stop, step))
-        return syntax.Slice(*parts, self.span(branch))
+    def output(self, meta: Meta, *items: syntax.OutputItem) -> syntax.Output:
+        return syntax.Output(items, self._span(meta))
 
-    def number(self, text: str, span: Span) -> syntax.Num:
-        digits = text.replace("_", "").lower()
-        exponent = digits.rstrip("j").partition("e")[2]
-        if len(digits) > LONGEST_NUMBER or (exponent and abs(int(exponent[:6])) > LARGEST_EXPONENT):
-            self.refuse("E0109", "a number with too many digits or too large an exponent", span)
-            return syntax.Num(0, span)
-        if digits.endswith("j"):
-            return syntax.Num(complex(digits), span)
-        exact = Fraction(digits)
-        whole = digits.isdigit()
-        return syntax.Num(int(exact) if whole else exact, span)
+    def output_item(self, meta: Meta, target: syntax.Target, value: Expr | None) -> syntax.OutputItem:
+        return syntax.OutputItem(target, value, self._span(meta))
+
+    def reset(self, meta: Meta, condition: Expr) -> syntax.Reset:
+        return syntax.Reset(condition, self._span(meta))
+
+    def repeat(
+        self, meta: Meta, count: Expr, shared: _Shared | None, name: Token | None, *body: syntax.Statement
+    ) -> syntax.Repeat:
+        called = str(name) if name else None
+        return syntax.Repeat(count, shared is not None, called, body, self._span(meta), count.span)
 
 
-def _rule(branch: Branch) -> str:
-    return str(branch.data) if isinstance(branch, Tree) else branch.type
-
-
-def _children(branch: Branch | None) -> list[Branch | None]:
-    return list(branch.children) if isinstance(branch, Tree) else []
-
-
-def _there(branch: Branch | None) -> Branch:
-    assert branch is not None
-    return branch
+def _group(
+    names: tuple[syntax.Name, ...], type_: syntax.Type, initial: _Initial | None, last: Span
+) -> syntax.Group:
+    init = initial.value if initial and initial.sign == "=" else None
+    draw = initial.value if initial and initial.sign == "~" else None
+    return syntax.Group(names, type_, init, draw, names[0].span.to(last))
