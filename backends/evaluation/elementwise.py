@@ -95,7 +95,7 @@ def cast(value: Value, args: Sequence[Array], scope: Scope) -> Array:
     """Complex to real keeps the real part, float to int truncates, anything but 0 is true."""
     match value.kind:
         case Kind.BOOL:
-            return args[0] != 0
+            return np.asarray(args[0] != 0)
         case Kind.COMPLEX:
             return args[0].astype(scope.dtype(value.kind))
         case _:
