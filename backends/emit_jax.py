@@ -9,7 +9,7 @@ from lsrl.backends import jax_prelude
 from lsrl.backends.jax_apply import write_apply
 from lsrl.backends.jax_draw import write_init, write_initial_state
 from lsrl.backends.jax_header import header
-from lsrl.backends.jax_module import Module
+from lsrl.backends.jax_module import Module, thin_values
 from lsrl.backends.jax_place import TYPES, Types
 from lsrl.backends.naming import Names
 from lsrl.backends.writer import Writer
@@ -47,7 +47,7 @@ def emit_jax(plan: Plan, dtype: str = "float32", source_name: str = "", command:
     writer = Writer()
     names = Names(plan.cell, jax_prelude.reserved(types))
     varying = depends_on(plan.cell.all_roots(), lambda value: value.op in VARYING)
-    module = Module(plan, names, types, varying, writer)
+    module = Module(plan, names, types, varying, thin_values(plan), writer)
     write_init(module)
     if plan.cell.states:
         writer.blank(2)

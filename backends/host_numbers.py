@@ -106,10 +106,16 @@ def _constant(value: Value) -> HostNumber:
 
 
 def _cast(value: Value, operand: HostNumber | None) -> HostNumber | None:
-    if operand is None or value.kind is not Kind.FLOAT or isinstance(operand.number, complex):
+    if operand is None or isinstance(operand.number, complex):
         return None
-    code = call("float", operand.code) if isinstance(operand.number, bool) else operand.code
-    return HostNumber(float(operand.number), code)
+    match value.kind:
+        case Kind.COMPLEX:
+            return HostNumber(complex(operand.number), call("complex", operand.code))
+        case Kind.FLOAT:
+            code = call("float", operand.code) if isinstance(operand.number, bool) else operand.code
+            return HostNumber(float(operand.number), code)
+        case _:
+            return None
 
 
 def _real(operands: Sequence[HostNumber]) -> bool:

@@ -143,7 +143,8 @@ class _Apply:
         """A recurrence: its step as a function, and the scan."""
         names = self.module.names
         outside = self.missing_statics([*loop.statics, *loop.body])
-        self.statements.write(outside, [v for v in outside if v not in constant_leaves(outside)])
+        self.statements.write(outside, self.wanted_elsewhere(outside))
+        self.writer.blank()
         leaves = [self.leaf(state) for state in loop.states]
         own = [names[leaf] for leaf in leaves]
         function = names.fresh(f"advance_{own[0]}" if len(own) > 3 else "_".join(["advance", *own]))

@@ -32,7 +32,7 @@ def _normal(args: Sequence[Code], shape: Shape, key: Code, place: Place, varies:
 
 
 def _bernoulli(args: Sequence[Code], shape: Shape, key: Code, place: Place, varies: bool) -> Code:
-    return method(call("jax.random.bernoulli", key, args[0], place.shape(shape, varies)), "astype", place.types.real)
+    return method(call("jax.random.bernoulli", key, args[0], place.shape(shape, varies)), "astype", place.types.data)
 
 
 def _glorot(args: Sequence[Code], shape: Shape, key: Code, place: Place, varies: bool) -> Code:
@@ -45,11 +45,12 @@ def _orthogonal(args: Sequence[Code], shape: Shape, key: Code, place: Place, var
     rows, columns = _matrix(shape)
     options = {"dtype": place.types.real, "m": place.dim(columns)}
     lead = place.shape(shape[:-2], varies)
-    return _scaled(args, call("jax.random.orthogonal", key, place.dim(rows), lead, **options))
+    drawn = call("jax.random.orthogonal", key, place.dim(rows), lead, **options)
+    return _scaled(args, method(drawn, "astype", place.types.data) if place.types.narrow else drawn)
 
 
 def _eye(args: Sequence[Code], shape: Shape, key: Code, place: Place, varies: bool) -> Code:
-    eye = _scaled(args, call("jnp.eye", *(place.dim(dim) for dim in _matrix(shape)), dtype=place.types.real))
+    eye = _scaled(args, call("jnp.eye", *(place.dim(dim) for dim in _matrix(shape)), dtype=place.types.data))
     return call("jnp.broadcast_to", eye, place.shape(shape, varies)) if len(shape) > 2 or varies else eye
 
 
@@ -59,7 +60,7 @@ def _log_uniform(args: Sequence[Code], shape: Shape, key: Code, place: Place, va
 
 
 def _scaled(args: Sequence[Code], array: Code) -> Code:
-    return infix("*", args[0], array) if args else array
+    return infix("*", args[0], array) if args and args[0].text not in ("1", "1.0") else array
 
 
 def _matrix(shape: Shape) -> tuple[Dim, Dim]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lsrl.backends.expressions import Code, call, method
+from lsrl.backends.expressions import Code, call, infix, method
 from lsrl.backends.jax_distributions import draw
 from lsrl.backends.jax_layout import filled
 from lsrl.backends.jax_module import ALONE, POSITION, SEQUENCE, Module, constant_leaves, repeated
 from lsrl.backends.statements import Statements
 from lsrl.ir.cell import Distribution, Param
-from lsrl.ir.dims import Shape, shape_text
+from lsrl.ir.dims import Shape, shape_of, shape_text
 from lsrl.ir.value import Kind, Value, postorder
 
 FIXED = ("value", "eye")
@@ -24,7 +24,7 @@ def write_init(module: Module) -> None:
     own = [p for p in cell.params if not _params_in(p.init.args)]
     later = [p for p in cell.params if p not in own]
     with writer.block("def init(seed):"):
-        writer.docstring("Parameters by name, drawn as the program says.")
+        writer.docstring(f"Parameters by name{', drawn as the program says' if cell.params else ': there are none'}.")
         if init.keys:
             number = sum(map(len, init.keys.values()))
             writer.line(f"keys = jax.random.split(jax.random.key(seed), {number})")
@@ -59,8 +59,9 @@ def write_noise(module: Module, statements: Statements, leaves: Iterable[Value])
         _write_static(module, statements, noise.draw.args)
         key = call("noise_key", "key", f'"{noise.name}"', number)
         drawn = _drawn(module, statements, noise.draw, noise.shape, key, SEQUENCE)
-        given = module.converted(Kind.FLOAT, f'inputs["{noise.name}"]')
-        module.writer.line(f'{statements.bind(leaf)} = {given} if "{noise.name}" in inputs else {drawn}')
+        either = f'inputs["{noise.name}"] if "{noise.name}" in inputs else {drawn}'
+        shape = shape_text((*shape_of("B", "T"), *noise.shape))
+        module.writer.line(f"{statements.bind(leaf)} = {module.converted(Kind.FLOAT, either)}", shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,9 @@ class _Init:
         parts = [
             _drawn(self.module, self.statements, param.init, param.shape, Code(f"keys[{key}]"), ALONE) for key in keys
         ]
-        code = call("lax.complex", *parts) if len(parts) == 2 else parts[0]
-        return code if type_ in (types.real, types.complex) else method(code, "astype", type_)
+        if len(parts) == 2:
+            return infix("+", parts[0], infix("*", Code("1j"), parts[1]))
+        return parts[0] if param.kind is Kind.FLOAT else method(parts[0], "astype", type_)
 
     def given(self, param: Param, type_: str) -> Code:
         """An array that the program gives, or a number repeated."""

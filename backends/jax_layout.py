@@ -34,16 +34,28 @@ def _expand(value: Value, operands: Sequence[Operand], place: Place) -> Code:
     full = place.shape(shape, operand.varies)
     if operand.host:
         return filled(full, operand, place.types.of(value.kind))
-    kept = [":" if axis not in new else "None" for axis in range(len(shape))]
-    leading = not operand.varies and new == tuple(range(len(new)))
-    spread = operand.code if leading else subscript(operand.code, ", ".join(["...", *kept]))
-    return call("jnp.broadcast_to", spread, full)
+    return call("jnp.broadcast_to", lined_up(operand, [axis not in new for axis in range(len(shape))]), full)
+
+
+def thinly(value: Value, operand: Operand) -> Code:
+    """An expanded array with axes of length one where it is repeated."""
+    new = integers(value.attr("axes"))
+    return operand.code if operand.host else lined_up(operand, [axis not in new for axis in range(value.rank)])
+
+
+def lined_up(operand: Operand, kept: Sequence[bool]) -> Code:
+    """`k[..., None]`: the operand with an axis of length one for each axis of the result that it does not keep."""
+    leading = list(kept) == sorted(kept)  # axes in front need not be written, where there are no others before
+    if all(kept) or (leading and not operand.varies):
+        return operand.code
+    first = list(kept).index(False)
+    return subscript(operand.code, ", ".join(["...", *(":" if keep else "None" for keep in kept[first:])]))
 
 
 def filled(shape: str, operand: Operand, type_: str) -> Code:
     """An array of one number."""
     match operand.code.text:
-        case "0" | "0.0" | "False":
+        case "0" | "0.0" | "False" | "complex(0)":
             return call("jnp.zeros", shape, type_)
         case "1" | "1.0" | "True":
             return call("jnp.ones", shape, type_)
@@ -57,7 +69,8 @@ def _slice(value: Value, operands: Sequence[Operand], place: Place) -> Code:
     stop = start + (size - 1) * step + 1
     first = "" if start == Dim.of(0) else str(place.dim(start))
     last = "" if stop == operand.value.shape[axis] else str(place.dim(stop))
-    return _indexed(operand, axis, f"{first}:{last}" + (f":{step}" if step != 1 else ""))
+    ends = [first, last, str(step)] if step != 1 else [first, last]
+    return _indexed(operand, axis, (" : " if " " in first + last else ":").join(ends).strip(" "))
 
 
 def _select(value: Value, operands: Sequence[Operand], place: Place) -> Code:

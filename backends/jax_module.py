@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lsrl.backends.expressions import Code, call
 from lsrl.backends.host_numbers import host_number
-from lsrl.backends.jax_layout import filled, iota, literal
+from lsrl.backends.jax_layout import filled, iota, literal, thinly
 from lsrl.backends.jax_ops import PRINTERS
 from lsrl.backends.jax_place import Operand, Place, Types
 from lsrl.backends.naming import Names
@@ -16,8 +16,8 @@ from lsrl.backends.writer import Writer
 from lsrl.ir.cell import Cell
 from lsrl.ir.dims import Dim, shape_text
 from lsrl.ir.ops import Family, family
-from lsrl.ir.plan import Plan
-from lsrl.ir.value import Kind, Value
+from lsrl.ir.plan import Loop, Plan
+from lsrl.ir.value import Kind, Value, users
 
 SEQUENCE = ("batch", "length")
 POSITION = ("batch",)
@@ -33,6 +33,7 @@ class Module:
         names: identifiers of values and sizes.
         types: its types.
         varying: the values that have leading axes outside of `init` and `initial_state`.
+        thin: repeated arrays that need not be repeated, because broadcasting does it where they are used.
         writer: where its text goes.
     """
 
@@ -40,6 +41,7 @@ class Module:
     names: Names
     types: Types
     varying: frozenset[Value]
+    thin: frozenset[Value]
     writer: Writer
 
     @property
@@ -55,12 +57,16 @@ class Module:
         place = self.place(lead)
 
         def express(value: Value, codes: Mapping[Value, Code]) -> Code:
+            if not value.args:
+                return self.operand(value, codes, place).code
+            if value in self.thin:
+                return thinly(value, self.operand(value.args[0], codes, place))
             return PRINTERS[value.op](value, [self.operand(arg, codes, place) for arg in value.args], place)
 
         def split(value: Value, code: Code, axis: int, sizes: Sequence[Dim]) -> Code:
             return _split(value, code, axis, sizes, place)
 
-        return Target(self.is_number, express, lambda value: self._remark(value, lead), split)
+        return Target(self.is_number, self.is_light, express, lambda value: self._remark(value, lead), split)
 
     def statements(self, lead: Sequence[str]) -> Statements:
         return Statements(self.cell, self.names, self.writer, self.target(lead))
@@ -68,6 +74,10 @@ class Module:
     def is_number(self, value: Value) -> bool:
         """Whether the value is a Python number in the emitted text."""
         return host_number(value, self.plan.sizes, self.names.sizes) is not None
+
+    def is_light(self, value: Value) -> bool:
+        """Whether the value is only another view of its operand's elements."""
+        return value in self.thin or (value.op == "transpose" and value.rank == 2)
 
     def operand(self, value: Value, codes: Mapping[Value, Code], place: Place) -> Operand:
         """A value as an operand: what was written before, or a leaf that needs no statement."""
@@ -107,6 +117,25 @@ CONVERTERS: Mapping[Kind, str] = {
     Kind.FLOAT: "floats",
     Kind.COMPLEX: "complexes",
 }
+
+
+def thin_values(plan: Plan) -> frozenset[Value]:
+    """Values made by `expand` that meet only whole arrays of the same shape, element by element."""
+    found = users(plan.cell.all_roots())
+    crossing = {*plan.cell.all_roots()}
+    for stage in plan.stages:
+        match stage:
+            case Loop():
+                crossing |= {*stage.reads, *stage.emits}
+    return frozenset(
+        v for v in found if v.op == "expand" and v not in crossing and all(_widens(user, v) for user in found[v])
+    )
+
+
+def _widens(user: Value, value: Value) -> bool:
+    """Whether another operand gives the result its shape."""
+    whole = any(arg.shape == value.shape and arg.op != "expand" for arg in user.args)
+    return family(user.op) is Family.ELEMENTWISE and whole
 
 
 def repeated(value: Value) -> Value | None:

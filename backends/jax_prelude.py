@@ -16,10 +16,10 @@ IMPORTS = (
 )
 
 OVER_TIME = '''
-def over_time(advance, state, reads, reverse=False, length=None):
+def over_time(advance, state, reads, **options):
     """`lax.scan` along axis 1: (last state, what `advance` keeps of every position)."""
     reads = jax.tree.map(lambda array: jnp.swapaxes(array, 0, 1), reads)
-    state, kept = lax.scan(advance, state, reads, length=length, reverse=reverse)
+    state, kept = lax.scan(advance, state, reads, **options)
     return state, jax.tree.map(lambda array: jnp.swapaxes(array, 0, 1), kept)
 '''
 
@@ -127,8 +127,8 @@ def product(spec, *factors):
         "ints": f"ints = partial(jnp.asarray, dtype={types.whole})",
         "bools": "bools = partial(jnp.asarray, dtype=bool)",
         "complexes": f"complexes = partial(jnp.asarray, dtype={types.complex})",
-        "uniform": f"uniform = partial(jax.random.uniform, dtype={types.real})",
-        "normal": f"normal = partial(jax.random.normal, dtype={types.real})",
+        "uniform": f"uniform = partial(jax.random.uniform, dtype={types.data})",
+        "normal": f"normal = partial(jax.random.normal, dtype={types.data})",
         **(narrow if types.narrow else wide),
     }
 

@@ -15,7 +15,7 @@ from lsrl.ir.dims import Dim
 from lsrl.ir.infer import dim, integer
 from lsrl.ir.value import Value, postorder, users
 
-LONGEST = 24
+LONGEST = 28
 _INFIX = {
     "add": "plus",
     "sub": "minus",
@@ -94,17 +94,20 @@ class Names:
         """A description of the value by its operation and operands; empty when there is no short one."""
         if value in self._names:
             return self._names[value]
-        if value.op == "const":
-            return "one" if value.attr("value") == 1 else ""
+        if value.op == "iota":
+            return "iota"
         if depth == 0 or not value.args:
             return ""
-        operands = [word for word in (self._words(arg, depth - 1) for arg in value.args) if word]
-        if not operands:
+        described = [arg for arg in value.args if arg.op != "const" or arg.attr("value") == 1]
+        operands = ["one" if arg.op == "const" else self._words(arg, depth - 1) for arg in described]
+        if not operands or not all(operands) or all(arg.op == "const" for arg in described):
             return ""
         if value.op == "concat":
             return joined(operands)
         if value.op == "slice" and (part := _part(value)):
             return "_".join(self._words(arg, 1) for arg in part)
+        if value.op == "cast":
+            return f"{operands[0]}_{value.kind}"
         if value.op in _SUFFIX:
             return f"{operands[0]}_{_SUFFIX[value.op]}"
         if len(operands) == 1 and value.op in _WITH_NUMBER:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from lsrl.backends.expressions import Code
 from lsrl.backends.naming import Names
-from lsrl.backends.writer import WIDTH, Writer, origins
+from lsrl.backends.writer import WIDTH, Writer, origin_of
 from lsrl.ir.cell import Cell
 from lsrl.ir.dims import Dim
 from lsrl.ir.infer import dim, integer
@@ -28,12 +28,14 @@ class Target:
 
     Attributes:
         is_number: whether an expression writes the value by itself, as a number known when code is written.
+        is_light: whether an expression of a named value is no more than another view of it, which needs no name.
         express: the expression of one operation, given the expressions of operands.
         remark: what to say behind an assignment, such as its shape; may be empty.
         split: the right side that cuts a value into pieces of these sizes along an axis.
     """
 
     is_number: Callable[[Value], bool]
+    is_light: Callable[[Value], bool]
     express: Callable[[Value, Mapping[Value, Code]], Code]
     remark: Callable[[Value], str]
     split: Callable[[Value, Code, int, Sequence[Dim]], Code]
@@ -78,22 +80,23 @@ class Statements:
             code = self.target.express(value, self.codes)
             cost = 1 + sum(self._operations.get(arg, 0) for arg in value.args)
             pieces = _pieces(value, users.get(value, ())) if value not in wanted else ()
+            light = self.target.is_light(value) and str(self.codes.get(value.args[0])).isidentifier()
             readable = cost <= MOST_OPERATIONS and len(code.text) <= LONGEST
             if pieces:
                 self._split(value, code, pieces)
-            elif value in wanted or uses[value] != 1 or self.names.is_named(value) or not readable:
+            elif value in wanted or self.names.is_named(value) or not (light or (readable and uses[value] == 1)):
                 self._assign(value, code, users.get(value, ()))
             else:
                 self.codes[value] = code
                 self._operations[value] = cost
 
     def _assign(self, value: Value, code: Code, users: Iterable[Value]) -> None:
-        self.writer.origins(origins(self.cell, value, users))
+        self.writer.origin(origin_of(self.cell, value, users))
         self._line(self.names[value], code, self.target.remark(value))
         self.bind(value)
 
     def _split(self, value: Value, code: Code, pieces: Sequence[Value]) -> None:
-        self.writer.origins(origins(self.cell, value, pieces))
+        self.writer.origin(origin_of(self.cell, value, pieces))
         axis = integer(pieces[0].attr("axis"))
         right = self.target.split(value, code, axis, [dim(piece.attr("size")) for piece in pieces])
         self._line(", ".join(self.bind(piece) for piece in pieces), right, self.target.remark(pieces[0]))

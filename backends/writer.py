@@ -64,12 +64,11 @@ class Writer:
         self._depth -= 1
         self._noted = outer
 
-    def origins(self, notes: Iterable[str]) -> None:
-        """Comments that name lines of the program, each once in a block or after `forget_origins`."""
-        for note in notes:
-            if note not in self._noted:
-                self._noted.add(note)
-                self.line(f"# {note}")
+    def origin(self, note: str) -> None:
+        """A comment that names a line of the program, once in a block or after `forget_origins`."""
+        if note and note not in self._noted:
+            self._noted.add(note)
+            self._lines.append(f"{INDENT * self._depth}# {note}")
 
     def forget_origins(self) -> None:
         """A new section begins: lines of the program are named anew."""
@@ -88,9 +87,12 @@ def origin(span: Span) -> str:
     return f"{name.name if name.is_absolute() else name}:{span.line}  {code.strip()}".rstrip()
 
 
-def origins(cell: Cell, value: Value, users: Iterable[Value] = ()) -> tuple[str, ...]:
-    """The line of the program that a value comes from; for a value of the compiler's own, those of its users."""
+def origin_of(cell: Cell, value: Value, users: Iterable[Value] = ()) -> str:
+    """The line of the program that a value comes from, empty where there is none.
+
+    A value of the compiler's own comes from the line of its users, where that is one.
+    """
     if value in cell.spans:
-        return (origin(cell.spans[value][0]),)
-    places = sorted({(s.file, s.line): s for user in users for s in cell.spans.get(user, ())[:1]}.items())
-    return tuple(dict.fromkeys(origin(span) for _, span in places))
+        return origin(cell.spans[value][0])
+    lines = {origin(cell.spans[user][0]) for user in users if user in cell.spans}
+    return lines.pop() if len(lines) == 1 else ""
