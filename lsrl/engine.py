@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from lsrl.arguments import Arguments, Named
 from lsrl.backends.arrays import Array
 from lsrl.backends.result import Gradients, Result
 from lsrl.ir.cell import Cell
 from lsrl.ir.value import Kind
 
-Named = Mapping[str, Any]
-Extent = Mapping[str, int]
-
-
 class Engine(Protocol):
-    """Arrays are those of the engine's framework, by name and batch first, or NumPy's, which it converts.
-
-    Whoever calls has checked names and shapes.  `extent` has batch and length (`B`, `T`) for programs without inputs.
-    """
+    """Arrays are those of the engine's framework, by name and batch first, or NumPy's, which it converts."""
 
     def init(self, seed: int) -> dict[str, Any]:
         """Parameters, drawn as the program says by the framework's own generator."""
 
-    def run(self, params: Named, inputs: Named, state: Named, extent: Extent) -> Result:
+    def initial_state(self, params: Named, batch: int) -> dict[str, Any]:
+        """Every state before the first position, [B, *shape]."""
+
+    def run(self, given: Arguments) -> Result:
         """Whole sequences."""
 
-    def step(self, params: Named, inputs: Named, state: Named, extent: Extent) -> Result:
-        """One position: inputs and outputs have no time axis."""
+    def step(self, given: Arguments) -> Result:
+        """One position: inputs and outputs have no axis of time."""
 
-    def gradients(
-        self, params: Named, inputs: Named, state: Named, cotangents: Named | None, extent: Extent
-    ) -> Gradients:
+    def gradients(self, given: Arguments, cotangents: Named | None) -> Gradients:
         """As `lsrl.backends.reference.gradients`."""
 
     def to_numpy(self, array: Any) -> Array:

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lsrl.arguments import Arguments, Named, check_cotangents
 from lsrl.backends.arrays import Array
 from lsrl.backends.result import Gradients, Result
-from lsrl.engine import Extent, Named, moving
+from lsrl.engine import moving
 from lsrl.ir.cell import Cell
 
 # A `Result` can be returned from `jax.jit`, mapped and differentiated.
@@ -34,30 +35,36 @@ class JaxEngine:
         params: Arrays = self.module.init(seed)
         return params
 
-    def run(self, params: Named, inputs: Named, state: Named, extent: Extent) -> Result:
-        length = {} if self.cell.inputs else {"length": extent["T"], "batch": extent["B"]}
-        return Result(*self.module.apply(params, inputs, state, **length))
+    def initial_state(self, params: Named, batch: int) -> Arrays:
+        states: Arrays = self.module.initial_state(params, batch) if self.cell.states else {}
+        return states
 
-    def step(self, params: Named, inputs: Named, state: Named, extent: Extent) -> Result:
-        batch = {} if self.cell.inputs else {"batch": extent["B"]}
-        return Result(*self.module.step(params, inputs, state, **batch))
+    def run(self, given: Arguments) -> Result:
+        length = {} if self.cell.inputs else {"length": given.extent["T"], "batch": given.extent["B"]}
+        return Result(*self.module.apply(given.params, given.inputs, given.state, **length))
 
-    def gradients(
-        self, params: Named, inputs: Named, state: Named, cotangents: Named | None, extent: Extent
-    ) -> Gradients:
-        names = moving(self.cell, inputs)
-        initial = self.module.initial_state(params, extent["B"]) if self.cell.states else {}
+    def step(self, given: Arguments) -> Result:
+        batch = {} if self.cell.inputs else {"batch": given.extent["B"]}
+        return Result(*self.module.step(given.params, given.inputs, given.state, **batch))
+
+    def gradients(self, given: Arguments, cotangents: Named | None) -> Gradients:
+        names, batch = moving(self.cell, given.inputs), given.extent["B"]
         # An initial state that is not given still has a gradient: that of a zero added to what the program says.
-        given = {name: state[name] if name in state else jnp.zeros_like(initial[name]) for name in names.states}
-        own = (self.floats(params, names.params), self.floats(inputs, names.inputs), self.floats(given, names.states))
+        zeros = {name: jnp.zeros_like(array) for name, array in self.initial_state(given.params, batch).items()}
+        own = (
+            self.floats(given.params, names.params),
+            self.floats(given.inputs, names.inputs),
+            self.floats({**zeros, **given.state}, names.states),
+        )
 
         def whole(own_params: Arrays, own_inputs: Arrays, own_state: Arrays) -> Result:
-            every = {**params, **own_params}
-            start = self.module.initial_state(every, extent["B"]) if self.cell.states else {}
-            moved = {name: array if name in state else start[name] + array for name, array in own_state.items()}
-            return self.run(every, {**inputs, **own_inputs}, {**state, **moved}, extent)
+            params = {**given.params, **own_params}
+            start = self.initial_state(params, batch)
+            moved = {name: array if name in given.state else start[name] + array for name, array in own_state.items()}
+            return self.run(Arguments(params, {**given.inputs, **own_inputs}, {**given.state, **moved}, given.extent))
 
         result, pull = jax.vjp(whole, *own)
+        check_cotangents(result, cotangents)
         by_param, by_input, by_state = map(_conjugated, pull(_cotangents(result, cotangents)))
         return Gradients(by_input, by_param, by_state)
 

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lsrl.arguments import Arguments, Named
 from lsrl.backends import reference
 from lsrl.backends.arrays import Array
+from lsrl.backends.evaluation.evaluate import evaluate
+from lsrl.backends.evaluation.scope import Scope
 from lsrl.backends.initialise import init_params
 from lsrl.backends.result import Gradients, Result
-from lsrl.engine import Extent, Named
+from lsrl.ir import ops
 from lsrl.ir.cell import Cell
 
 
@@ -26,19 +29,29 @@ class ReferenceEngine:
     def init(self, seed: int) -> dict[str, Array]:
         return init_params(self.cell, self.sizes, seed)
 
-    def run(self, params: Named, inputs: Named, state: Named, extent: Extent) -> Result:
-        return reference.run(self.cell, self.sizes, params, inputs, state, dtype=self.dtype, extent=extent)
+    def initial_state(self, params: Named, batch: int) -> dict[str, Array]:
+        roots = [state.init for state in self.cell.states]
+        scope = Scope(self.sizes, self.dtype)
+        env = {ops.leaf("param", p.name, p.shape, p.kind): np.asarray(params[p.name]) for p in self.cell.params}
+        arrays = evaluate(roots, env, scope)
+        return {
+            state.name: np.broadcast_to(array, (batch, *scope.shape(state.shape))).astype(scope.dtype(state.kind))
+            for state, array in zip(self.cell.states, arrays)
+        }
 
-    def step(self, params: Named, inputs: Named, state: Named, extent: Extent) -> Result:
-        sequence = {name: np.asarray(array)[:, None] for name, array in inputs.items()}
-        result = self.run(params, sequence, state, extent)
+    def run(self, given: Arguments) -> Result:
+        return reference.run(
+            self.cell, self.sizes, given.params, given.inputs, given.state, dtype=self.dtype, extent=given.extent
+        )
+
+    def step(self, given: Arguments) -> Result:
+        result = self.run(given.with_inputs({name: np.asarray(array)[:, None] for name, array in given.inputs.items()}))
         return Result({name: array[:, 0] for name, array in result.outputs.items()}, result.state)
 
-    def gradients(
-        self, params: Named, inputs: Named, state: Named, cotangents: Named | None, extent: Extent
-    ) -> Gradients:
+    def gradients(self, given: Arguments, cotangents: Named | None) -> Gradients:
+        params, inputs, state = given.params, given.inputs, given.state
         return reference.gradients(
-            self.cell, self.sizes, params, inputs, state, cotangents, dtype=self.dtype, extent=extent
+            self.cell, self.sizes, params, inputs, state, cotangents, dtype=self.dtype, extent=given.extent
         )
 
     def to_numpy(self, array: Array) -> Array:

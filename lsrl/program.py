@@ -16,7 +16,8 @@ from lsrl.ir.cell import Cell, Input, Noise, Output, Param, State, bind_sizes
 from lsrl.ir.dims import Dim, shape_text
 from lsrl.ir.fault import Refusal
 from lsrl.ir.span import LsrlError
-from lsrl.load import STD, SUFFIX, Loaded, load_library, load_path, load_text
+from lsrl.loader import STD, SUFFIX, Loaded, load_library, load_path, load_text
+from lsrl.sizes import infer_sizes
 from lsrl.syntax import Cell as CellSyntax
 
 
@@ -57,10 +58,12 @@ class Program:
     Attributes:
         loaded: its syntax tree and what finds its imports.
         main: which of its cells is meant; None for the last.
+        origin: how to name it to find it again: its file's name without folders, or `std/gru`; empty for a text.
     """
 
     loaded: Loaded = field(repr=False)
     main: str | None = None
+    origin: str = ""
 
     @cached_property
     def graph(self) -> Cell:
@@ -140,9 +143,10 @@ class Program:
             ArrayError: an array is missing, superfluous, or not what the program declares.
             DimError: a size is unknown, or told differently by two arrays.
         """
-        from lsrl.compiled import compile_program
+        from lsrl.backends import reference  # its analyses load networkx, which `lsrl check` does without
 
-        return compile_program(self, target="reference", sizes=sizes)(params, inputs, state)
+        numbers = infer_sizes(self.graph, sizes or {}, params, inputs, state)
+        return reference.run(self.cell(numbers), numbers, params, inputs, state)
 
     def _elaborated(self, sizes: Mapping[str, int] | None) -> Cell:
         syntax = self.loaded.program
@@ -169,26 +173,29 @@ def load(source: str | Path, cell: str | None = None) -> Program:
         LsrlError: the program is at fault; the error has every diagnostic.
         OSError: the file cannot be read.
     """
-    return _checked(loaded(source), cell)
+    return _checked(loaded(source), cell, str(source) if _in_library(source) else Path(source).name)
 
 
 def parse(text: str, cell: str | None = None) -> Program:
     """A program from its text; see `load`."""
-    return _checked(load_text(text), cell)
+    return _checked(load_text(text), cell, "")
 
 
 def loaded(source: str | Path) -> Loaded:
     """The syntax tree of a path or library name; see `load`."""
+    return load_library(str(source)) if _in_library(source) else load_path(Path(source))
+
+
+def _in_library(source: str | Path) -> bool:
     name = str(source)
-    library = isinstance(source, str) and name.startswith(f"{STD}/") and not name.endswith(SUFFIX)
-    return load_library(name) if library and not Path(name).exists() else load_path(Path(source))
+    return isinstance(source, str) and name.startswith(f"{STD}/") and not name.endswith(SUFFIX)
 
 
-def _checked(found: Loaded, cell: str | None) -> Program:
+def _checked(found: Loaded, cell: str | None, origin: str) -> Program:
     errors = [d for d in elaborate.check(found.program, loader=found.loader) if d.severity == "error"]
     if errors:
         raise LsrlError(errors)
-    return Program(found, cell)
+    return Program(found, cell, origin)
 
 
 def _by_name(items: Iterable[Item]) -> Mapping[str, Item]:

@@ -1,6 +1,6 @@
 """The stages between a program and code, in order.
 
-    text -> syntax tree -> graph          lsrl.parse, lsrl.elaborate (behind `Program.cell`)
+    text -> syntax tree -> graph          lsrl.parser, lsrl.elaborate (behind `Program.cell`)
     graph -> simpler graph -> plan        `make`, below
     plan -> text                          `write`, below
     text -> functions                     the engines
@@ -8,22 +8,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lsrl.backends.emit_jax import emit_jax
-from lsrl.backends.emit_triton import emit_triton
+
 from lsrl.ir.cell import TIME, Cell
 from lsrl.ir.fault import Refusal
 from lsrl.ir.laws import simplify
 from lsrl.ir.plan import Plan, make_plan
 from lsrl.ir.products import fuse_products, split_products
 
-TARGETS = ("jax", "triton", "reference")
+DEFAULT_DTYPES = {"jax": "float32", "triton": "float32", "reference": "float64"}
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 
 
 class TargetError(Refusal):
     """A target that there is not, or that cannot hold the program."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A plan with the graphs on the way to it.
+
+    Attributes:
+        simple: rewritten by exact laws.
+        split: products distributed over what mixes values with and without state.
+        plan: of the graph with products that share an operand fused.
+    """
+
+    simple: Cell
+    split: Cell
+    plan: Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +53,21 @@ class Taste:
 TASTES = {"jax": Taste(hoists_elementwise=True, fuses_in_loops=True), "triton": Taste(False, False)}
 
 
-def make(cell: Cell, sizes: dict[str, int], target: str) -> Plan:
+def check_target(target: str, dtype: str | None) -> None:
+    """Refuse targets and types that there are not.
+
+    Raises:
+        TargetError: says which there are.
+    """
+    if target not in DEFAULT_DTYPES:
+        raise TargetError(f"there is no target `{target}`; there are {', '.join(DEFAULT_DTYPES)}")
+    if dtype is not None and dtype not in DTYPES:
+        raise TargetError(f"there is no dtype `{dtype}`; there are {', '.join(DTYPES)}")
+    if target == "reference" and dtype == "bfloat16":
+        raise TargetError("the reference computes in NumPy, which has no bfloat16")
+
+
+def make(cell: Cell, sizes: Mapping[str, int], target: str) -> Made:
     """The plan of a cell for a target.
 
     Raises:
@@ -46,21 +76,24 @@ def make(cell: Cell, sizes: dict[str, int], target: str) -> Plan:
     """
     if cell.axes != (TIME,):
         raise TargetError(
-            f"{cell.name} runs over {', '.join(cell.axes)}; the {target} target runs sequences only so far, "
+            f"{cell.name} runs over {', '.join(cell.axes)}; the target {target} runs sequences only so far, "
             f"the target reference runs every program"
         )
     taste = TASTES[target]
     simple = simplify(cell)
     split = split_products(simple)
     fused = fuse_products(split, in_loops=taste.fuses_in_loops)
-    return make_plan(fused, sizes, hoist_elementwise=taste.hoists_elementwise)
+    return Made(simple, split, make_plan(fused, sizes, hoist_elementwise=taste.hoists_elementwise))
 
 
-def write(plan: Plan, target: str, dtype: str, source_name: str, command: str) -> str:
-    """The text of a standalone module that runs a plan."""
+def write(plan: Plan, target: str, dtype: str, source_name: str, command: str, *, gradients: bool = True) -> str:
+    """The text of a standalone module that runs a plan.
+
+    Args:
+        gradients: whether it has a backward pass; a JAX module always has, since JAX derives it.
+    """
     match target:
         case "jax":
             return emit_jax(plan, dtype, source_name, command)
-        case "triton":
-            return emit_triton(plan, dtype, source_name, command)
-    raise TargetError(f"there is no target {target}; there are {', '.join(TARGETS)}")
+        case _:
+            return emit_triton(plan, dtype, source_name, command, gradients=gradients)

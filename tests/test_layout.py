@@ -69,7 +69,7 @@ def test_imports_point_inward(path: Path) -> None:
         ("lsrl.ir", "import lsrl.backends.reference", ["1: lsrl.backends.reference"]),
         ("lsrl.ir", "def late():\n    from lsrl import backends", ["2: lsrl.backends"]),
         ("lsrl.ir", "from lsrl import load", ["1: lsrl.load"]),
-        ("lsrl.backends", "from lsrl.parse import parse", ["1: lsrl.parse.parse"]),
+        ("lsrl.backends", "from lsrl.parser import parse", ["1: lsrl.parser.parse"]),
         ("lsrl.backends", "from lsrl.ir.value import Value", []),
         ("lsrl", "import ir.value", ["1: ir.value"]),
         ("lsrl", "from backends import reference", ["1: backends.reference"]),

@@ -14,7 +14,7 @@ from lsrl.cli.options import ProgramName, json_option
 from lsrl.cli.status import FAULT, FINE
 from lsrl.cli.terminal import colour_on
 from lsrl.ir.span import Diagnostic, LsrlError
-from lsrl.load import Loaded
+from lsrl.loader import Loaded
 from lsrl.program import loaded
 from lsrl.syntax import Cell, Function
 from lsrl.types_report import TypedLine

@@ -13,7 +13,7 @@ from lsrl.cli.terminal import colour_on
 from lsrl.files import write_text
 from lsrl.format import format_program
 from lsrl.ir.span import LsrlError
-from lsrl.parse import parse, parse_file
+from lsrl.parser import parse, parse_file
 
 STDIN = Path("-")
 

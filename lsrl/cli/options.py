@@ -11,7 +11,7 @@ import rich_click as click
 from click.shell_completion import CompletionItem
 from rich_click import Context, Parameter, RichCommand
 
-from lsrl.load import library
+from lsrl.loader import library
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from lsrl import syntax
 from lsrl.elaborate import fault_codes as code
-from lsrl.elaborate.definitions import CellTerm, ConstTerm, Definition, FunctionTerm, Module, ModuleTerm, place_of
+from lsrl.elaborate.definitions import CellTerm, ConstTerm, Definition, FunctionTerm, Missing, Module, ModuleTerm, place_of
 from lsrl.elaborate.report import Misplaced, Report
 from lsrl.elaborate.scope import nearest
 from lsrl.ir.fault import Fault
 from lsrl.ir.span import LsrlError, Span
-from lsrl.load import STD, Loader
+from lsrl.loader import STD, Loader
 
 
 @dataclass
@@ -61,22 +61,23 @@ class Modules:
             case syntax.Const():
                 yield item.name.id, ConstTerm(item, module), item.name.span
             case syntax.Import(path, alias):
-                if self._exists(path, item.span):
-                    yield (alias, ModuleTerm(path), item.span) if alias else (path[0], ModuleTerm(path[:1]), item.span)
+                found = self._exists(path, item.span)
+                named = path if alias else path[:1]
+                yield alias or path[0], ModuleTerm(named) if found else Missing(), item.span
             case syntax.FromImport(path, names):
-                if self._exists(path, item.path_span):
-                    for imported in names:
-                        yield from self._imported(path, imported)
+                found = self._exists(path, item.path_span)
+                for imported in names:
+                    definition = self._imported(path, imported) if found else Missing()
+                    yield imported.alias or imported.name, definition, imported.span
 
-    def _imported(
-        self, path: tuple[str, ...], imported: syntax.ImportedName
-    ) -> Iterator[tuple[str, Definition, Span]]:
+    def _imported(self, path: tuple[str, ...], imported: syntax.ImportedName) -> Definition:
         try:
-            yield imported.alias or imported.name, self.member(path, imported.name), imported.span
+            return self.member(path, imported.name)
         except Fault as fault:
             self.report.fault(fault, imported.span)
         except LsrlError as error:
             self._adopt(error)
+        return Missing()
 
     def _define(self, module: Module, name: str, definition: Definition, span: Span) -> None:
         before = module.table.get(name)

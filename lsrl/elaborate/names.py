@@ -9,7 +9,7 @@ from lsrl import syntax
 from lsrl.elaborate import fault_codes as code
 from lsrl.elaborate import places, sizes
 from lsrl.elaborate.body import Body
-from lsrl.elaborate.definitions import CellTerm, ConstTerm, Definition, FunctionTerm, Module, ModuleTerm
+from lsrl.elaborate.definitions import CellTerm, ConstTerm, Definition, FunctionTerm, Missing, Module, ModuleTerm
 from lsrl.elaborate.env import Env, Naming
 from lsrl.elaborate.functions_arrays import fitted
 from lsrl.elaborate.report import Misplaced, Poisoned
@@ -20,7 +20,7 @@ from lsrl.ir.build import Diag
 from lsrl.ir.dims import shape_text
 from lsrl.ir.fault import SHAPES_DIFFER, Fault
 from lsrl.ir.value import Kind, Value
-from lsrl.load import PRELUDE
+from lsrl.loader import PRELUDE
 
 NUMBERS = {"pi": "pi", "inf": float("inf")}
 
@@ -87,6 +87,8 @@ def defined(env: Env, definition: Definition) -> Term:
             return _module_constant(env, definition)
         case FunctionTerm() | CellTerm() | ModuleTerm():
             return definition
+        case Missing():
+            raise Poisoned
 
 
 def constant(env: Env, node: syntax.Const) -> Value:
@@ -137,6 +139,8 @@ def static(env: Env, module: Module) -> Env:
 def _arriving(env: Env, name: str, binding: Binding) -> Value:
     slot = binding.slot
     assert slot is not None
+    if not slot.arriving:
+        raise Poisoned
     if slot.domain and not env.collecting:
         raise places.outside_sum(name)
     if len(slot.arriving) == 1:

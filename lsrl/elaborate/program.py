@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from lsrl import syntax
 from lsrl.elaborate import fault_codes as code
@@ -22,7 +23,7 @@ from lsrl.elaborate.terms import POISON
 from lsrl.ir.cell import Cell
 from lsrl.ir.fault import Fault
 from lsrl.ir.span import Diagnostic, LsrlError
-from lsrl.load import Loader
+from lsrl.loader import Loader
 
 
 def elaborate(
@@ -111,7 +112,7 @@ def _check_constant(session: Session, term: ConstTerm) -> None:
 
 def _check_function(session: Session, term: FunctionTerm) -> None:
     """Find unknown names in a function; shapes are checked where it is used."""
-    env = _static(session, term.module)
+    env = replace(_static(session, term.module), checking=True)
     for parameter in term.node.parameters:
         if parameter.name in env.scope.names:
             message = f"the argument `{parameter.name}` is declared twice"

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from lsrl import parse, syntax
+from lsrl import syntax
 from lsrl.ir.span import Diagnostic, LsrlError
+from lsrl.parser import parse, parse_file
 
 STD = "std"
 PRELUDE = (STD, "prelude")  # functions that are in scope everywhere
@@ -26,18 +27,25 @@ class Loader:
         self._given = folder
         self._folder = folder.resolve() if folder is not None else None
         self._parsed: dict[Path, syntax.Program] = {}
+        self._texts: dict[tuple[str, ...], syntax.Program] = {}
 
     def add(self, path: Path, program: syntax.Program) -> None:
         """Let imports of `path` find a program that is parsed already, such as the one that imports."""
         self._parsed[path.resolve()] = program
 
+    def add_text(self, name: str, program: syntax.Program) -> None:
+        """Let imports of `name` find a program that has no file."""
+        self._texts[(Path(name).stem,)] = program
+
     def find(self, path: tuple[str, ...]) -> syntax.Program | None:
         """The module with a dotted path, or None; LsrlError when its text is at fault."""
+        if path in self._texts:
+            return self._texts[path]
         place = self._place(path)
         if place is None or not place.is_file():
             return None
         if place not in self._parsed:
-            self._parsed[place] = parse.parse_file(place, self._shown(path))
+            self._parsed[place] = parse_file(place, self._shown(path))
         return self._parsed[place]
 
     def is_folder(self, path: tuple[str, ...]) -> bool:
@@ -92,14 +100,17 @@ def library() -> tuple[str, ...]:
 
 def load_text(text: str, name: str = "<text>") -> Loaded:
     """A program given as text; it can import from `std`.  LsrlError when the text is at fault."""
-    return Loaded(parse.parse(text, name), Loader())
+    loader = Loader()
+    program = parse(text, name)
+    loader.add_text(name, program)
+    return Loaded(program, loader)
 
 
 def load_path(path: Path | str) -> Loaded:
     """A program's file, which can import modules beside it.  OSError when unreadable, LsrlError when at fault."""
     place = Path(path)
     loader = Loader(place.parent)
-    program = parse.parse_file(place, str(path))
+    program = parse_file(place, str(path))
     loader.add(place, program)
     return Loaded(program, loader)
 

@@ -1,0 +1,133 @@
+"""Compiled programs: functions of arrays, whatever runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from lsrl.arguments import at_one_position, checked
+from lsrl.backends.result import Gradients, Result
+from lsrl.engine import Engine, Named
+from lsrl.explain import Setting, explain
+from lsrl.explain_text import report_text
+from lsrl.ir.cell import TIME, Cell
+from lsrl.ir.fault import Refusal
+from lsrl.schedule import Schedule
+
+
+class StreamError(Refusal):
+    """A program that cannot run position by position."""
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A program for fixed sizes, ready to run.
+
+    Batch and length stay free.  Arrays are by name and batch first, of the target's framework; NumPy arrays are taken
+    too.  With the target `jax` this is a function of JAX, with `triton` one of PyTorch: either differentiates it.
+
+    Attributes:
+        target, dtype: what it was compiled for.
+        cell, sizes: the graph, and the number of every size.
+        schedule: how its recurrences run.
+        source: the emitted module; for the reference, which interprets it, the graph.
+    """
+
+    target: str
+    dtype: str
+    cell: Cell = field(repr=False)
+    sizes: Mapping[str, int]
+    schedule: Schedule
+    source: str = field(repr=False)
+    engine: Engine = field(repr=False)
+
+    def init(self, seed: int = 0) -> dict[str, Any]:
+        """Parameters by name, drawn as the program says."""
+        return self.engine.init(seed)
+
+    def initial_state(self, params: Named, batch: int) -> dict[str, Any]:
+        """Every state before the first position, [B, *shape] by name."""
+        return self.engine.initial_state(params, batch)
+
+    def __call__(
+        self,
+        params: Named,
+        inputs: Named,
+        state: Named | None = None,
+        *,
+        seed: int = 0,
+        batch: int | None = None,
+        length: int | None = None,
+    ) -> Result:
+        """Run whole sequences.
+
+        Args:
+            params: by name, [*shape].
+            inputs: by name, [B, T, *shape] (grids and graphs: as `lsrl.backends.arrays.validate` says).
+            state: initial states by name, [B, *shape]; missing ones start as the program says.
+            seed: for noises that are not among the inputs; the same numbers on every target.
+            batch, length: for programs without inputs.
+
+        Raises:
+            ArrayError: an array is missing, superfluous or ill-shaped.
+        """
+        told = {"B": batch, "T": length}
+        return self.engine.run(checked(self.cell, self.sizes, params, inputs, state, seed, told))
+
+    def step(
+        self, params: Named, inputs: Named, state: Named | None = None, *, seed: int = 0, batch: int | None = None
+    ) -> Result:
+        """Run one position, as a run without the axis of time: inputs and outputs are [B, *shape].
+
+        Raises:
+            ArrayError: as for a run.
+            StreamError: a state arrives from the end of the sequence, or the program runs over a grid or graph.
+        """
+        if not self.streams:
+            raise StreamError(f"{self.cell.name} cannot run position by position: it needs what comes later")
+        told = {"B": batch, "T": 1}
+        whole = checked(self.cell, self.sizes, params, at_one_position(inputs), state, seed, told)
+        drawn = {name: array[:, 0] for name, array in whole.inputs.items() if name not in inputs}
+        return self.engine.step(whole.with_inputs({**inputs, **drawn}))
+
+    @cached_property
+    def streams(self) -> bool:
+        """Whether it can run position by position."""
+        return self.cell.axes == (TIME,) and not any(state.reverse for state in self.cell.states)
+
+    def gradients(
+        self,
+        params: Named,
+        inputs: Named,
+        state: Named | None = None,
+        cotangents: Named | None = None,
+        *,
+        seed: int = 0,
+        batch: int | None = None,
+        length: int | None = None,
+    ) -> Gradients:
+        """The derivative of outputs and final states, weighted by cotangents and summed up.
+
+        Args:
+            cotangents: by output, or `state.NAME`; missing ones are zero.  None stands for ones for every output.
+            The others are as for a run.
+
+        Returns:
+            By every param, input and initial state that is a float or complex number.  That of a complex number
+            z = x + iy is dL/dx + i dL/dy, on every target.
+
+        Raises:
+            ArrayError: as for a run, and for a cotangent that fits nothing.
+        """
+        told = {"B": batch, "T": length}
+        return self.engine.gradients(
+            checked(self.cell, self.sizes, params, inputs, state, seed, told), cotangents
+        )
+
+    def explain(self, batch: int = 1, length: int = 1024) -> str:
+        """How it runs, and why so: what `lsrl explain` prints."""
+        target = "jax" if self.target == "reference" else self.target
+        setting = Setting(target, self.dtype, batch, length)
+        return report_text(explain(self.cell, self.sizes, self.schedule, setting))

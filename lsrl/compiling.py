@@ -1,0 +1,106 @@
+"""From a program to functions: `lsrl.compile`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+
+from lsrl import stages
+from lsrl.backends.module_loader import load_module
+from lsrl.compiled import Compiled
+from lsrl.engine import Engine
+from lsrl.engine_reference import ReferenceEngine
+from lsrl.ir import text as graph_text
+from lsrl.ir.cell import Cell
+from lsrl.program import Program
+from lsrl.schedule import AUTO, Schedule, resolve
+
+
+@dataclass(frozen=True)
+class Written:
+    """A program as text, for one target and fixed sizes."""
+
+    target: str
+    dtype: str
+    cell: Cell
+    sizes: Mapping[str, int]
+    schedule: Schedule
+    source: str
+
+
+def compile_program(
+    program: Program,
+    target: str = "jax",
+    sizes: Mapping[str, int] | None = None,
+    schedule: str = AUTO,
+    dtype: str | None = None,
+) -> Compiled:
+    """A program as a function.
+
+    Args:
+        target: `jax`, `triton` (a function of PyTorch), or `reference` (NumPy).
+        sizes: numbers for the sizes without a default, and for others if wanted.
+        schedule: `auto`, `sequential`, or `STATE=sequential` for single recurrences.
+        dtype: `float32`, `float64`, `bfloat16` or `float16`; None is float32, for the reference float64.
+
+    Raises:
+        LsrlError: the program cannot be built for these sizes.
+        Refusal: a size, the schedule, the type or the target does not fit the program; the message says how.
+    """
+    text = write_program(program, target, sizes, schedule, dtype)
+    return Compiled(target, text.dtype, text.cell, text.sizes, text.schedule, text.source, _engine(text))
+
+
+def write_program(
+    program: Program,
+    target: str,
+    sizes: Mapping[str, int] | None = None,
+    schedule: str = AUTO,
+    dtype: str | None = None,
+    *,
+    gradients: bool = True,
+) -> Written:
+    """A program as the text of a module, or, for the reference, of its graph; see `compile_program`."""
+    stages.check_target(target, dtype)
+    cell, bound = program.bind(sizes)
+    chosen = resolve(cell, schedule)
+    precision = dtype or stages.DEFAULT_DTYPES[target]
+    if target == "reference":
+        return Written(target, precision, cell, bound, chosen, graph_text.show(cell))
+    made = stages.make(cell, bound, target)
+    command = _command(program, target, bound, schedule, precision)
+    source = stages.write(made.plan, target, precision, program.origin, command, gradients=gradients)
+    return Written(target, precision, cell, bound, chosen, source)
+
+
+def _engine(text: Written) -> Engine:
+    """What runs the text; only here is the framework loaded."""
+    match text.target:
+        case "jax":
+            from lsrl.engine_jax import JaxEngine
+
+            return JaxEngine(text.cell, text.dtype, load_module(text.source, _module_name(text)))
+        case "triton":
+            from lsrl.engine_torch import TorchEngine
+
+            return TorchEngine(text.cell, text.dtype, load_module(text.source, _module_name(text)))
+        case _:
+            return ReferenceEngine(text.cell, text.sizes, text.dtype)
+
+
+def _module_name(text: Written) -> str:
+    """A name that modules of other text do not have: Triton keeps what it compiled by it."""
+    return f"lsrl_{text.cell.name}_{text.target}_{sha256(text.source.encode()).hexdigest()[:12]}"
+
+
+def _command(program: Program, target: str, sizes: Mapping[str, int], schedule: str, dtype: str) -> str:
+    """The words that make the module once more; empty for a program that is in no file."""
+    if not program.origin:
+        return ""
+    words = ["lsrl", "compile", program.origin, "--target", target]
+    words += ["--cell", program.main] if program.main else []
+    words += ["--set", *(f"{name}={number}" for name, number in sizes.items())] if sizes else []
+    words += ["--schedule", schedule] if schedule != AUTO else []
+    words += ["--dtype", dtype] if dtype != stages.DEFAULT_DTYPES[target] else []
+    return " ".join(words)

@@ -1,0 +1,118 @@
+"""The loops that a plan stands for, statement by statement, and what each stage computes and moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from lsrl.ir.cell import GRAPH, Cell
+from lsrl.ir.cost import elements, flops
+from lsrl.ir.dims import shape_text
+from lsrl.ir.plan import VARYING, Loop, Parallel, Plan, Shift, Stage
+from lsrl.ir.value import Value, postorder
+from lsrl.sentences import Sentences
+
+
+@dataclass(frozen=True, slots=True)
+class StageFact:
+    """A stage of a plan.
+
+    Attributes:
+        head: what it runs over, `for t in 0 .. T-1` say.
+        carries: a loop's states with their shapes.
+        lines: its statements.
+        flops: arithmetic at one position of one sequence.
+        moved: elements read and written at one position.
+        resident: elements that are the same at every position, parameters mostly.
+    """
+
+    head: str
+    carries: tuple[str, ...]
+    lines: tuple[str, ...]
+    flops: int
+    moved: int
+    resident: int
+    sequential: bool
+
+
+def loops(plan: Plan) -> Iterator[StageFact]:
+    """The stages of a plan; what is computed once comes first."""
+    sentences = Sentences(plan.cell)
+    wanted = _crossing(plan)
+    once = tuple(line for _, line in sentences.statements(plan.statics, ()))
+    if once:
+        yield StageFact("once", (), once, 0, 0, 0, sequential=False)
+    for stage in plan.stages:
+        yield _fact(plan, stage, sentences, wanted)
+
+
+def reference_loops(cell: Cell, sizes: dict[str, int]) -> Iterator[StageFact]:
+    """The nest in which the reference runs a grid or a graph: one body, position after position."""
+    sentences = Sentences(cell)
+    values = [value for value in postorder(cell.roots()) if value.args]
+    roots = set(cell.roots())
+    lines = tuple(line for _, line in sentences.statements(values, roots))
+    head = "for every node, after the nodes before it" if cell.axes == (GRAPH,) else _nest(cell.axes)
+    leaves = [v for v in postorder(cell.roots()) if v.op == "input"]
+    moved = sum(elements(v, sizes) for v in {*leaves, *roots})
+    yield StageFact(head, _carries(cell), lines, flops(values, sizes), moved, 0, sequential=True)
+
+
+def _fact(plan: Plan, stage: Stage, sentences: Sentences, wanted: frozenset[Value]) -> StageFact:
+    sizes = plan.sizes
+    match stage:
+        case Parallel(values):
+            lines = tuple(line for _, line in sentences.statements(values, wanted))
+            read, static = _operands(values)
+            written = [v for v in values if v in wanted]
+            moved = _size([*read, *written], plan)
+            return StageFact(
+                "for all b, t at once", (), lines, flops(values, sizes), moved, _size(static, plan), sequential=False
+            )
+        case Shift(state):
+            line = f"{state.name} = {sentences.expression(state.next)}, one position {'earlier' if state.reverse else 'later'}"
+            return StageFact("for all b, t at once", (), (line,), 0, 2 * _size([state.next], plan), 0, sequential=False)
+        case Loop():
+            own = {*stage.emits, *(state.next for state in stage.states)}
+            lines = tuple(line for _, line in sentences.statements(stage.body, own))
+            head = "for t in T-1 .. 0" if stage.reverse else "for t in 0 .. T-1"
+            carries = tuple(f"{state.name} {shape_text(state.shape)}" for state in stage.states)
+            moved = _size([*stage.reads, *stage.emits], plan)
+            return StageFact(
+                head, carries, lines, flops(stage.body, sizes), moved, _size(stage.statics, plan), sequential=True
+            )
+
+
+def _crossing(plan: Plan) -> frozenset[Value]:
+    """The values that one stage hands to another, or to the outside."""
+    found = {output.value for output in plan.cell.outputs}
+    for stage in plan.stages:
+        match stage:
+            case Loop():
+                found |= {*stage.reads, *stage.emits}
+            case Shift(state):
+                found.add(state.next)
+            case Parallel(values):
+                found |= set(_operands(values)[0])
+    return frozenset(found)
+
+
+def _operands(values: tuple[Value, ...]) -> tuple[list[Value], list[Value]]:
+    """What the values read and do not compute themselves: what varies with the position, and what does not."""
+    own = set(values)
+    outside = dict.fromkeys(arg for value in values for arg in value.args if arg not in own)
+    varies = {v for v in postorder(outside) if v.op in VARYING}
+    varying = [v for v in outside if varies & set(postorder([v]))]
+    return varying, [v for v in outside if v not in varying and v.op != "const"]
+
+
+def _size(values: Iterable[Value], plan: Plan) -> int:
+    return sum(elements(value, plan.sizes) for value in values)
+
+
+def _carries(cell: Cell) -> tuple[str, ...]:
+    return tuple(f"{state.name} {shape_text(state.shape)} along {', '.join(state.axes)}" for state in cell.states)
+
+
+def _nest(axes: Iterable[str]) -> str:
+    return ", ".join(f"for {axis} in 0 .. {axis.upper()}-1" for axis in axes)

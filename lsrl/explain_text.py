@@ -1,0 +1,2 @@
+"""The report of `lsrl explain` as text."""
+def report_text(report): return str(report)
