@@ -15,6 +15,8 @@ IMPORTS = (
     ("lax", "from jax import lax"),
 )
 
+EXACT_EINSUM = 'partial(jnp.einsum, precision="highest")  # accelerators would round the factors'
+
 OVER_TIME = '''
 def over_time(advance, state, reads, **options):
     """`lax.scan` along axis 1: (last state, what `advance` keeps of every position)."""
@@ -106,10 +108,9 @@ FUNCTIONS = {
 
 def shortcuts(types: Types) -> dict[str, str]:
     """Functions of jax with the module's types filled in."""
-    wide = {
-        "floats": f"floats = partial(jnp.asarray, dtype={types.real})",
-        "einsum": 'einsum = partial(jnp.einsum, precision="highest")',
-    }
+    single = types.real == "jnp.float32"
+    einsum = f"einsum = {EXACT_EINSUM if single else 'jnp.einsum'}"
+    wide = {"floats": f"floats = partial(jnp.asarray, dtype={types.real})", "einsum": einsum}
     narrow = {
         "floats": f'''
 def floats(array):
@@ -121,7 +122,7 @@ def product(spec, *factors):
     """An einsum with parameters: factors of 16 bits, summed up in 32."""
     return jnp.einsum(spec, *(factor.astype({types.data}) for factor in factors), preferred_element_type={types.real})
 ''',
-        "einsum": 'einsum = partial(jnp.einsum, precision="highest")',
+        "einsum": einsum,
     }
     return {
         "ints": f"ints = partial(jnp.asarray, dtype={types.whole})",

@@ -32,6 +32,19 @@ _INFIX = {
     "or": "or",
 }
 _JOINED = ("mul", "einsum", "gather", "conv")
+_NOUNS = {
+    "add": "sum",
+    "sub": "difference",
+    "mul": "product",
+    "einsum": "product",
+    "div": "ratio",
+    "where": "choice",
+    "expand": "wide",
+    "slice": "part",
+    "select": "item",
+    "concat": "parts",
+    "reshape": "folded",
+}
 _PREFIX = {"neg": "minus", "not": "not", "reduce_sum": "sum", "reduce_max": "max", "reduce_min": "min", "re": "re"}
 _WITH_NUMBER = {"add": "plus", "sub": "minus", "mul": "scaled", "div": "scaled", "pow": "power"}
 _SUFFIX = {"slice": "part", "select": "at", "transpose": "T", "expand": "wide", "reshape": "folded", "flip": "flipped"}
@@ -79,7 +92,7 @@ class Names:
         words = self._words(value, 2)
         if words and len(words) <= LONGEST:
             return words
-        return f"{self._statement(value)}{_operation(value.op)}"
+        return f"{self._statement(value)}{_NOUNS.get(value.op, _operation(value.op))}"
 
     def _statement(self, value: Value) -> str:
         """The name of what the value is computed for, as a prefix: `h_next_`."""
@@ -98,14 +111,14 @@ class Names:
             return "iota"
         if depth == 0 or not value.args:
             return ""
+        if value.op == "slice" and (part := _part(value)):
+            return "_".join(self._words(arg, 1) for arg in part)
         described = [arg for arg in value.args if arg.op != "const" or arg.attr("value") == 1]
         operands = ["one" if arg.op == "const" else self._words(arg, depth - 1) for arg in described]
         if not operands or not all(operands) or all(arg.op == "const" for arg in described):
             return ""
         if value.op == "concat":
             return joined(operands)
-        if value.op == "slice" and (part := _part(value)):
-            return "_".join(self._words(arg, 1) for arg in part)
         if value.op == "cast":
             return f"{operands[0]}_{value.kind}"
         if value.op in _SUFFIX:

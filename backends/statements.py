@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 
 from lsrl.backends.expressions import Code
 from lsrl.backends.naming import Names
@@ -68,7 +69,7 @@ class Statements:
             wanted: those that must have a name afterwards.
             used: those that an expression after these statements uses, once for each time it does.
         """
-        values = [v for v in values if v not in self.codes and not self.target.is_number(v)]
+        values = in_text_order([v for v in values if v not in self.codes and not self.target.is_number(v)], self.cell)
         uses = Counter([*(arg for value in values for arg in value.args), *used])
         users: dict[Value, list[Value]] = {}
         for value in values:
@@ -104,6 +105,40 @@ class Statements:
     def _line(self, left: str, code: Code, remark: str) -> None:
         text = f"{left} = {code}"
         self.writer.line(text, remark if len(text) + len(remark) + 12 <= WIDTH else "")
+
+
+def in_text_order(values: Sequence[Value], cell: Cell) -> list[Value]:
+    """The values as the program's lines have them, as far as operands precede their users.
+
+    A value of the compiler's own counts to the first line that uses it.  Lines of several files have no order; then
+    the values stay as they are.
+    """
+    places = {v: cell.spans[v][0] for v in values if v in cell.spans}
+    if len({span.file for span in places.values()}) != 1:
+        return list(values)
+    end = max(span.line for span in places.values())
+    lines = {v: places[v].line if v in places else end for v in values}
+    for value in reversed(values):
+        for arg in value.args:
+            if arg in lines and arg not in places:
+                lines[arg] = min(lines[arg], lines[value])
+    waiting = {v: sum(arg in lines for arg in dict.fromkeys(v.args)) for v in values}
+    users: dict[Value, list[Value]] = {}
+    for value in values:
+        for arg in dict.fromkeys(value.args):
+            users.setdefault(arg, []).append(value)
+    position = {v: place for place, v in enumerate(values)}
+    ready = [(lines[v], position[v]) for v in values if not waiting[v]]
+    heapify(ready)
+    ordered: list[Value] = []
+    while ready:
+        value = values[heappop(ready)[1]]
+        ordered.append(value)
+        for user in users.get(value, ()):
+            waiting[user] -= 1
+            if not waiting[user]:
+                heappush(ready, (lines[user], position[user]))
+    return ordered
 
 
 def _pieces(value: Value, users: Sequence[Value]) -> tuple[Value, ...]:
