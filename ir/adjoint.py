@@ -12,6 +12,7 @@ operand, `where(x > 0, log(where(x > 0, x, 1)), 0)`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 
 from lsrl.ir import adjoint_axes, adjoint_elementwise, build, fault
 from lsrl.ir.adjoint_elementwise import Rule
@@ -46,7 +47,7 @@ def gradient(output: Value, wrt: Sequence[Value], seed: Value | None = None) -> 
         if output.rank or output.kind is not Kind.FLOAT:
             found = f"{output.kind}{shape_text(output.shape)}"
             raise Fault(fault.NOT_DIFFERENTIABLE, "only a real scalar has a gradient", found, "float[]", "sum it first")
-        seed = const(1.0)
+        seed = const(Fraction(1))
     return cotangents([output], [seed], wrt)
 
 

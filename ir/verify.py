@@ -45,6 +45,12 @@ def check(cell: Cell) -> Cell:
     return cell
 
 
+def dims_of(value: Value) -> Iterator[Dim]:
+    """The sizes in a value's type and attributes."""
+    yield from value.shape
+    yield from _dims(attr for _, attr in value.attrs)
+
+
 def _names(cell: Cell) -> Iterator[str]:
     arrays = [*(i.name for i in cell.inputs), *(n.name for n in cell.noises)]
     for sort, names in (
@@ -195,7 +201,7 @@ def _sizes(cell: Cell) -> Iterator[str]:
     for name, shape in shapes:
         yield from _unknown(f"the shape of {name}", shape, known)
     for value in postorder(cell.all_roots()):
-        yield from _unknown(_said(cell, value), (*value.shape, *_dims(attr for _, attr in value.attrs)), known)
+        yield from _unknown(_said(cell, value), dims_of(value), known)
     yield from _unknown("the heads", [cell.heads] if cell.heads is not None else [], known)
     yield from _unknown("a requirement", (requirement.dim for requirement in cell.requires), known)
 

@@ -16,6 +16,7 @@ from lsrl.ir.cell import Cell, State
 from lsrl.ir.dims import shape_text
 from lsrl.ir.value import Value
 from lsrl.pretty import layout
+from lsrl.shorthand import without_reset
 from lsrl.spelling import Spelling, spell
 from lsrl.surface import Scope, declared_value, expression, written
 from lsrl.syntax import Expr, Prime
@@ -62,13 +63,16 @@ class Picture:
 
 
 def picture(cell: Cell) -> Picture:
-    """The picture of a cell."""
-    painter = _Painter(cell, spell(cell, exact=True))
+    """The picture of a cell; `reset when` is said in the title, so that the equations stay those of the paper."""
+    bare, condition = without_reset(cell)
+    painter = _Painter(bare, spell(bare, {}, exact=True))
     boxes, arrows = tuple(painter.boxes()), tuple(dict.fromkeys(painter.arrows()))
     members = _groups(boxes, arrows)
     number = {key: place for place, keys in enumerate(members) for key in keys}
     return Picture(
-        cell.name + (f" over {', '.join(cell.axes)}" if cell.axes != ("t",) else ""),
+        cell.name
+        + (f" over {', '.join(cell.axes)}" if cell.axes != ("t",) else "")
+        + (f", reset when {_inline(expression(condition, painter.scope))}" if condition is not None else ""),
         tuple(Box(b.key, b.role, b.text, b.note, number.get(b.key)) for b in boxes),
         arrows,
         tuple(_group_name(boxes, keys) for keys in members),

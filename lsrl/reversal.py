@@ -6,14 +6,16 @@ cut out; in its place stand values of the operation `USE`, which only exist on t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from lsrl.ir import ops
-from lsrl.ir.cell import Cell, Input, Output, Param, State
+from lsrl.ir.cell import Cell, Input, Output, Param, Size, State
 from lsrl.ir.pipeline import Component, components
 from lsrl.ir.substitute import moved_names, rebuild, substitute
 from lsrl.ir.value import Value, depends_on, intern, postorder, users
+from lsrl.ir.verify import dims_of
 
 USE = "use"
 
@@ -79,7 +81,7 @@ class _Cut:
         edge = [arg for value in postorder(nexts) if value in inside for arg in value.args]
         given = [v for v in dict.fromkeys((*edge, *nexts)) if v not in within and v.op not in ("const", "size", "iota")]
         return _Cut(
-            f"{cell.name}_backward_{'_'.join(sorted(part.names))}",
+            re.sub(r"\W+", "_", f"backward_{part.states[0].name}"),
             part.states,
             tuple(given),
             tuple(_exported(cell, part, within)),
@@ -101,15 +103,25 @@ class _Cut:
         table = {v: ops.leaf("input", i.name, v.shape, v.kind) for i, v in zip(inputs, self.given, strict=True)}
         states = tuple(replace(state, reverse=False) for state in self.states)
         outputs = tuple(Output(f"out_{place}", value) for place, value in enumerate(self.exported))
-        own = Cell(self.name, "", whole.sizes, whole.axes, inputs, self.params, (), states, outputs)
+        own = Cell(self.name, "", (), whole.axes, inputs, self.params, (), states, outputs)
         done = rebuild(own.all_roots(), table)
-        return replace(substitute(own, table), names=moved_names(whole.names, done))
+        cut = substitute(own, table)
+        used = _sizes(cut)
+        sizes = tuple(Size(size.name) for size in whole.sizes if size.name in used)
+        return replace(cut, sizes=sizes, names=moved_names(whole.names, done))
 
 
 def _name(cell: Cell, value: Value, place: int) -> str:
     """What a value is called where it is given to a recurrence that was cut out."""
     leaf = str(value.attr("name")) if value.op in ("input", "param", "noise", "state") else f"in_{place}"
     return cell.names.get(value, leaf)
+
+
+def _sizes(cell: Cell) -> frozenset[str]:
+    """The sizes that a cell's declarations and values use."""
+    shapes = [i.shape for i in cell.inputs] + [p.shape for p in cell.params] + [s.shape for s in cell.states]
+    shapes += [tuple(dims_of(value)) for value in postorder(cell.all_roots())]
+    return frozenset(name for shape in shapes for dim in shape for name in dim.names)
 
 
 def _exported(cell: Cell, part: Component, within: frozenset[Value]) -> Iterable[Value]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import isfinite, isinf, isnan
 
+from lsrl.ir.convolution import same_padding
 from lsrl.ir.dims import Atom, Dim, Monomial, Opaque
 from lsrl.ir.infer import dim, dims, integer, integers
 from lsrl.ir.value import Attr, Value
@@ -44,7 +45,10 @@ REDUCTIONS: Mapping[str, str] = {
     "argmax": "argmax",
     "argmin": "argmin",
 }
-HERE = ("edge.from",)  # what is read by its mere name where an edge is updated
+SUMS = ("sum_in", "max_in")
+# What is read by its mere name where an edge is updated, and inside a sum.
+HERE = ("edge.from",)
+INSIDE = ("edge.to", "turn.in", "turn.node")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +85,7 @@ def written(value: Value, scope: Scope) -> Expr:
         case "read" if value.attr("via") in scope.reads:
             return expression(value.args[0], scope)
         case "sum_in" | "max_in":
-            inside = ("edge.to",) if value.attr("via") == "edge.to" else ("turn.in", "turn.node")
-            return call(value.op, expression(value.args[0], replace(scope, reads=inside)))
+            return call(value.op, expression(value.args[0], replace(scope, reads=INSIDE)))
     args = [expression(arg, scope) for arg in value.args]
     if value.op in INFIX:
         return Binary(INFIX[value.op], args[0], args[1])
@@ -169,20 +172,9 @@ Form = Callable[[Value, list[Expr]], Expr]
 
 
 def _plain(value: Value, args: list[Expr]) -> Expr:
-    """`sigmoid(x)`; attributes, where an operation has some, follow under their names."""
-    return call(value.op, *args, **{name: _attribute(attr) for name, attr in value.attrs})
-
-
-def _attribute(attr: Attr) -> Expr:
-    match attr:
-        case str():
-            return Str(attr)
-        case Dim():
-            return size(attr)
-        case tuple():
-            return Array(tuple(_attribute(item) for item in attr))
-        case _:
-            return literal(attr)
+    """`sigmoid(x)`"""
+    assert not value.attrs, value
+    return call(value.op, *args)
 
 
 def _einsum(value: Value, args: list[Expr]) -> Expr:
@@ -211,7 +203,7 @@ def _reduction(value: Value, args: list[Expr]) -> Expr:
 
 
 def _axes(axes: tuple[int, ...]) -> Expr:
-    return Num(axes[0]) if len(axes) == 1 else Array(tuple(Num(axis) for axis in axes))
+    return Num(axes[0]) if len(axes) == 1 else _numbers(axes)
 
 
 def _softmax(value: Value, args: list[Expr]) -> Expr:
@@ -223,7 +215,7 @@ def _transpose(value: Value, args: list[Expr]) -> Expr:
     perm = integers(value.attr("perm"))
     if perm == tuple(reversed(range(value.rank))):
         return Attribute(args[0], "T")
-    return call("transpose", *args, _axes(perm))
+    return call("transpose", *args, axes=_axes(perm))
 
 
 def _expand(value: Value, args: list[Expr]) -> Expr:
@@ -252,7 +244,38 @@ def _index(base: Expr, axis: int, item: Expr | Slice) -> Expr:
 def _gather(value: Value, args: list[Expr]) -> Expr:
     table, index = args
     axis, batch = integer(value.attr("axis")), integer(value.attr("batch"))
-    return _index(table, axis, index) if batch == 0 else _plain(value, args)
+    return _index(table, axis, index) if batch == 0 else call("gather", *args, axis=Num(axis), batch=Num(batch))
+
+
+def _scatter(value: Value, args: list[Expr]) -> Expr:
+    attrs = {name: literal(value.attr(name)) for name in ("axis", "batch") if value.attr(name)}
+    return call("scatter", *args, size(dim(value.attr("size"))), **attrs)
+
+
+def _conv(value: Value, args: list[Expr]) -> Expr:
+    """`conv(x, w)`; what is the default is left out.  Strides and dilations are alike on all axes in the language."""
+    pads = integers(value.attr("padding"))
+    if value.op == "conv":
+        extra = _padding(value, pads)
+    else:
+        extra = {"padding": _numbers(pads)}
+        args = [*args, shape(value.shape)]
+    for name in ("stride", "dilation"):
+        step = integers(value.attr(name))[0]
+        extra |= {name: Num(step)} if step != 1 else {}
+    groups = integer(value.attr("groups"))
+    return call(value.op, *args, **extra, **({"groups": Num(groups)} if groups != 1 else {}))
+
+
+def _padding(value: Value, pads: tuple[int, ...]) -> dict[str, Expr]:
+    kernel, dilation = value.args[1].shape[2:], integers(value.attr("dilation"))
+    if all(taps.constant is not None for taps in kernel) and pads == same_padding(kernel, dilation):
+        return {}
+    return {"padding": Str("valid") if not any(pads) else Num(pads[0])}
+
+
+def _numbers(numbers: tuple[int, ...]) -> Expr:
+    return Array(tuple(Num(number) for number in numbers))
 
 
 def _along(value: Value, args: list[Expr]) -> Expr:
@@ -281,6 +304,8 @@ FORMS: Mapping[str, Form] = {
     "slice": _slice,
     "select": _select,
     "gather": _gather,
+    "scatter": _scatter,
+    **dict.fromkeys(("conv", "conv_dx", "conv_dw"), _conv),
     "cast": _cast,
     "reshape": _reshape,
     **dict.fromkeys(REDUCTIONS, _reduction),

@@ -3,12 +3,14 @@
 The text is flat: cells used inside cells, heads and repetition are part of the graph already, so they are written out.
 Elaborating it gives the same graph.  Names that are no identifiers become some (`gru.Wz` is `gru_Wz`), and values that
 are used more than once, or would make an expression too long to read, are called `v1`, `v2`, ... where the user gave
-no name.  A recurrence that runs backwards comes back as a cell of its own, used with `reverse`.
+no name.  Resets and lags come back as `reset when r` and `x[t-1]`, a recurrence that runs backwards as a cell of its
+own, used with `reverse`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import TypeVar
 
@@ -16,45 +18,66 @@ from lsrl import syntax
 from lsrl.format import format_program
 from lsrl.ir.cell import TIME, Cell, Distribution, Input, Noise, Param, State
 from lsrl.ir.dims import Shape
-from lsrl.ir.value import Value, postorder
+from lsrl.ir.span import Source, Span
+from lsrl.ir.value import Value
 from lsrl.reversal import USE, Reversal, split_reversed
-from lsrl.spelling import BARE, Spelling, spell
+from lsrl.shorthand import Lag, lags, without_lags, without_reset
+from lsrl.spelling import Spelling, spell
 from lsrl.surface import Scope, declared_value, expression, size, written
 from lsrl.syntax import Assign, Declaration, Expr, Group, Name, Output, OutputItem, Prime, Statement, Target, Type
 
 T = TypeVar("T")
+BLANKS = Source("<unparsed>", "x\n\nx")  # a text with an empty line to stand below
 
 
 def unparse(cell: Cell) -> str:
     """The text of a cell; elaborated, it gives the same graph (see the module's docstring for the names)."""
-    main, reversals = split_reversed(cell)
-    cells = (*(_cell(reversal.cell, ()) for reversal in reversals), _cell(main, reversals))
-    return format_program(syntax.Program(None, cells))
+    bare, condition = without_reset(cell)
+    main, reversals = split_reversed(bare)
+    cells = (*(_cell(reversal.cell, (), None) for reversal in reversals), _cell(main, reversals, condition))
+    return format_program(syntax.Program(None, cells, BLANKS))
 
 
-def _cell(cell: Cell, reversals: Sequence[Reversal]) -> syntax.Cell:
-    spelling = spell(cell)
-    parts = (_declarations(cell, spelling), _steps(cell, reversals, spelling), _outputs(cell, spelling))
+def _cell(cell: Cell, reversals: Sequence[Reversal], condition: Value | None) -> syntax.Cell:
+    found = lags(cell)
+    shown = without_lags(cell, found)
+    spelling = spell(shown, found)
+    steps = _steps(shown, reversals, spelling, found)
+    reset = (syntax.Reset(expression(condition, Scope(spelling.named))),) if condition is not None else ()
+    parts = (_declarations(shown, spelling, _pads(found)), (*steps, *reset), _outputs(shown, spelling))
     return syntax.Cell(
         Name(cell.name),
         tuple(syntax.Parameter(s.name, size(s.default) if s.default is not None else None) for s in cell.sizes),
         heads=None,
         axes=tuple(Name(axis) for axis in cell.axes) if cell.axes != (TIME,) else (),
         doc=cell.doc or None,
-        body=tuple(statement for part in parts for statement in part),
+        body=tuple(_apart(parts)),
     )
+
+
+def _apart(parts: Iterable[Iterable[Statement]]) -> Iterator[Statement]:
+    """The statements, each part after an empty line: the first of a part stands below one in `BLANKS`."""
+    for number, part in enumerate(parts):
+        for place, statement in enumerate(part):
+            line = 3 if number and not place else 1
+            yield replace(statement, span=Span(BLANKS, line, 1, line, 1))
+
+
+def _pads(found: Mapping[Value, Lag]) -> dict[str, Value]:
+    return {str(lag.source.attr("name")): lag.pad for lag in found.values() if lag.pad is not None}
 
 
 # Declarations
 
 
-def _declarations(cell: Cell, spelling: Spelling) -> Iterator[Statement]:
+def _declarations(cell: Cell, spelling: Spelling, pads: Mapping[str, Value]) -> Iterator[Statement]:
     """One line for neighbours that are declared alike."""
-    for inputs in _alike(cell.inputs, lambda i: (i.shape, i.kind, i.bound, i.domain)):
-        bound = size(inputs[0].bound) if inputs[0].bound is not None else None
-        typed = Type(_shape(inputs[0].shape), str(inputs[0].kind), bound)
-        yield Declaration("input", (Group(_names("input", inputs, spelling), typed),), str(inputs[0].domain))
     static = Scope(spelling.named)
+    for inputs in _alike(cell.inputs, lambda i: (i.shape, i.kind, i.bound, i.domain, pads.get(i.name))):
+        first, pad = inputs[0], pads.get(inputs[0].name)
+        bound = size(first.bound) if first.bound is not None else None
+        typed = Type(_shape(first.shape), str(first.kind), bound, pad=declared_value(pad, static) if pad else None)
+        yield Declaration("input", (Group(_names("input", inputs, spelling), typed),), str(first.domain))
     for params in _alike(cell.params, lambda p: (p.shape, p.kind, p.init)):
         init, draw = _drawn(params[0].init, static)
         typed = Type(_shape(params[0].shape), str(params[0].kind))
@@ -64,11 +87,11 @@ def _declarations(cell: Cell, spelling: Spelling) -> Iterator[Statement]:
         group = Group(_names("noise", noises, spelling), Type(_shape(noises[0].shape)), None, draw)
         yield Declaration("noise", (group,), str(noises[0].domain))
     for states in _alike(cell.states, lambda s: (s.shape, s.kind, s.axes, s.init, s.domain)):
-        first = states[0]
-        along = tuple(Name(axis) for axis in first.axes) if len(cell.axes) > 1 else ()
-        typed = Type(_shape(first.shape), str(first.kind), along=along)
-        group = Group(_names("state", states, spelling), typed, declared_value(first.init, static))
-        yield Declaration("state", (group,), str(first.domain))
+        state = states[0]
+        along = tuple(Name(axis) for axis in state.axes) if len(cell.axes) > 1 else ()
+        typed = Type(_shape(state.shape), str(state.kind), along=along)
+        group = Group(_names("state", states, spelling), typed, declared_value(state.init, static))
+        yield Declaration("state", (group,), str(state.domain))
 
 
 def _alike(declared: Iterable[T], key: Callable[[T], object]) -> Iterator[list[T]]:
@@ -95,8 +118,10 @@ def _drawn(distribution: Distribution, scope: Scope) -> tuple[Expr | None, Expr 
 # Statements
 
 
-def _steps(cell: Cell, reversals: Sequence[Reversal], spelling: Spelling) -> Iterator[Statement]:
-    """The statements of a step, operands before users."""
+def _steps(
+    cell: Cell, reversals: Sequence[Reversal], spelling: Spelling, found: Mapping[Value, Lag]
+) -> Iterator[Statement]:
+    """The statements of a step, operands before users, and what is read from earlier positions before its readers."""
     uses = {use: reversal for reversal in reversals for use in reversal.uses}
     for use, reversal in uses.items():
         spelling.assign(use, f"{reversal.cell.name}_{reversal.uses.index(use) + 1}")
@@ -105,7 +130,7 @@ def _steps(cell: Cell, reversals: Sequence[Reversal], spelling: Spelling) -> Ite
     for state in cell.states:
         nexts.setdefault(state.next, []).append(state)
     used: set[str] = set()
-    for value in postorder(cell.roots()):
+    for value in _ordered(cell, found):
         if value.op == USE:
             reversal = uses[value]
             if reversal.cell.name not in used:
@@ -115,6 +140,21 @@ def _steps(cell: Cell, reversals: Sequence[Reversal], spelling: Spelling) -> Ite
             yield Assign((Target(spelling.assigned[value], False),), written(value, scope))
         for state in nexts.get(value, ()):
             yield _update(state, spelling, scope)
+
+
+def _ordered(cell: Cell, found: Mapping[Value, Lag]) -> Iterator[Value]:
+    """Every value of a step after its operands, those of lags after what they hold."""
+    seen: set[Value] = set()
+    stack = [(root, False) for root in reversed([*(s.next for s in cell.states), *(o.value for o in cell.outputs)])]
+    while stack:
+        value, expanded = stack.pop()
+        if expanded:
+            yield value
+        elif value not in seen:
+            seen.add(value)
+            stack.append((value, True))
+            operands = (found[value].source,) if value in found else value.args
+            stack.extend((operand, False) for operand in reversed(operands))
 
 
 def _update(state: State, spelling: Spelling, scope: Scope) -> Statement:
@@ -138,7 +178,7 @@ def _outputs(cell: Cell, spelling: Spelling) -> Iterator[Statement]:
     scope = Scope(spelling.named)
     for output in cell.outputs:
         match spelling.named.get(output.value):
-            case Name(name) if name == output.name and output.value.op not in BARE:
+            case Name(name) if name == output.name:
                 item = OutputItem(Target(name, False), None)
             case Prime(name) if name == output.name:
                 item = OutputItem(Target(name, True), None)
