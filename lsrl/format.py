@@ -44,7 +44,7 @@ class _Printer:
             self._docstring(doc, indent=0)
             self._separate(1 if items or self._comments else 0)
         last: Item | None = None
-        for item, after in zip(items, (*items[1:], None), strict=True):
+        for item, after in zip(items, (*items[1:], None)):
             if last and (_is_block(last) or _is_block(item)):
                 self._separate(2)
             self._item(item, after.span.line if after else _END)
@@ -64,7 +64,7 @@ class _Printer:
                 self._header(item.span, cell_header(item), body[0].span.line, indent=0)
                 self._block(doc, body, limit, indent=STEP)
             case Function(inline=False, doc=doc, body=assigns, result=result):
-                lines = (*assigns, result)
+                lines: tuple[Statement | Return, ...] = (*assigns, result)
                 self._header(item.span, function_header(item), lines[0].span.line, indent=0)
                 self._block(doc, lines, limit, indent=STEP)
             case Function():
@@ -78,7 +78,7 @@ class _Printer:
         """What stands below a header: comments up to line `limit` belong to it if they are indented like it."""
         if doc is not None:
             self._docstring(doc, indent)
-        for node, after in zip(body, (*body[1:], None), strict=True):
+        for node, after in zip(body, (*body[1:], None)):
             match node:
                 case Repeat(body=inner):
                     self._header(node.span, statement(node), inner[0].span.line, indent)
