@@ -35,6 +35,12 @@ class Span:
     def file(self) -> str:
         return self.source.name
 
+    @property
+    def text(self) -> str:
+        """What stands there; of several lines, what stands on the first."""
+        end = self.end_column - 1 if self.end_line == self.line else None
+        return self.source.line(self.line)[self.column - 1 : end]
+
     def to(self, other: Span) -> Span:
         """From the start of this span to the end of the other."""
         return Span(self.source, self.line, self.column, other.end_line, other.end_column)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lsrl.codes_types import CodeEntry
 
-_X = "cell f(D, H):\n    input x: [D]\n"
-_STATE = _X + "    param W: [H, D]\n    state h: [H] = 0\n"
+_X = "cell f(D):\n    input x: [D]\n"
+_STATE = "cell f(D, H):\n    input x: [D]\n    param W: [H, D]\n    state h: [H] = 0\n"
 
 NAMES: tuple[CodeEntry, ...] = (
     CodeEntry(
@@ -26,7 +26,7 @@ NAMES: tuple[CodeEntry, ...] = (
         "E0303",
         "declared twice",
         "A name of a file, an input, a param, a state, a size or an output is declared once.",
-        _X + "    param x: [H]\n    output y = x\n",
+        _X + "    param x: [D]\n    output y = x\n",
     ),
     CodeEntry(
         "E0304",
@@ -40,7 +40,7 @@ NAMES: tuple[CodeEntry, ...] = (
         "no such member",
         "After the dot stands an output of a used cell (`r.h`), a name of an imported module (`logic.step`), or `T`, "
         "the transpose of a value.",
-        "from std import lstm\n\n" + _X + "    r = lstm(D, H)(x)\n    output y = r.cell\n",
+        "cell g(D):\n    input x: [D]\n    output y = tanh(x), z = sigmoid(x)\n\n" + _X + "    r = g(D)(x)\n    output y = r.h\n",
     ),
     CodeEntry(
         "E0306",
@@ -71,7 +71,7 @@ NAMES: tuple[CodeEntry, ...] = (
         "E0310",
         "a name that stays what it is",
         "Sizes, constants, params and noises cannot be given another value.",
-        _X + "    param W: [H, D]\n    W = 2 * W\n    output y = W @ x\n",
+        _X + "    param W: [D, D]\n    W = 2 * W\n    output y = W @ x\n",
     ),
     CodeEntry(
         "W0301",
@@ -192,7 +192,7 @@ SIZES: tuple[CodeEntry, ...] = (
         "not a size",
         "Shapes, slice bounds, turns of `repeat` and the like are whole numbers known when compiling: numbers, sizes, "
         "constants, and what `+ - * // % / **` make of them.",
-        _X + "    param W: [H, 1.5 * D]\n    output y = W @ x\n",
+        _X + "    param W: [D, 1.5 * D]\n    output y = x @ W\n",
     ),
     CodeEntry(
         "E0602",
@@ -209,7 +209,7 @@ SIZES: tuple[CodeEntry, ...] = (
     CodeEntry(
         "E0604",
         "too many operations",
-        "A program comes to at most 200,000 operations after inlining.",
+        "A program comes to at most 100,000 operations after inlining.",
         "def a(x) = x + x * x - x / 2\n\ndef b(x) = a(a(a(a(a(a(a(a(x))))))))\n\n"
         "cell c(D):\n    input x: [D]\n    y = x\n    repeat 3000:\n        y = b(y)\n    output y\n",
     ),

@@ -13,25 +13,25 @@ SHAPES: tuple[CodeEntry, ...] = (
         "Operands of an element-wise operation have equal shapes, or one is a scalar: nothing is broadcast silently. "
         "Sizes are compared as formulas, so `[H]` and `[D]` differ even if both will be 64. Rows are scaled by "
         "`diag(a) @ S`, columns by `S @ diag(b)`.",
-        _X + "    output y = W.T @ x\n",
+        _X + "    output y = x @ W\n",
     ),
     CodeEntry(
         "E0402",
         "the wrong kind of value",
         "Kinds promote upwards, bool, int, float, complex; the other way is always written: `re(z)`, `int(x)`, `x > 0`.",
-        _X + "    output y = where(x, 1, 2)\n",
+        "cell f(D):\n    input x: [D]\n    output y = where(x, 1, 2)\n",
     ),
     CodeEntry(
         "E0403",
         "wrong arguments",
         "A function, a cell or a distribution has other arguments: too many, too few, or another name.",
-        _X + "    output y = softmax(x, 0, 1)\n",
+        "cell f(D):\n    input x: [D]\n    output y = softmax(x, 0, 1)\n",
     ),
     CodeEntry(
         "E0404",
         "no such axis",
         "The value has no axis of this number or size, or two of this size.",
-        _X + "    output y = sum(x, axis=1)\n",
+        "cell f(D):\n    input x: [D]\n    output y = sum(x, axis=1)\n",
     ),
     CodeEntry(
         "E0405",
@@ -56,7 +56,7 @@ SHAPES: tuple[CodeEntry, ...] = (
         "E0408",
         "a size without meaning",
         "The sizes make no array: a division by zero, a power that is no number, a split into no parts.",
-        _X + "    y = split(x, 0)\n    output y\n",
+        "cell f(D):\n    input x: [D]\n    y = split(x, 0)\n    output y\n",
     ),
     CodeEntry(
         "E0409",

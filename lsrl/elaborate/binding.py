@@ -115,6 +115,8 @@ def _update(env: Env, target: syntax.Target, term: Term, span: Span) -> None:
             remedy=f"the other one is on line {slot.updated_at.line}",
         )
     slot.updated_at, slot.poisoned = target.span, True
+    if not slot.arriving:
+        raise Poisoned
     slot.next = _passed_on(env, slot, target.id, value_of(term, span), span)
     slot.poisoned = False
     remember(env, f"{target.id}'", slot.next)

@@ -17,6 +17,7 @@ from lsrl.ir.span import Span
 from lsrl.ir.value import Value
 
 FOLDING = (fold.exact_constants, fold.floating_constants, fold.multiples_of_pi, fold.sizes)
+FOLDABLE = ("const", "size", "mul")  # a multiple of pi is a product
 LONGEST_SIZE = 1_000
 MOST_PLACES = 8
 
@@ -80,8 +81,9 @@ class Body:
 
     def placed(self, value: Value, span: Span) -> Value:
         """The value, folded where it is constant, with a note of its place."""
-        for law in FOLDING:
-            value = law(value) or value
+        if value.args and all(arg.op in FOLDABLE for arg in value.args):
+            for law in FOLDING:
+                value = law(value) or value
         if value.op == "size":
             self.reasonable(value.attr("dim"))
         if value.op not in ("const", "size"):

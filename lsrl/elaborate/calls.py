@@ -206,7 +206,10 @@ def _inlined(env: Env, function: FunctionTerm, expr: syntax.Call) -> Term:
         uses=(*env.uses, expr.span),
         inlining=(*env.inlining, function),
     )
-    for parameter, term in _function_arguments(env, inside, node, expr):
+    arguments = _function_arguments(env, inside, node, expr)
+    if env.checking:
+        raise Poisoned
+    for parameter, term in arguments:
         scope.names[parameter.name] = Binding(Role.ARGUMENT, term, parameter.span)
     return result_of(inside, node)
 

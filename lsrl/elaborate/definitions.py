@@ -55,13 +55,18 @@ class ModuleTerm:
     path: tuple[str, ...]
 
 
-Definition = Union[FunctionTerm, CellTerm, ConstTerm, ModuleTerm]  # noqa: UP007
+@dataclass(frozen=True, slots=True, eq=False)
+class Missing:
+    """What could not be imported; that has been reported."""
+
+
+Definition = Union[FunctionTerm, CellTerm, ConstTerm, ModuleTerm, Missing]  # noqa: UP007
 
 
 def place_of(definition: Definition) -> Span | None:
     """Where a definition is written."""
     match definition:
-        case ModuleTerm():
+        case ModuleTerm() | Missing():
             return None
         case FunctionTerm() | CellTerm() | ConstTerm():
             return definition.node.name.span

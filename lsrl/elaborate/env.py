@@ -46,6 +46,7 @@ class Env:
         uses: the calls that this code is inlined for, outermost first; `inlining` are the functions called.
         collecting: inside `sum_in` or `max_in`.
         resetting: inside the condition of `reset when`.
+        checking: a function is looked at by itself, so the functions that it calls are not gone into.
     """
 
     body: Body
@@ -58,6 +59,7 @@ class Env:
     inlining: tuple[FunctionTerm, ...] = ()
     collecting: bool = False
     resetting: bool = False
+    checking: bool = False
 
     def inner(self) -> Env:
         """The same place with a scope of its own inside."""

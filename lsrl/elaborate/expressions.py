@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lsrl import syntax
 from lsrl.elaborate import calls, names, places
 from lsrl.elaborate import fault_codes as code
@@ -12,7 +14,7 @@ from lsrl.elaborate.session import DEEPEST_EXPRESSION
 from lsrl.elaborate.terms import POISON, Term, Text
 from lsrl.ir import build, ops
 from lsrl.ir.build import Diag
-from lsrl.ir.dims import DimError
+from lsrl.ir.dims import DimError, shape_text
 from lsrl.ir.fault import SIZE_MEANINGLESS, Fault
 from lsrl.ir.value import Attr, Kind, Value
 
@@ -108,9 +110,34 @@ def _product(env: Env, expr: syntax.Binary) -> Term:
     left, right = _operands(env, expr)
     plain = [operand.vector if isinstance(operand, Diag) else operand for operand in (left, right)]
     met = places.meet(plain, env.collecting)
-    return build.matmul(
-        *(Diag(new) if isinstance(old, Diag) else new for old, new in zip((left, right), met, strict=True))
-    )
+    operands = [Diag(new) if isinstance(old, Diag) else new for old, new in zip((left, right), met, strict=True)]
+    try:
+        return build.matmul(*operands)
+    except Fault as fault:
+        fault.remedy = _transposed(expr, met) or fault.remedy
+        raise
+
+
+def _transposed(expr: syntax.Binary, operands: Sequence[Value]) -> str | None:
+    """What a product of these shapes was probably meant to be: one with a matrix the other way round."""
+    left, right = operands
+    names = _turned(expr.left), _turned(expr.right)
+    shapes = [shape_text(operand.shape) for operand in operands]
+    if left.rank == 2 and names[0] and left.shape[:1] == right.shape[:1]:
+        return f"`{expr.left.span.text}` is {shapes[0]}; did you mean `{names[0]} @ {expr.right.span.text}`?"
+    if right.rank == 2 and names[1] and left.shape[-1:] == right.shape[1:]:
+        return f"`{expr.right.span.text}` is {shapes[1]}; did you mean `{expr.left.span.text} @ {names[1]}`?"
+    return None
+
+
+def _turned(expr: syntax.Expr) -> str | None:
+    """The text of the transpose of a name."""
+    match expr:
+        case syntax.Name(name):
+            return f"{name}.T"
+        case syntax.Attribute(syntax.Name(name), "T"):
+            return name
+    return None
 
 
 def _operands(env: Env, expr: syntax.Binary) -> tuple[Value | Diag, Value | Diag]:

@@ -83,6 +83,11 @@ def _iota(a: Arguments) -> Term:
     return ops.iota(a.dim("n"))
 
 
+def _size(a: Arguments) -> Term:
+    x = a.value("x")
+    return ops.size(x.shape[a.axis("axis", x, 0)])
+
+
 def _one_hot(a: Arguments) -> Term:
     index = a.value("i")
     if index.kind is not Kind.INT:
@@ -151,6 +156,7 @@ ARRAYS = (
     Builtin("full", ("shape", "value"), _full),
     Builtin("eye", ("n",), _eye),
     Builtin("iota", ("n",), _iota),
+    Builtin("size", ("x", "axis="), _size),
     Builtin("one_hot", ("i", "n"), _one_hot),
     Builtin("flip", ("x", "axis="), _flip),
     Builtin("diag", ("x",), _diag),

@@ -73,6 +73,8 @@ def _steps(env: Env, distance: syntax.Expr | None, sign: str, span: Span) -> int
 
 def _of_state(env: Env, slot: Slot, axis: str, steps: int, primed: bool, span: Span) -> Value:
     """`h[t-1]` is what arrives, like `h'[t-1]`; `h[t-2]` arrived at the position before."""
+    if not slot.arriving:
+        raise Poisoned
     if axis not in slot.arriving:
         message = f"the state travels along {', '.join(slot.axes)}, not along {axis}"
         raise Fault(code.UNKNOWN_AXIS, message)

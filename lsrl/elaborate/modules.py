@@ -82,7 +82,7 @@ class Modules:
     def _define(self, module: Module, name: str, definition: Definition, span: Span) -> None:
         before = module.table.get(name)
         same_folder = isinstance(before, ModuleTerm) and isinstance(definition, ModuleTerm)
-        if before is None or same_folder:
+        if before is None or isinstance(before, Missing) or same_folder:
             module.table[name] = definition
             return
         place = place_of(before)

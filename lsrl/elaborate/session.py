@@ -15,7 +15,7 @@ from lsrl.ir.span import Span
 from lsrl.ir.value import Value
 
 MOST_TURNS = 10_000
-MOST_VALUES = 200_000
+MOST_VALUES = 100_000
 DEEPEST_INLINING = 50
 DEEPEST_EXPRESSION = 150
 
