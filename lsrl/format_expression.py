@@ -127,12 +127,13 @@ def _chain(node: Binary, tight: bool) -> Document:
     level = _LEVELS[node.op]
     links: list[Binary] = []
     left: Expr = node
-    while isinstance(left, Binary) and _LEVELS[left.op] == level and not (level == COMPARISON and links):
+    while isinstance(left, Binary) and _LEVELS[left.op] == level and (not links or _links(left.op, node.op)):
         links.append(left)
         left = left.left
     operands = [left, *(link.right for link in links)]
     close = level in (SUM, PRODUCT) and (tight or (level == PRODUCT and all(_is_number(o) for o in operands)))
-    parts: list[Document] = [expression(left, level + (level == COMPARISON), tight=tight)]
+    apart = isinstance(left, Binary) and _LEVELS[left.op] == level
+    parts: list[Document] = [expression(left, level + apart, tight=tight)]
     for link in reversed(links):
         right = expression(link.right, level + 1, tight=tight)
         if close and link.op not in _NEVER_TIGHT:
@@ -140,6 +141,11 @@ def _chain(node: Binary, tight: bool) -> Document:
         else:
             parts += [" " if tight else Line(), f"{link.op} ", right]
     return Group(tuple(parts))
+
+
+def _links(left: str, right: str) -> bool:
+    """Whether two operators of one level need no parentheses for a reader: `a * b / c`, but `(a * b) @ c`."""
+    return _LEVELS[left] != COMPARISON and (left == "@") == (right == "@")
 
 
 def _is_simple(node: Expr) -> bool:
