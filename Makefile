@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 EXTRAS := torch,triton,jax,demo,peers,dev,docs,bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-gpu lint types docs clean
+.PHONY: help setup demo test test-all test-gpu lint types docs pages clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -46,6 +46,9 @@ types: $(READY)  ## check the types
 
 docs: $(READY)  ## build the documentation into build/docs
 	$(BIN)/sphinx-build -W --keep-going --quiet -b html docs build/docs
+
+pages: $(READY)  ## write the pages of the documentation that are made from tables in the code
+	$(BIN)/python docs/write_pages.py
 
 clean:  ## remove what was built, and .venv
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache

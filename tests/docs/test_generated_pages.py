@@ -1,0 +1,44 @@
+"""Pages that are written from tables say what the tables say, and pages written by hand leave nothing out."""
+
+import re
+import runpy
+
+import pytest
+
+from lsrl.codes import CODES
+from lsrl.elaborate.functions import FUNCTIONS
+from lsrl.ir.cell import DISTRIBUTIONS
+from lsrl.lexical import RESERVED
+from lsrl.loader import load_library
+from support.process import ROOT
+
+# Too long, too deep, or of characters that cannot be seen.
+UNPRINTABLE = {"E0101", "E0102", "E0103", "E0104", "E0105", "E0106", "E0108", "E0110", "E0605"}
+LANGUAGE = (ROOT / "docs/language.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["errors.md", "library.md", "modules.md"])
+def test_page_is_current(name: str) -> None:
+    pages = runpy.run_path(str(ROOT / "docs/write_pages.py"))["PAGES"]
+    assert pages[name]() == (ROOT / "docs" / name).read_text(), "run: make pages"
+
+
+def test_every_code_has_an_example_that_provokes_it_or_cannot_be_shown() -> None:
+    page = (ROOT / "docs/errors.md").read_text()
+    shown = {code for code in CODES if f"[{code}]: " in page}
+    assert set(CODES) - shown == UNPRINTABLE
+
+
+def functions_named(text: str) -> set[str]:
+    """Every name that opens a piece of code, or stands in one as a function."""
+    return {name for code in re.findall(r"`([^`\n]+)`", text) for name in re.findall(r"\b([A-Za-z_]\w*)\b", code)}
+
+
+def test_language_page_names_every_function() -> None:
+    prelude = {item.name.id for item in load_library("std/prelude").program.items}
+    assert {*FUNCTIONS, *prelude} - functions_named(LANGUAGE) == set()
+
+
+def test_language_page_names_every_distribution_and_reserved_word() -> None:
+    drawn = set(DISTRIBUTIONS) - {"value"}  # written `= expr`
+    assert {*drawn, *RESERVED} - functions_named(re.sub(r"\n(?!\n)", " ", LANGUAGE)) == set()
