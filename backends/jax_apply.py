@@ -66,10 +66,13 @@ class _Apply:
     def write(self) -> str:
         """All of the body but its last statement, which is returned."""
         self.unpack()
+        before: Stage | None = None
         for stage in self.module.plan.stages:
-            self.writer.blank()
+            if not (isinstance(stage, Shift) and isinstance(before, Shift)):
+                self.writer.blank()
             self.writer.forget_origins()
             self.stage(stage)
+            before = stage
         statics = self.missing_statics([output.value for output in self.cell.outputs])
         self.statements.write(statics, statics)
         self.writer.blank()
@@ -123,8 +126,11 @@ class _Apply:
         return frozenset(
             v
             for v in values
-            if v not in constants and (v in roots or any(user not in own for user in self.users.get(v, ())))
+            if v in roots or (v not in constants and not self.statements.pieces(v) and self.leaves(v, own))
         )
+
+    def leaves(self, value: Value, own: Collection[Value]) -> bool:
+        return any(user not in own for user in self.users.get(value, ()))
 
     def shift(self, state: State) -> None:
         """A lag: the sequence of `next` one position later."""

@@ -74,10 +74,13 @@ def scatter(updates, index, size, axis, batch):
 '''
 
 CONV = '''
-def conv(x, w, stride, padding, dilation, groups):
-    """Correlation of x [C, *spatial] with w [O, C / groups, *kernel]."""
+def conv(x, w, padding, stride=None, dilation=None, groups=1):
+    """Correlation of x [..., C, *spatial] with w [O, C / groups, *kernel]."""
+    lead, image = x.shape[: 1 - w.ndim], x.shape[1 - w.ndim :]
+    stride = stride or (1,) * (w.ndim - 2)
     options = dict(rhs_dilation=dilation, feature_group_count=groups, precision="highest")
-    return lax.conv_general_dilated(x[None], w, stride, padding, **options)[0]
+    y = lax.conv_general_dilated(x.reshape(math.prod(lead), *image), w, stride, padding, **options)
+    return y.reshape(*lead, *y.shape[1:])
 '''
 
 CONV_DX = '''

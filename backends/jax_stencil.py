@@ -1,4 +1,4 @@
-"""Convolutions: a function of one position, vectorised over leading axes."""
+"""Convolutions: leading axes are a batch where the kernel is shared, else the function of one position is mapped."""
 
 from __future__ import annotations
 
@@ -11,22 +11,30 @@ from lsrl.ir.infer import dims, integer, integers
 from lsrl.ir.value import Value
 
 
-def _options(value: Value) -> str:
+def _options(value: Value) -> dict[str, object]:
+    """What differs from a plain convolution."""
     stride, dilation, flat = (integers(value.attr(name)) for name in ("stride", "dilation", "padding"))
-    padding = tuple(zip(flat[0::2], flat[1::2], strict=True))
-    groups = integer(value.attr("groups"))
-    return f"stride={stride}, padding={padding}, dilation={dilation}, groups={groups}"
+    options: dict[str, object] = {"padding": tuple(zip(flat[0::2], flat[1::2], strict=True))}
+    if set(stride) != {1}:
+        options["stride"] = stride
+    if set(dilation) != {1}:
+        options["dilation"] = dilation
+    return options if value.attr("groups") == 1 else {**options, "groups": integer(value.attr("groups"))}
 
 
 def _conv(value: Value, operands: Sequence[Operand], place: Place) -> Code:
-    function = vectorized(f"partial(conv, {_options(value)})", value, operands)
-    return call(function, *(operand.code for operand in operands))
+    """One call for all positions where they share the kernel."""
+    x, w = operands
+    if not w.varies:
+        return call("conv", x.code, w.code, **_options(value))
+    function = vectorized(str(call("partial", "conv", **_options(value))), value, operands)
+    return call(function, x.code, w.code)
 
 
 def _adjoint(name: str) -> Printer:
     def printer(value: Value, operands: Sequence[Operand], place: Place) -> Code:
         shape = place.shape(dims(value.attr("shape")), False)
-        function = vectorized(f"partial({name}, shape={shape}, {_options(value)})", value, operands)
+        function = vectorized(str(call("partial", name, shape=shape, **_options(value))), value, operands)
         return call(function, *(operand.code for operand in operands))
 
     return printer

@@ -6,6 +6,7 @@ own is called after its operands: `W_ih @ x` is `W_ih_x`, `exp(i - m')` is `exp_
 
 from __future__ import annotations
 
+import builtins
 import keyword
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -59,7 +60,8 @@ class Names:
     """
 
     def __init__(self, cell: Cell, reserved: Iterable[str] = ()) -> None:
-        self._taken = {*keyword.kwlist, *keyword.softkwlist, *reserved}
+        self._reserved = frozenset((*keyword.kwlist, *keyword.softkwlist, *dir(builtins), *reserved))
+        self._taken: set[str] = set()
         self._names: dict[Value, str] = {}
         self._user = dict(cell.names)
         self._users: Mapping[Value, tuple[Value, ...]] = users(cell.all_roots())
@@ -73,6 +75,10 @@ class Names:
             self._names[value] = self.fresh(self._described(value))
         return self._names[value]
 
+    def users(self, value: Value) -> tuple[Value, ...]:
+        """The values of the cell that use a value directly."""
+        return self._users.get(value, ())
+
     def is_named(self, value: Value) -> bool:
         """Whether the name is the user's, so that the value deserves a line of its own."""
         return value in self._user
@@ -80,8 +86,7 @@ class Names:
     def fresh(self, wanted: str) -> str:
         """An identifier like `wanted` that nothing else in the module has."""
         base = identifier(wanted)
-        if base in self._taken and (base in keyword.kwlist or base in keyword.softkwlist):
-            base += "_"
+        base += "_" * (base in self._reserved)
         found, number = base, 2
         while found in self._taken:
             found, number = f"{base}_{number}", number + 1
@@ -127,6 +132,8 @@ class Names:
             return f"{operands[0]}_{_WITH_NUMBER[value.op]}"
         if len(operands) == 1:
             return f"{_PREFIX.get(value.op, _operation(value.op))}_{operands[0]}"
+        if value.op == "einsum" and len(operands[0]) > LONGEST // 2 and value.args[0].op == "concat":
+            return f"{operands[1]}_products"
         if value.op in _JOINED:
             return "_".join(operands)
         if value.op in _INFIX:
@@ -190,4 +197,8 @@ def _given(cell: Cell) -> Iterator[tuple[Value, str]]:
     nexts = {state.next: f"{state.name}'" for state in reversed(cell.states)}
     outputs = {output.value: output.name for output in reversed(cell.outputs)}
     named = {**outputs, **nexts, **cell.names}
-    yield from ((v, named[v]) for v in order if v in named and v not in leaves)
+    states = {state.name for state in cell.states}
+    for value in order:
+        if value in named and value not in leaves:
+            restarted = value.op == "where" and named[value] in states
+            yield value, f"{named[value]}_or_init" if restarted else named[value]

@@ -80,7 +80,7 @@ class Statements:
                 continue  # a piece of a split
             code = self.target.express(value, self.codes)
             cost = 1 + sum(self._operations.get(arg, 0) for arg in value.args)
-            pieces = _pieces(value, users.get(value, ())) if value not in wanted else ()
+            pieces = self.pieces(value) if value not in wanted else ()
             light = self.target.is_light(value) and str(self.codes.get(value.args[0])).isidentifier()
             readable = cost <= MOST_OPERATIONS and len(code.text) <= LONGEST
             if pieces:
@@ -90,6 +90,10 @@ class Statements:
             else:
                 self.codes[value] = code
                 self._operations[value] = cost
+
+    def pieces(self, value: Value) -> tuple[Value, ...]:
+        """What uses the value, in order, where that is slices which cut it along one axis into parts."""
+        return _pieces(value, self.names.users(value))
 
     def _assign(self, value: Value, code: Code, users: Iterable[Value]) -> None:
         self.writer.origin(origin_of(self.cell, value, users))
@@ -142,7 +146,7 @@ def in_text_order(values: Sequence[Value], cell: Cell) -> list[Value]:
 
 
 def _pieces(value: Value, users: Sequence[Value]) -> tuple[Value, ...]:
-    """The users, in order, where they are slices that cut the value along one axis into parts, each used."""
+    """The users, in order, where they are slices that cut the value along one axis into parts."""
     if len(users) < 2 or any(user.op != "slice" or user.attr("step") != 1 for user in users):
         return ()
     axes = {integer(user.attr("axis")) for user in users}

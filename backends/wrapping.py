@@ -33,9 +33,10 @@ def wrapped(code: str, room: int) -> list[str]:
     parts = _terms(code[len(head) :])
     if len(parts) > 1 and not code.endswith(":"):
         return [head + "(", *_indented(line for part in parts for line in wrapped(part, room - len(INDENT))), ")"]
-    pair = _last_bracket(code)
-    if pair is None:
+    brackets = _brackets(code)
+    if not brackets:
         return [code]
+    pair = next((each for each in reversed(brackets) if each.start < room), brackets[0])
     before, inside, after = code[: pair.start + 1], code[pair.start + 1 : pair.end].strip(), code[pair.end :]
     if len(inside) + len(INDENT) <= room and not inside.endswith(","):
         return [before, INDENT + inside, after]
@@ -51,7 +52,8 @@ class _Bracket:
 def _item_lines(inside: str, room: int) -> Iterator[str]:
     items = _items(inside)
     if len(items) == 1 and not inside.endswith(","):
-        yield from wrapped(inside, room)
+        parts = _terms(inside) if not _head(inside) else [inside]
+        yield from (line for part in parts for line in wrapped(part, room))
         return
     for item in items:
         *first, last = wrapped(item, room - 1)
@@ -90,9 +92,10 @@ def _items(inside: str) -> list[str]:
     return [part for part in parts if part]
 
 
-def _last_bracket(code: str) -> _Bracket | None:
-    """The last outermost pair with something inside that is not a subscript."""
-    found, start, outside = None, 0, set(_outside(code))
+def _brackets(code: str) -> list[_Bracket]:
+    """The outermost pairs with something inside that are no subscripts."""
+    found: list[_Bracket] = []
+    start, outside = 0, set(_outside(code))
     for position, letter in enumerate(code):
         if position not in outside:
             continue
@@ -100,7 +103,7 @@ def _last_bracket(code: str) -> _Bracket | None:
             start = position
         elif letter in ")]}" and position > start + 1:
             subscript = code[start] == "[" and start > 0 and (code[start - 1].isalnum() or code[start - 1] in "_)]")
-            found = found if subscript else _Bracket(start, position)
+            found += [] if subscript else [_Bracket(start, position)]
     return found
 
 
