@@ -28,7 +28,7 @@ def contract(spec: str, *arrays: Array) -> Array:
 
 
 def _einsum(value: Value, args: Sequence[Array], scope: Scope) -> Array:
-    return contract(str(value.attr("spec")), *(array.astype(scope.dtype(value.kind)) for array in args))
+    return contract(str(value.attr("spec")), *(array.astype(scope.dtype(value.kind), copy=False) for array in args))
 
 
 def _transpose(value: Value, args: Sequence[Array], _: Scope) -> Array:
@@ -82,8 +82,8 @@ def _gather(value: Value, args: Sequence[Array], _: Scope) -> Array:
     first, before, found_axes = len(shared), axis - batch, index.rank - batch
     entries = np.moveaxis(entries, len(at) + axis, first)
     rest = entries.shape[first + 1 :]
-    tables = entries.reshape(-1, entries.shape[first], *rest)
-    picks = _clamped(rows, entries.shape[first]).reshape(len(tables), -1)
+    tables = entries.reshape(prod(shared), entries.shape[first], *rest)
+    picks = _clamped(rows, entries.shape[first]).reshape(prod(shared), prod(rows.shape[first:]))
     found = tables[np.arange(len(tables))[:, None], picks].reshape(*rows.shape, *rest)
     return np.moveaxis(found, range(first, first + found_axes), range(first + before, first + before + found_axes))
 
@@ -114,7 +114,7 @@ def _reduction(function: Callable[..., Array]) -> Kernel:
     def kernel(value: Value, args: Sequence[Array], scope: Scope) -> Array:
         kind = promote([value.args[0].kind, value.kind, Kind.INT])
         axes = tuple(axis - value.args[0].rank for axis in integers(value.attr("axes")))
-        return np.asarray(function(args[0].astype(scope.dtype(kind)), axes))
+        return np.asarray(function(args[0].astype(scope.dtype(kind), copy=False), axes))
 
     return kernel
 
@@ -149,7 +149,7 @@ def _argmax(x: Array, axes: tuple[int, ...]) -> Array:
 
 def _softmax(value: Value, args: Sequence[Array], scope: Scope) -> Array:
     axis = integer(value.attr("axis")) - value.rank
-    x = args[0].astype(scope.dtype(value.kind))
+    x = args[0].astype(scope.dtype(value.kind), copy=False)
     weights = np.exp(x - np.max(x, axis, initial=-np.inf, keepdims=True))
     return np.asarray(weights / np.sum(weights, axis, keepdims=True))
 

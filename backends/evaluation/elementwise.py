@@ -88,7 +88,7 @@ FUNCTIONS: Mapping[str, Callable[..., Array]] = {
 def apply(value: Value, args: Sequence[Array], scope: Scope) -> Array:
     """Operands are promoted to one kind, at least the result's: two bools add up to an int."""
     kind = promote([value.kind, *(arg.kind for arg in value.args)])
-    return FUNCTIONS[value.op](*(array.astype(scope.dtype(kind)) for array in aligned(value, args)))
+    return FUNCTIONS[value.op](*(array.astype(scope.dtype(kind), copy=False) for array in aligned(value, args)))
 
 
 def cast(value: Value, args: Sequence[Array], scope: Scope) -> Array:
@@ -97,9 +97,9 @@ def cast(value: Value, args: Sequence[Array], scope: Scope) -> Array:
         case Kind.BOOL:
             return np.asarray(args[0] != 0)
         case Kind.COMPLEX:
-            return args[0].astype(scope.dtype(value.kind))
+            return args[0].astype(scope.dtype(value.kind), copy=False)
         case _:
-            return args[0].real.astype(scope.dtype(value.kind))
+            return args[0].real.astype(scope.dtype(value.kind), copy=False)
 
 
 def where(value: Value, args: Sequence[Array], _: Scope) -> Array:

@@ -61,7 +61,7 @@ class Window:
         """One tap of a kernel [..., O, C / groups, *taps] as [..., groups, O / groups, C / groups]."""
         index: Index = (..., *tap)
         matrix = w[index]
-        return matrix.reshape(*matrix.shape[:-2], self.groups, -1, matrix.shape[-1])
+        return matrix.reshape(*matrix.shape[:-2], self.groups, matrix.shape[-2] // self.groups, matrix.shape[-1])
 
 
 def _padded(x: Array, window: Window) -> Array:
@@ -69,7 +69,7 @@ def _padded(x: Array, window: Window) -> Array:
 
 
 def _conv(value: Value, args: Sequence[Array], scope: Scope) -> Array:
-    x, w = (array.astype(scope.dtype(value.kind)) for array in args)
+    x, w = (array.astype(scope.dtype(value.kind), copy=False) for array in args)
     window = Window(w.shape[-(value.rank - 1) :], scope.shape(value.shape)[1:], value)
     wide, total = _padded(x, window), scope.zeros(common_places(value, args), value)
     for tap, places in window.offsets():
@@ -79,7 +79,7 @@ def _conv(value: Value, args: Sequence[Array], scope: Scope) -> Array:
 
 
 def _conv_dx(value: Value, args: Sequence[Array], scope: Scope) -> Array:
-    g, w = (array.astype(scope.dtype(value.kind)) for array in args)
+    g, w = (array.astype(scope.dtype(value.kind), copy=False) for array in args)
     axes = value.rank - 1
     window = Window(w.shape[-axes:], g.shape[-axes:], value)
     wide = _padded(scope.zeros(common_places(value, args), value), window)
@@ -91,7 +91,7 @@ def _conv_dx(value: Value, args: Sequence[Array], scope: Scope) -> Array:
 
 
 def _conv_dw(value: Value, args: Sequence[Array], scope: Scope) -> Array:
-    x, g = (array.astype(scope.dtype(value.kind)) for array in args)
+    x, g = (array.astype(scope.dtype(value.kind), copy=False) for array in args)
     axes = value.rank - 2
     window = Window(scope.shape(value.shape)[2:], g.shape[-axes:], value)
     wide, kernel = _padded(x, window), scope.zeros(common_places(value, args), value)
@@ -99,7 +99,7 @@ def _conv_dw(value: Value, args: Sequence[Array], scope: Scope) -> Array:
         met = window.grouped(wide[places])
         matrix = contract("gcp,gop->goc", met, window.grouped(g))
         index: Index = (..., *tap)
-        kernel[index] = matrix.reshape(*matrix.shape[:-3], -1, matrix.shape[-1])
+        kernel[index] = matrix.reshape(*kernel.shape[: kernel.ndim - axes])
     return kernel
 
 

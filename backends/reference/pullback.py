@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 
 from lsrl.backends.arrays import Array
 from lsrl.backends.evaluation.axes import contract
 from lsrl.backends.evaluation.evaluate import Env, evaluate
-from lsrl.backends.evaluation.scope import Scope, places
+from lsrl.backends.evaluation.scope import Scope, places, spread
 from lsrl.ir import ops
 from lsrl.ir.adjoint import cotangents
+from lsrl.ir.infer import integer
 from lsrl.ir.ops import Family, family
 from lsrl.ir.value import Kind, Value, depends_on, postorder
 
@@ -87,7 +89,8 @@ def pull(roots: Sequence[tuple[Value, Array]], wrt: Sequence[Value], env: Env, s
 def total(value: Value, env: Env, scope: Scope) -> Array:
     """The sum of a value over all its places.
 
-    A matrix's cotangent is a sum of outer products: contracting the places as well avoids one matrix per place.
+    A matrix's cotangent is a sum of outer products, a table's one of scattered rows: going over the places at once
+    avoids one matrix or table per place.
     """
     return np.asarray(sum(_total_of_term(term, env, scope) for term in _terms(value)))
 
@@ -108,6 +111,11 @@ def _total_of_term(term: Value, env: Env, scope: Scope) -> Array:
         at = places(term.args[0], left)
         if at and at == places(term.args[1], right):
             return _contracted(str(term.attr("spec")), left, right, len(at))
+    if term.op == "scatter" and term.attr("batch") == 0:
+        update, index = evaluate(term.args, env, scope)
+        at = places(term.args[0], update)
+        if at:
+            return _scattered(term, update, spread(term.args[1], index, at), scope)
     array = evaluate([term], env, scope)[0]
     return np.asarray(array.sum(tuple(range(len(places(term, array))))))
 
@@ -115,5 +123,16 @@ def _total_of_term(term: Value, env: Env, scope: Scope) -> Array:
 def _contracted(spec: str, left: Array, right: Array, count: int) -> Array:
     """The sum over the first `count` axes of both operands, flattened to one."""
     (first, second), result = spec.split("->")[0].split(","), spec.split("->")[1]
-    flat = [array.reshape(-1, *array.shape[count:]) for array in (left, right)]
+    flat = [array.reshape(prod(array.shape[:count]), *array.shape[count:]) for array in (left, right)]
     return contract(f"Z{first},Z{second}->{result}", *flat)
+
+
+def _scattered(term: Value, update: Array, index: Array, scope: Scope) -> Array:
+    """The sum over all places of a scatter: their rows go into one table."""
+    axis, first = integer(term.attr("axis")), len(places(term.args[0], update))
+    spread_axes = index.ndim - first
+    rows = np.moveaxis(update, range(first + axis, first + axis + spread_axes), range(first, index.ndim))
+    table = scope.zeros((), term)
+    picks = np.clip(index, 0, table.shape[axis] - 1)
+    np.add.at(np.moveaxis(table, axis, 0), picks, rows)
+    return table
