@@ -3,6 +3,9 @@
 import os
 import tempfile
 
+import pytest
+from support.golden import Golden
+
 _TRITON_CACHE = tempfile.TemporaryDirectory(prefix="lsrl-triton-cache-")
 os.environ["TRITON_CACHE_DIR"] = _TRITON_CACHE.name
 # Triton decides once, when it is imported, whether kernels are interpreted. They are in this process; a test that
@@ -12,6 +15,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MPLBACKEND"] = "agg"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write the files that tests compare texts with")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--update-golden") and os.environ.get("CI"):
+        raise pytest.UsageError("--update-golden is for a person who reviews the change, not for CI")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """Compares a text with a file, `golden.check(path, text)`."""
+    return Golden(update=request.config.getoption("--update-golden"))
 
 
 def pytest_unconfigure() -> None:
