@@ -4,6 +4,7 @@ import os
 import tempfile
 
 import pytest
+
 from support.golden import Golden
 
 _TRITON_CACHE = tempfile.TemporaryDirectory(prefix="lsrl-triton-cache-")
