@@ -67,9 +67,7 @@ def instantiate(cell: Cell, place: Place) -> Instance:
 
     return Instance(
         {output.name: done[output.value] for output in cell.outputs},
-        tuple(
-            replace(p, name=place.params + p.name, shape=shape(p.shape), init=drawn(p.init)) for p in cell.params
-        ),
+        tuple(replace(p, name=place.params + p.name, shape=shape(p.shape), init=drawn(p.init)) for p in cell.params),
         tuple(replace(n, name=place.prefix + n.name, shape=shape(n.shape), draw=drawn(n.draw)) for n in cell.noises),
         tuple(
             replace(

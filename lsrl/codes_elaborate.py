@@ -40,7 +40,9 @@ NAMES: tuple[CodeEntry, ...] = (
         "no such member",
         "After the dot stands an output of a used cell (`r.h`), a name of an imported module (`logic.step`), or `T`, "
         "the transpose of a value.",
-        "cell g(D):\n    input x: [D]\n    output y = tanh(x), z = sigmoid(x)\n\n" + _X + "    r = g(D)(x)\n    output y = r.h\n",
+        "cell g(D):\n    input x: [D]\n    output y = tanh(x), z = sigmoid(x)\n\n"
+        + _X
+        + "    r = g(D)(x)\n    output y = r.h\n",
     ),
     CodeEntry(
         "E0306",
@@ -76,7 +78,8 @@ NAMES: tuple[CodeEntry, ...] = (
     CodeEntry(
         "W0301",
         "never used",
-        "Nothing reads this name, which is often a sign of a mistyped one. A name that begins with `_` is not reported.",
+        "Nothing reads this name, which is often a sign of a mistyped one. "
+        "A name that begins with `_` is not reported.",
         "cell f(D):\n    input x: [D]\n    y = tanh(x)\n    z = sigmoid(x)\n    output y\n",
     ),
     CodeEntry(

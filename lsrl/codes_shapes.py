@@ -18,7 +18,8 @@ SHAPES: tuple[CodeEntry, ...] = (
     CodeEntry(
         "E0402",
         "the wrong kind of value",
-        "Kinds promote upwards, bool, int, float, complex; the other way is always written: `re(z)`, `int(x)`, `x > 0`.",
+        "Kinds promote upwards, bool, int, float, complex; the other way is always written: `re(z)`, `int(x)`, "
+        "`x > 0`.",
         "cell f(D):\n    input x: [D]\n    output y = where(x, 1, 2)\n",
     ),
     CodeEntry(
@@ -36,7 +37,7 @@ SHAPES: tuple[CodeEntry, ...] = (
     CodeEntry(
         "E0405",
         "a malformed einsum",
-        "The axes of every operand, then `->` and those of the result: `einsum(\"k v, k -> v\", S, q)`.",
+        'The axes of every operand, then `->` and those of the result: `einsum("k v, k -> v", S, q)`.',
         _X + '    output y = einsum("h d, d", W, x)\n',
     ),
     CodeEntry(

@@ -110,8 +110,10 @@ class Arguments:
         having = [axis for axis, size in enumerate(value.shape) if size == dim]
         if len(having) == 1:
             return having[0]
-        message = f"no axis of {shown} has the size {dim}" if not having else f"{len(having)} axes of {shown} have the size {dim}"
-        raise Misplaced(AXIS_RANGE, message, remedy="say the axis by its position: 0, 1, ... or -1 for the last", span=expr.span)
+        message = f"{len(having) or 'no'} axes of {shown} have the size {dim}"
+        raise Misplaced(
+            AXIS_RANGE, message, remedy="say the axis by its position: 0, 1, ... or -1 for the last", span=expr.span
+        )
 
 
 def bound(env: Env, builtin: Builtin, call: syntax.Call) -> Arguments:
@@ -128,7 +130,7 @@ def bound(env: Env, builtin: Builtin, call: syntax.Call) -> Arguments:
             raise Misplaced(ARGUMENT_COUNT, f"`{keyword.name}` is given twice", span=keyword.span)
         given[keyword.name] = keyword.value
     missing = [p for p in builtin.parameters if not p.startswith("*") and not p.endswith("=") and p not in given]
-    if missing or takes_rest and not call.args:
+    if missing or (takes_rest and not call.args):
         raise _count(builtin, f"{len(call.args)} arguments", call.span)
     return Arguments(env, call.span, given, call.args if takes_rest else ())
 
@@ -151,7 +153,9 @@ def unknown_keyword(function: str, keyword: syntax.Keyword, known: Sequence[str]
 
 
 def _count(builtin: Builtin, found: str, span: Span) -> Fault:
-    return Misplaced(ARGUMENT_COUNT, f"wrong number of arguments for `{builtin.name}`", found, builtin.signature, span=span)
+    return Misplaced(
+        ARGUMENT_COUNT, f"wrong number of arguments for `{builtin.name}`", found, builtin.signature, span=span
+    )
 
 
 def whole(value: Value, span: Span, what: str) -> int:

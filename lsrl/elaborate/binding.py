@@ -140,9 +140,9 @@ def _passed_on(env: Env, slot: Slot, name: str, value: Value, span: Span) -> Val
 def _mention_hidden(env: Env, name: str, span: Span) -> None:
     """Warn where a name hides a function, since a later call of it would fail."""
     hidden = env.module.table.get(name)
-    if name in env.builtins or isinstance(hidden, FunctionTerm | CellTerm):
-        if not env.module.library:
-            env.body.session.report.warn(code.HIDES_FUNCTION, f"`{name}` hides the function of that name", span)
+    hides = name in env.builtins or isinstance(hidden, FunctionTerm | CellTerm)
+    if hides and not env.module.library:
+        env.body.session.report.warn(code.HIDES_FUNCTION, f"`{name}` hides the function of that name", span)
 
 
 def warn_unused(env: Env) -> None:

@@ -11,7 +11,7 @@ from lsrl.elaborate.session import Numbers, Session
 from lsrl.ir import fold
 from lsrl.ir.cell import TIME, Input, Noise, Param, Requirement, Size, State
 from lsrl.ir.dims import Dim, DimError, Shape
-from lsrl.ir.fault import Fault
+from lsrl.ir.fault import SIZE_MEANINGLESS, Fault
 from lsrl.ir.infer import Typing
 from lsrl.ir.span import Span
 from lsrl.ir.value import Value
@@ -116,10 +116,10 @@ class Body:
         self.equal(dim, Dim.of(number), f"{what} was built for {dim} = {number}", span)
         return number
 
-    def require(self, dim: Dim, message: str, span: Span) -> None:
-        """Require a size to be at least 0; Fault when it never is."""
+    def require(self, dim: Dim, message: str, span: Span, fault: str = SIZE_MEANINGLESS) -> None:
+        """Require a size to be at least 0; a fault of that code when it never is."""
         if dim.constant is not None and dim.constant < 0:
-            raise Fault(code.TOO_LARGE if "size" in message else code.WRONG_INDEX, message)
+            raise Fault(fault, message)
         if not _never_negative(dim):
             self.requires.setdefault((dim, message), Requirement(dim, message, span))
 

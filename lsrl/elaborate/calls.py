@@ -60,7 +60,9 @@ def reversed_use(env: Env, expr: syntax.Expr, reverse: bool = True) -> Term:
         case syntax.Call(syntax.Call() as sized):
             return use(env, sized, expr, reverse)
     raise Misplaced(
-        code.NOT_REVERSIBLE, "only the use of a cell runs backwards", remedy="write `reverse gru(D, H)(x)`",
+        code.NOT_REVERSIBLE,
+        "only the use of a cell runs backwards",
+        remedy="write `reverse gru(D, H)(x)`",
         span=expr.span,
     )
 
@@ -136,7 +138,9 @@ def _sizes(env: Env, term: CellTerm, sized: syntax.Call) -> dict[str, Dim]:
         elif parameter.default is not None:
             dims[parameter.name] = sizes.dim(inside, parameter.default)
         else:
-            raise Misplaced(ARGUMENT_COUNT, f"`{shown}` needs the size {parameter.name}", None, signature, span=sized.span)
+            raise Misplaced(
+                ARGUMENT_COUNT, f"`{shown}` needs the size {parameter.name}", None, signature, span=sized.span
+            )
         env.body.require(dims[parameter.name], f"the size {parameter.name} of `{shown}` is negative", sized.span)
         known = Binding(Role.SIZE, ops.size(dims[parameter.name]), parameter.span)
         inside.scope.names[parameter.name] = known

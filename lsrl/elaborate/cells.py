@@ -22,7 +22,7 @@ from lsrl.elaborate.statements import run
 from lsrl.ir import ops
 from lsrl.ir.batching import with_heads
 from lsrl.ir.cell import GRAPH, TIME, Cell, Output, Size, State
-from lsrl.ir.dims import Dim, DimError
+from lsrl.ir.dims import Dim
 from lsrl.ir.fault import Fault
 from lsrl.ir.infer import Typing
 from lsrl.ir.span import Span
@@ -59,18 +59,22 @@ def environment(session: Session, term: CellTerm, numbers: Numbers, guesses: Map
     node = term.node
     axes = tuple(axis.id for axis in node.axes) or (TIME,)
     body = Body(session, node.name.id, axes, dict(numbers), guesses)
-    targets = [target for one in node.body for target in _targets(one)]
-    body.later = {target.id: target.span for target in reversed(targets) if not target.primed}
+    body.later = {name: span for one in reversed(node.body) for name, span in _named(one)}
     return Env(body, Scope(), term.module, evaluate, FUNCTIONS)
 
 
-def _targets(node: syntax.Statement) -> tuple[syntax.Target, ...]:
+def _named(node: syntax.Statement) -> list[tuple[str, Span]]:
+    """The names that a statement gives, with their places."""
     match node:
         case syntax.Assign(targets):
-            return targets
+            return [(target.id, target.span) for target in targets if not target.primed]
         case syntax.Output(items):
-            return tuple(item.target for item in items if item.value is not None)
-    return ()
+            return [(item.target.id, item.target.span) for item in items if item.value and not item.target.primed]
+        case syntax.Declaration(_, groups):
+            return [(name.id, name.span) for group in groups for name in group.names]
+        case syntax.Const(name):
+            return [(name.id, name.span)]
+    return []
 
 
 def _elaborated(env: Env, node: syntax.Cell) -> tuple[Cell | None, dict[str, Typing]]:
@@ -142,7 +146,10 @@ def _check_complete(env: Env, node: syntax.Cell) -> None:
             remedy = f"say what it passes on: `{local}' = ...`"
             env.refuse(Fault(code.NEVER_UPDATED, f"the state `{local}` is never updated", remedy=remedy), slot.span)
     if not env.body.output_places:
-        env.refuse(Fault(code.NO_OUTPUT, f"the cell `{node.name.id}` has no output", remedy="write `output ...`"), node.name.span)
+        env.refuse(
+            Fault(code.NO_OUTPUT, f"the cell `{node.name.id}` has no output", remedy="write `output ...`"),
+            node.name.span,
+        )
 
 
 def _assembled(body: Body, node: syntax.Cell) -> Cell:
@@ -177,5 +184,3 @@ def _everywhere(cell: Cell) -> dict[Value, tuple[Span, ...]]:
             if arg not in cell.spans and places:
                 spans.setdefault(arg, places[:1])
     return {value: places for value, places in spans.items() if places}
-
-

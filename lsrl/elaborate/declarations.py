@@ -98,7 +98,9 @@ def _input(env: Env, name: syntax.Name, declared: Declared) -> None:
     if declared.group.type.pad is not None:
         pad = fitted(static(env, declared.group.type.pad), declared.kind)
         if pad.rank:
-            raise Misplaced(RANK_MISMATCH, "`pad` is a scalar", shape_text(pad.shape), span=declared.group.type.pad.span)
+            raise Misplaced(
+                RANK_MISMATCH, "`pad` is a scalar", shape_text(pad.shape), span=declared.group.type.pad.span
+            )
     value = ops.leaf("input", name.id, declared.shape, declared.kind, declared.domain)
     declare(env, name, Binding(Role.INPUT, value, name.span, pad=pad))
     env.body.inputs.append(Input(name.id, declared.shape, declared.kind, limit, declared.domain))

@@ -16,7 +16,7 @@ from lsrl.ir import build, ops
 from lsrl.ir.build import Diag
 from lsrl.ir.dims import DimError, shape_text
 from lsrl.ir.fault import SIZE_MEANINGLESS, Fault
-from lsrl.ir.value import Attr, Kind, Value
+from lsrl.ir.value import Value
 
 OPERATORS = {
     "+": "add",
@@ -40,7 +40,7 @@ OPERATORS = {
 def evaluate(env: Env, expr: syntax.Expr) -> Term:
     """The term of an expression; POISON, after a report, when it has none."""
     session = env.body.session
-    session.count_values(1, expr.span)
+    session.count_values(1, env.uses[0] if env.uses else expr.span)
     session.depth += 1
     try:
         if session.depth > DEEPEST_EXPRESSION:
@@ -170,5 +170,3 @@ def _array(env: Env, expr: syntax.Array) -> Value:
     if all(value.op == "const" and value.attr("value") != "pi" for value in values):
         return ops.const(tuple(value.attr("value") for value in values))
     return build.stack(values)
-
-

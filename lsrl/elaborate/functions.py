@@ -19,9 +19,12 @@ from lsrl.ir.cell import GRAPH
 from lsrl.ir.fault import Fault
 from lsrl.ir.value import Value
 
-UNARY = """exp log sqrt rsqrt expm1 log1p sin cos tan tanh sigmoid softplus logsigmoid silu gelu erf relu sign floor
-ceil round abs cis re im conj arg stopgrad""".split()
-BINARY = "atan2 logaddexp xor".split()
+UNARY = (
+    *("exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "sin", "cos", "tan", "tanh", "erf"),
+    *("sigmoid", "softplus", "logsigmoid", "relu", "silu", "gelu"),
+    *("abs", "sign", "floor", "ceil", "round", "cis", "re", "im", "conj", "arg", "stopgrad"),
+)
+BINARY = ("atan2", "logaddexp", "xor")
 REDUCTIONS = {
     "sum": "reduce_sum",
     "prod": "reduce_prod",

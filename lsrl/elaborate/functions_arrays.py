@@ -5,7 +5,6 @@ from __future__ import annotations
 from fractions import Fraction
 
 from lsrl import syntax
-from lsrl.elaborate import fault_codes as code
 from lsrl.elaborate import sizes
 from lsrl.elaborate.arguments import Arguments, Builtin
 from lsrl.elaborate.report import Misplaced
@@ -104,7 +103,9 @@ def _cast(kind: Kind) -> Builtin:
     def cast(a: Arguments) -> Term:
         x = a.value("x")
         if x.kind is Kind.COMPLEX:
-            raise Fault(KIND_MISMATCH, f"a complex value has no {kind} form", "complex", remedy="take `re(x)` or `abs(x)`")
+            raise Fault(
+                KIND_MISMATCH, f"a complex value has no {kind} form", "complex", remedy="take `re(x)` or `abs(x)`"
+            )
         return as_kind(x, kind)
 
     return Builtin(kind.value, ("x",), cast)
@@ -141,8 +142,6 @@ def _floats(number: object) -> object:
         return tuple(_floats(item) for item in number)
     assert isinstance(number, int)
     return Fraction(number)
-
-
 
 
 ARRAYS = (

@@ -59,8 +59,8 @@ def _written_out(items: tuple[Item, ...], value: Value, span: Span) -> list[Item
 def _element(env: Env, value: Value, axis: int, place: Dim, span: Span) -> Value:
     at, length = build.place_in(value, axis, place), value.shape[axis]
     message = f"the index {place} is outside of an axis of {length}"
-    env.body.require(at, message, span)
-    env.body.require(length - 1 - at, message, span)
+    env.body.require(at, message, span, code.WRONG_INDEX)
+    env.body.require(length - 1 - at, message, span, code.WRONG_INDEX)
     return build.select(value, at, axis)
 
 
@@ -73,15 +73,17 @@ def _slice(env: Env, value: Value, axis: int, item: syntax.Slice) -> Value:
     first = build.place_in(value, axis, start if start is not None else 0)
     last = build.place_in(value, axis, stop) if stop is not None else length
     message = f"the slice {first}:{last} does not lie within an axis of {length}"
-    env.body.require(first, message, item.span)
-    env.body.require(last - first, message, item.span)
-    env.body.require(length - last, message, item.span)
+    env.body.require(first, message, item.span, code.WRONG_INDEX)
+    env.body.require(last - first, message, item.span, code.WRONG_INDEX)
+    env.body.require(length - last, message, item.span, code.WRONG_INDEX)
     return build.slice_(value, first, last, axis, step)
 
 
 def _gathered(env: Env, value: Value, axis: int, chosen: Value, span: Span) -> Value:
     if chosen.kind is not Kind.INT:
-        remedy = "for a choice by truth values use `where(mask, a, b)`" if chosen.kind is Kind.BOOL else "declare it `int(V)`"
+        remedy = "declare it `int(V)`"
+        if chosen.kind is Kind.BOOL:
+            remedy = "for a choice by truth values use `where(mask, a, b)`"
         raise Misplaced(KIND_MISMATCH, "an index must be an int", str(chosen.kind), "int", remedy, span=span)
     table, where = places.meet((value, chosen), env.collecting)
     return build.gather(table, where, axis)

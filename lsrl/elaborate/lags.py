@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from lsrl import syntax
 from lsrl.elaborate import fault_codes as code
 from lsrl.elaborate import sizes
@@ -51,8 +49,12 @@ def lagged(env: Env, base: syntax.Expr, axis: str, distance: syntax.Expr | None,
             return _of_later(env, name, axis, steps, span)
         case syntax.Name(name) | syntax.Attribute(_, name):
             return _registers(env, env.value(base), name, axis, _pad(binding), steps, span)
-    raise Misplaced(code.WRONG_LAG, "only what has a name can be read from earlier positions", span=base.span,
-                    remedy="give it a name first: `y = ...`, then `y[t-1]`")
+    raise Misplaced(
+        code.WRONG_LAG,
+        "only what has a name can be read from earlier positions",
+        span=base.span,
+        remedy="give it a name first: `y = ...`, then `y[t-1]`",
+    )
 
 
 def _steps(env: Env, distance: syntax.Expr | None, sign: str, span: Span) -> int:
@@ -60,12 +62,17 @@ def _steps(env: Env, distance: syntax.Expr | None, sign: str, span: Span) -> int
         return 0
     size = sizes.maybe(env, distance)
     if size is None:
-        raise Misplaced(code.WRONG_LAG, "how far back must be known when compiling", span=distance.span,
-                        remedy="only whole numbers and sizes can stand here")
+        raise Misplaced(
+            code.WRONG_LAG,
+            "how far back must be known when compiling",
+            span=distance.span,
+            remedy="only whole numbers and sizes can stand here",
+        )
     steps = env.body.pin(size, "the lag", span)
     steps = -steps if sign == "+" else steps
     if steps < 0:
-        raise Fault(code.WRONG_LAG, "later positions cannot be read", remedy="run the cell backwards: `reverse cell(...)(x)`")
+        remedy = "run the cell backwards: `reverse cell(...)(x)`"
+        raise Fault(code.WRONG_LAG, "later positions cannot be read", remedy=remedy)
     if steps > LARGEST_LAG:
         raise Fault(code.LAG_TOO_FAR, f"at most {LARGEST_LAG} positions back can be read", str(steps))
     return steps
@@ -165,5 +172,6 @@ def settle(env: Env) -> dict[str, Typing]:
             lag.source = binding.term
         elif binding.term is POISON:
             remedy = f"declare it: `state {name}: [..]`, then `{name}' = ...`"
-            env.refuse(Fault(code.WRONG_LAG, f"the shape of `{name}[{lag.axis}-1]` is not known here", remedy=remedy), lag.span)
+            message = f"the shape of `{name}[{lag.axis}-1]` is not known here"
+            env.refuse(Fault(code.WRONG_LAG, message, remedy=remedy), lag.span)
     return wrong

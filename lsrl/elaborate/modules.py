@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 
 from lsrl import syntax
 from lsrl.elaborate import fault_codes as code
-from lsrl.elaborate.definitions import CellTerm, ConstTerm, Definition, FunctionTerm, Missing, Module, ModuleTerm, place_of
+from lsrl.elaborate.definitions import (
+    CellTerm,
+    ConstTerm,
+    Definition,
+    FunctionTerm,
+    Missing,
+    Module,
+    ModuleTerm,
+    place_of,
+)
 from lsrl.elaborate.report import Misplaced, Report
 from lsrl.elaborate.scope import nearest
 from lsrl.ir.fault import Fault

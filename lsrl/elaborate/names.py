@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 
@@ -17,12 +18,13 @@ from lsrl.elaborate.scope import Binding, Scope, nearest
 from lsrl.elaborate.terms import BuiltinTerm, Record, Term, described
 from lsrl.ir import build, ops
 from lsrl.ir.build import Diag
+from lsrl.ir.cell import GRAPH
 from lsrl.ir.dims import shape_text
 from lsrl.ir.fault import SHAPES_DIFFER, Fault
-from lsrl.ir.value import Kind, Value
+from lsrl.ir.value import Attr, Kind, Value
 from lsrl.loader import PRELUDE
 
-NUMBERS = {"pi": "pi", "inf": float("inf")}
+NUMBERS: Mapping[str, Attr] = {"pi": "pi", "inf": float("inf")}
 
 
 def name(env: Env, node: syntax.Name) -> Term:
@@ -133,7 +135,9 @@ def declared_as(env: Env, value: Value, declared: syntax.Type, node: syntax.Cons
 def static(env: Env, module: Module) -> Env:
     """An environment without a cell: only the module's names."""
     body = Body(env.body.session)
-    return replace(env, body=body, scope=Scope(), module=module, naming=Naming(), uses=(), inlining=(), collecting=False)
+    return replace(
+        env, body=body, scope=Scope(), module=module, naming=Naming(), uses=(), inlining=(), collecting=False
+    )
 
 
 def _arriving(env: Env, name: str, binding: Binding) -> Value:
@@ -158,8 +162,11 @@ def _prelude(env: Env) -> Module:
 def _unknown(env: Env, node: syntax.Name, prelude: Module) -> Fault:
     later = env.body.later.get(node.id)
     if later is not None and not env.uses:
-        remedy = f"it is defined on line {later.line}; its value one step before is `{node.id}[{env.body.axes[0]}-1]`"
-        return Fault(code.NOT_YET_DEFINED, f"`{node.id}` is not defined yet", remedy=remedy)
+        before = (
+            f"; its value one step before is `{node.id}[{env.body.axes[0]}-1]`" if GRAPH not in env.body.axes else ""
+        )
+        advice = f"it is defined on line {later.line}{before}"
+        return Fault(code.NOT_YET_DEFINED, f"`{node.id}` is not defined yet", remedy=advice)
     known = [*env.scope.visible(), *env.module.table, *env.builtins, *NUMBERS, *prelude.table]
     guess = nearest(node.id, list(env.scope.visible())) or nearest(node.id, known)
     remedy = f"did you mean `{guess}`?" if guess else None
@@ -168,7 +175,7 @@ def _unknown(env: Env, node: syntax.Name, prelude: Module) -> Fault:
 
 def _no_member(message: str, node: syntax.Attribute, known: list[str], otherwise: str | None = None) -> Fault:
     guess = nearest(node.name, known)
-    remedy = f"did you mean `{guess}`?" if guess else otherwise
+    remedy: str | None = f"did you mean `{guess}`?" if guess else otherwise
     if remedy is None and known:
         remedy = f"it has {', '.join(f'`{name}`' for name in known)}"
     return Misplaced(code.UNKNOWN_MEMBER, message, remedy=remedy, span=node.name_span)
@@ -182,7 +189,7 @@ def number(value: int | Fraction | complex) -> Value:
         except OverflowError as error:
             raise Fault(code.TOO_LARGE, "the number is larger than any floating point number") from error
     if isinstance(value, int) and abs(value) >= 2**63:
-        raise Fault(code.TOO_LARGE, "the whole number does not fit into 64 bits", remedy="write it with a decimal point")
+        raise Fault(
+            code.TOO_LARGE, "the whole number does not fit into 64 bits", remedy="write it with a decimal point"
+        )
     return ops.const(value)
-
-

@@ -60,7 +60,9 @@ def _const(env: Env, node: syntax.Const) -> None:
         term = names.constant(env, node)
         if depends_on([term], lambda v: v.op in ("input", "noise", "state", "param")):
             remedy = "write it without `const`"
-            raise Misplaced(code.NOT_STATIC, "a constant reads sizes and constants only", remedy=remedy, span=node.value.span)
+            raise Misplaced(
+                code.NOT_STATIC, "a constant reads sizes and constants only", remedy=remedy, span=node.value.span
+            )
         declare(env, node.name, Binding(Role.CONST, term, node.name.span))
         remember(env, node.name.id, term)
     except (Poisoned, Fault):
@@ -90,18 +92,28 @@ def _output(env: Env, item: syntax.OutputItem) -> None:
 def _reset(env: Env, node: syntax.Reset) -> None:
     body, span = env.body, node.condition.span
     if GRAPH in body.axes:
-        raise Misplaced(code.WRONG_RESET, "a graph has nothing to reset: states start at nodes without edges", span=span)
+        raise Misplaced(
+            code.WRONG_RESET, "a graph has nothing to reset: states start at nodes without edges", span=span
+        )
     if body.reset is not None:
-        raise Misplaced(code.WRONG_RESET, "there is one `reset when` already", remedy="join them with `or`", span=node.span)
+        raise Misplaced(
+            code.WRONG_RESET, "there is one `reset when` already", remedy="join them with `or`", span=node.span
+        )
     condition = replace(env, resetting=True).value(node.condition)
     if condition.kind is not Kind.BOOL or condition.rank:
         found = f"{condition.kind}{shape_text(condition.shape)}"
         remedy = "compare it: `reset when start > 0`" if condition.kind is not Kind.BOOL else "combine it: `any(...)`"
-        raise Misplaced(KIND_MISMATCH, "the condition of `reset when` is a truth value", found, "bool[]", remedy, span=span)
+        raise Misplaced(
+            KIND_MISMATCH, "the condition of `reset when` is a truth value", found, "bool[]", remedy, span=span
+        )
     exempt = body.exempt
     if depends_on([condition], lambda v: v.op == "state" and v.attr("name") not in exempt):
-        raise Misplaced(code.WRONG_RESET, "the condition of `reset when` depends on a state", span=span,
-                        remedy="it can read inputs, also of earlier positions")
+        raise Misplaced(
+            code.WRONG_RESET,
+            "the condition of `reset when` depends on a state",
+            span=span,
+            remedy="it can read inputs, also of earlier positions",
+        )
     body.reset = condition, span
 
 
@@ -109,7 +121,12 @@ def _repeat(env: Env, node: syntax.Repeat) -> None:
     """Each turn in a scope of its own; what it rebinds outside is seen by the next one."""
     turns = env.body.pin(sizes.dim(env, node.count), "`repeat`", node.count.span)
     if turns < 0:
-        raise Misplaced(code.TOO_MANY_TURNS, "`repeat` needs a number of turns that is not negative", str(turns), span=node.count.span)
+        raise Misplaced(
+            code.TOO_MANY_TURNS,
+            "`repeat` needs a number of turns that is not negative",
+            str(turns),
+            span=node.count.span,
+        )
     env.body.session.count_turns(turns, node.count.span)
     layers = env.body.copy_name(env.naming.prefix, node.name or "layers")
     direct = _is_one_use(node.body)
