@@ -152,9 +152,6 @@ class Builder(ExpressionBuilder):
         untyped: list[_Declared] = []
         for one in declared:
             untyped.append(one)
-            if one.initial and one.initial.sign not in INITIALS[role]:
-                message = f"`{one.initial.sign}` does not go with `{role}`"
-                self._refuse("E0210", message, one.initial.span, _REMEDIES[role])
             if one.type:
                 names = tuple(each.name for each in untyped)
                 groups.append(_group(names, one.type, one.initial, one.span))
@@ -164,6 +161,10 @@ class Builder(ExpressionBuilder):
                 untyped = []
         if untyped:
             self._widen(groups, untyped)
+        for group in groups:
+            for sign, value in (("=", group.init), ("~", group.draw)):
+                if value is not None and sign not in INITIALS[role]:
+                    self._refuse("E0210", f"`{sign}` does not go with `{role}`", value.span, _REMEDIES[role])
         return syntax.Declaration(role, tuple(groups), domain or "", self._span(meta))
 
     def _widen(self, groups: list[syntax.Group], axes: list[_Declared]) -> None:
