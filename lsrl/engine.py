@@ -11,6 +11,7 @@ from lsrl.backends.result import Gradients, Result
 from lsrl.ir.cell import Cell
 from lsrl.ir.value import Kind
 
+
 class Engine(Protocol):
     """Arrays are those of the engine's framework, by name and batch first, or NumPy's, which it converts."""
 

@@ -65,8 +65,12 @@ class JaxEngine:
 
         result, pull = jax.vjp(whole, *own)
         check_cotangents(result, cotangents)
-        by_param, by_input, by_state = map(_conjugated, pull(_cotangents(result, cotangents)))
-        return Gradients(by_input, by_param, by_state)
+        by_param, by_input, by_state = pull(_cotangents(result, cotangents))
+        return Gradients(
+            _conjugated(by_input, names.inputs),
+            _conjugated(by_param, names.params),
+            _conjugated(by_state, names.states),
+        )
 
     def floats(self, arrays: Named, names: Sequence[str]) -> Arrays:
         """These arrays as floats, or complex numbers, of the module's precision."""
@@ -93,6 +97,6 @@ def _cotangents(result: Result, given: Named | None) -> Result:
     return Result(outputs, {name: cotangent(f"state.{name}", array, 0.0) for name, array in result.state.items()})
 
 
-def _conjugated(arrays: Mapping[str, jax.Array]) -> Arrays:
+def _conjugated(arrays: Mapping[str, jax.Array], names: Sequence[str]) -> Arrays:
     """JAX's gradient by a complex number is the conjugate of ours, dL/dx + i dL/dy."""
-    return {name: jnp.conj(array) for name, array in arrays.items()}
+    return {name: jnp.conj(arrays[name]) for name in names}

@@ -10,14 +10,14 @@ from lsrl.explain_loops import StageFact, loops, reference_loops
 from lsrl.ir import ops
 from lsrl.ir.cell import TIME, Cell
 from lsrl.ir.dims import count, shape_text
-from lsrl.ir.pipeline import components
-from lsrl.ir.plan import Parallel, Plan
+from lsrl.ir.pipeline import components, states_read
+from lsrl.ir.plan import Loop, Parallel, Plan
 from lsrl.ir.span import Span
 from lsrl.ir.value import Value, postorder
 from lsrl.schedule import Schedule
 from lsrl.sentences import Sentences
 
-WHY = "always legal, and the only schedule of this version"
+WHY = "always legal, and the only schedule that this version has"
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -38,21 +38,23 @@ class StateFact:
 
 @dataclass(frozen=True, slots=True)
 class RecurrenceFact:
-    """States that need each other, how they run, and why so."""
+    """States that need each other, how they run and why so, and the states of other recurrences that they read."""
 
     states: tuple[str, ...]
     reverse: bool
     schedule: str
     why: str
+    reads: tuple[str, ...]
+    together: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class FusionFact:
-    """Products with the same operand that are computed as one; `where` is "all positions" or the states of a loop."""
+    """Products with the same operand that are computed as one with a matrix of this shape."""
 
     products: tuple[str, ...]
     shape: str
-    where: str
+    in_loop: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +141,8 @@ def explain(
         batch=setting.batch,
         length=setting.length,
         states=tuple(_states(cell, sizes)),
-        recurrences=tuple(_recurrences(cell, schedule)),
-        hoisted=tuple(_hoisted(made.plan)) if made else (),
+        recurrences=tuple(_recurrences(cell, schedule, made.plan if made else None)),
+        hoisted=tuple(_hoisted(made)) if made else (),
         fused=tuple(_fused(made)) if made else (),
         split=tuple(_split(made)) if made else (),
         loops=nest,
@@ -158,7 +160,7 @@ def _states(cell: Cell, sizes: Mapping[str, int]) -> Iterator[StateFact]:
             shape_text(state.shape),
             count(state.shape).evaluate(sizes),
             state.kind.value,
-            sentences.expression(_repeated(state.init)),
+            sentences.declared(_start(state.init)),
             state.axes,
             state.reverse,
             state.name in recurrent,
@@ -166,28 +168,41 @@ def _states(cell: Cell, sizes: Mapping[str, int]) -> Iterator[StateFact]:
         )
 
 
-def _repeated(value: Value) -> Value:
-    """The scalar that an initial value repeats, where it does."""
-    return value.args[0] if value.op == "expand" and value.args[0].rank == 0 else value
+def _start(value: Value) -> Value:
+    """What a state starts at, before it is made as wide and of the kind that the state is."""
+    while value.op in ("expand", "cast"):
+        (value,) = value.args
+    return value
 
 
-def _recurrences(cell: Cell, schedule: Schedule) -> Iterator[RecurrenceFact]:
+def _recurrences(cell: Cell, schedule: Schedule, plan: Plan | None) -> Iterator[RecurrenceFact]:
     by_state = {directive.states: directive.how for directive in schedule.directives}
-    for part in components(cell):
+    parts = [part for part in components(cell) if part.cyclic]
+    loops = [stage for stage in plan.stages if isinstance(stage, Loop)] if plan else []
+    for part in parts:
         names = tuple(state.name for state in part.states)
-        if part.cyclic:
-            yield RecurrenceFact(names, part.reverse, by_state[names], WHY)
+        reads = states_read(state.next for state in part.states)
+        loop = next((loop for loop in loops if part.states[0].name in {state.name for state in loop.states}), None)
+        together = tuple(state.name for state in loop.states if state.name not in part.names) if loop else ()
+        outside = tuple(name for other in parts for name in reads if name in other.names and name not in part.names)
+        yield RecurrenceFact(names, part.reverse, by_state[names], WHY, outside, together)
 
 
-def _hoisted(plan: Plan) -> Iterator[tuple[str, str]]:
-    sentences = Sentences(plan.cell)
-    for stage in plan.stages:
-        match stage:
-            case Parallel(values):
-                named = [value for value in values if value in plan.cell.names]
-                yield from ((line, _place(plan.cell, v)) for v, line in sentences.statements(named, ()))
-            case _:
-                pass
+def _hoisted(made: stages.Made) -> Iterator[tuple[str, str]]:
+    """The statements that give values computed for all positions at once, as they were written."""
+    cell = made.plan.cell
+    sentences = Sentences(cell)
+    values = [value for stage in made.plan.stages if isinstance(stage, Parallel) for value in stage.values]
+    found: dict[tuple[str, str], None] = {}
+    for value, sentence in sentences.statements([value for value in values if value in cell.names], ()):
+        spans = cell.spans.get(value, ())
+        found.setdefault((_code(spans[0]) if spans else sentence, _place(cell, value)))
+    yield from found
+
+
+def _code(span: Span) -> str:
+    """The line of source that a span begins on, without its comment."""
+    return span.source.line(span.line).split("#")[0].strip()
 
 
 def _fused(made: stages.Made) -> Iterator[FusionFact]:
@@ -200,9 +215,7 @@ def _fused(made: stages.Made) -> Iterator[FusionFact]:
             if stacked is not None:
                 parts = [_product(value, stacked, part) for part in stacked.args]
                 inside = any(arg.op == "state" for arg in postorder([value]))
-                yield FusionFact(
-                    tuple(map(sentences.definition, parts)), shape_text(stacked.shape), "the loop" if inside else ""
-                )
+                yield FusionFact(tuple(map(sentences.definition, parts)), shape_text(stacked.shape), inside)
 
 
 def _product(value: Value, stacked: Value, part: Value) -> Value:

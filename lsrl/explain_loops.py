@@ -70,7 +70,8 @@ def _fact(plan: Plan, stage: Stage, sentences: Sentences, wanted: frozenset[Valu
                 "for all b, t at once", (), lines, flops(values, sizes), moved, _size(static, plan), sequential=False
             )
         case Shift(state):
-            line = f"{state.name} = {sentences.expression(state.next)}, one position {'earlier' if state.reverse else 'later'}"
+            place = "after" if state.reverse else "before"
+            line = f"{state.name} = {sentences.expression(state.next)} of the position {place}"
             return StageFact("for all b, t at once", (), (line,), 0, 2 * _size([state.next], plan), 0, sequential=False)
         case Loop():
             own = {*stage.emits, *(state.next for state in stage.states)}

@@ -1,2 +1,115 @@
 """The report of `lsrl explain` as text."""
-def report_text(report): return str(report)
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from lsrl.explain import CostFact, FusionFact, Report, SplitFact, StateFact
+from lsrl.explain_loops import StageFact
+
+_INDENT = "  "
+_UNITS = ("", "k", "M", "G", "T", "P")
+
+
+def report_text(report: Report) -> str:
+    """A title, then a section for each thing there is to tell."""
+    sections = (
+        ("States", _states(report)),
+        ("Recurrences", _recurrences(report)),
+        ("Computed for all positions at once", _table(report.hoisted)),
+        ("Products taken apart", map(_split, report.split)),
+        ("Products made one", map(_fused, report.fused)),
+        ("Loops", _loops(report.loops)),
+        ("Costs", _costs(report)),
+    )
+    parts = [_title(report)]
+    for heading, lines in sections:
+        body = [f"{_INDENT}{line}" if line else "" for line in lines]
+        parts += ["\n".join([heading, *body])] if body else []
+    return "\n\n".join(parts) + "\n"
+
+
+def _title(report: Report) -> str:
+    sizes = ", ".join(f"{name}={number}" for name, number in report.sizes.items())
+    doc = report.doc.strip().partition("\n")[0]
+    lines = [f"{report.name}({sizes}){doc and f': {doc}'}"]
+    if report.assumed:
+        lines.append(f"Assumed, since not given: {', '.join(f'{n}={report.sizes[n]}' for n in report.assumed)}.")
+    if report.target == "reference":
+        lines.append(f"It runs over {', '.join(report.axes)}: so far in the reference only.")
+    return "\n".join(lines)
+
+
+def _states(report: Report) -> Iterator[str]:
+    return _table(_state(state) for state in report.states)
+
+
+def _state(state: StateFact) -> tuple[str, ...]:
+    kind = "" if state.kind == "float" else f" {state.kind}"
+    way = "backward" if state.reverse else "forward"
+    along = way if state.axes == ("t",) else f"along {' and '.join(state.axes)}"
+    role = "" if state.recurrent else "remembers, does not feed back"
+    return state.name, f"{state.shape}{kind}", f"starts at {state.init}", along, state.place, role
+
+
+def _recurrences(report: Report) -> Iterator[str]:
+    for part in report.recurrences:
+        clauses = [
+            f"{', '.join(part.states)}: {part.schedule}",
+            "from the end to the start" if part.reverse else "",
+            "each needs the others" if len(part.states) > 1 else "",
+            f"reads {', '.join(part.reads)}" if part.reads else "",
+            f"in one loop with {', '.join(part.together)}" if part.together else "",
+        ]
+        yield ", ".join(clause for clause in clauses if clause)
+    for why in dict.fromkeys(part.why for part in report.recurrences):
+        yield f"Sequential is {why}."
+    if not report.recurrences:
+        yield "None: no state feeds back into itself, so nothing has to run step by step."
+
+
+def _split(split: SplitFact) -> str:
+    return f"{split.product}, into one product for each of {split.terms}"
+
+
+def _fused(fused: FusionFact) -> str:
+    products = " and ".join((", ".join(fused.products[:-1]), fused.products[-1]))
+    where = "at each step" if fused.in_loop else "for all positions"
+    return f"{products}: one product with a matrix {fused.shape}, {where}"
+
+
+def _loops(stages: Sequence[StageFact]) -> Iterator[str]:
+    for stage in stages:
+        carries = f"   carrying {', '.join(stage.carries)}" if stage.carries else ""
+        yield f"{stage.head}:{carries}"
+        yield from (f"    {line}" for line in stage.lines)
+
+
+def _costs(report: Report) -> Iterator[str]:
+    costs, flat = report.costs, report.axes == ("t",)
+    extent = f"batch {report.batch}, length {report.length}" if flat else f"{report.length} positions along each axis"
+    yield f"{extent}, {report.dtype}; {costs.parameters:,} parameters, {costs.state_elements:,} numbers of state"
+    yield from _table(_cost_rows(costs))
+
+
+def _cost_rows(costs: CostFact) -> Iterator[tuple[str, ...]]:
+    yield "", "FLOPs", "bytes"
+    yield "one step of the loops", _short(costs.flops_step), _short(costs.bytes_step)
+    yield "the whole run", _short(costs.flops), _short(costs.bytes)
+    yield "of which parameters", "", _short(costs.bytes_parameters)
+
+
+def _short(number: int) -> str:
+    """`1.23 M`"""
+    scaled, unit = float(number), 0
+    while scaled >= 1000 and unit < len(_UNITS) - 1:
+        scaled, unit = scaled / 1000, unit + 1
+    return f"{number}" if unit == 0 else f"{scaled:.3g} {_UNITS[unit]}"
+
+
+def _table(rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Columns of equal width, empty ones left out."""
+    cells = [list(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    for row in cells:
+        yield "   ".join(f"{cell:<{width}}" for cell, width in zip(row, widths) if width).rstrip()

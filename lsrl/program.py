@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -69,6 +69,11 @@ class Program:
     def graph(self) -> Cell:
         """The graph with symbolic sizes; a `repeat` whose count no default gives is taken once."""
         return self._elaborated(None)
+
+    @property
+    def has_cell(self) -> bool:
+        """Whether there is anything to run; a file can define functions only."""
+        return any(isinstance(item, CellSyntax) for item in self.loaded.program.items)
 
     @property
     def name(self) -> str:
@@ -150,9 +155,10 @@ class Program:
 
     def _elaborated(self, sizes: Mapping[str, int] | None) -> Cell:
         syntax = self.loaded.program
-        if not any(isinstance(item, CellSyntax) for item in syntax.items):
+        if not self.has_cell:
             raise Refusal(f"{self.file} defines functions only; there is no cell to run")
-        return elaborate.elaborate(syntax, cell=self.main, sizes=sizes, loader=self.loaded.loader)
+        cell = elaborate.elaborate(syntax, cell=self.main, sizes=sizes, loader=self.loaded.loader)
+        return replace(cell, doc=cell.doc or syntax.doc or "")
 
     def __repr__(self) -> str:
         parts = [f"{self.name}({', '.join(map(repr, self.sizes.values()))})"]

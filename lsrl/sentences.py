@@ -1,18 +1,25 @@
-"""Values of a cell as sentences of the language, with the user's names, for people to read."""
+"""Values of a cell as sentences of the language, with the user's names, for people to read.
+
+What `heads` added to the graph is taken back: an axis that every operand of a product has is not written, nor is the
+repetition of a number along an axis, so that a step reads as it does for one head.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
 
 from lsrl.backends.naming import Names
 from lsrl.format_expression import expression as document
 from lsrl.ir.cell import Cell
+from lsrl.ir.span import Span
 from lsrl.ir.value import Value
 from lsrl.pretty import layout
 from lsrl.spelling import spell
-from lsrl.surface import Scope, expression, written
-from lsrl.syntax import Expr, Name
+from lsrl.surface import Scope, declared_value, expression, written
+from lsrl.syntax import Binary, Call, Expr, Name, Str
 
 WIDTH = 1000  # sentences are not wrapped
 _MADE_UP = re.compile(r"v\d+")
@@ -23,7 +30,7 @@ class Sentences:
 
     def __init__(self, cell: Cell) -> None:
         self._names = Names(cell)
-        self._named = dict(spell(cell, exact=True).named)
+        self._named = dict(spell(cell, {}, exact=True).named)
         for value, name in self._named.items():
             if isinstance(name, Name) and _MADE_UP.fullmatch(name.id):
                 self._named[value] = Name(self._names[value])
@@ -32,6 +39,10 @@ class Sentences:
     def expression(self, value: Value) -> str:
         """A value's name, or what it is."""
         return _text(expression(value, self._scope))
+
+    def declared(self, value: Value) -> str:
+        """An initial value as its declaration has it."""
+        return _text(declared_value(value, self._scope))
 
     def definition(self, value: Value) -> str:
         """What a value is, in terms of the names of others."""
@@ -49,4 +60,44 @@ class Sentences:
 
 
 def _text(node: Expr) -> str:
-    return layout(document(node), WIDTH)
+    return layout(document(_per_head(node)), WIDTH)
+
+
+_PRODUCTS = {"a,a->": "dot", "a,b->ab": "outer", "ab,b->a": "@", "a,ab->b": "@", "ab,bc->ac": "@"}
+
+
+def _per_head(node: Any) -> Any:
+    """A syntax tree with what `heads` added taken back, in every part of it."""
+    match node:
+        case tuple():
+            return tuple(map(_per_head, node))
+        case Call(Name("expand"), (operand, *_)):
+            return _per_head(operand)
+        case Call(Name("einsum"), (Str(spec), *operands)):
+            return _product(_without_common_axis(spec), [_per_head(operand) for operand in operands])
+        case _ if is_dataclass(node) and not isinstance(node, Span):
+            changed = {each.name: _per_head(getattr(node, each.name)) for each in fields(node)}
+            return replace(node, **changed)  # type: ignore[type-var]
+        case _:
+            return node
+
+
+def _product(spec: str, operands: list[Expr]) -> Expr:
+    match _PRODUCTS.get(spec), operands:
+        case "@", [left, right]:
+            return Binary("@", left, right)
+        case str(name), [left, right]:
+            return Call(Name(name), (left, right), ())
+    return Call(Name("einsum"), (Str(spec), *operands), ())
+
+
+def _without_common_axis(spec: str) -> str:
+    """`ab,abc->ac` without its `a`, and with letters from the start of the alphabet again: `a,ab->b`."""
+    left, result = spec.split("->")
+    operands = left.split(",")
+    first = result[:1]
+    if len(operands) < 2 or not first or any(letters[:1] != first or letters.count(first) > 1 for letters in operands):
+        return spec
+    kept = spec.replace(first, "")
+    letters = list(dict.fromkeys(letter for letter in kept if letter.isalpha()))
+    return kept.translate({ord(letter): chr(ord("a") + place) for place, letter in enumerate(letters)})

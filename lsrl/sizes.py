@@ -9,6 +9,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lsrl.backends.arrays import ArrayError
 from lsrl.ir.cell import GRAPH, Cell, bind_sizes
 from lsrl.ir.dims import Dim, DimError, Shape, shape_text
 from lsrl.ir.value import Domain
@@ -36,6 +37,7 @@ def infer_sizes(
 
     Raises:
         DimError: nothing tells a size, or two sources tell it differently; the message names both.
+        ArrayError: an input that would tell a size is missing.
     """
     sightings = list(_sightings(cell, params, inputs, state or {}))
     sources = dict.fromkeys(given, "the given sizes")
@@ -47,10 +49,21 @@ def infer_sizes(
         for name, number, sighting in solved:
             if found.setdefault(name, number) == number:
                 sources.setdefault(name, sighting.array)
+    _check_told(cell, found, inputs)
     bound = bind_sizes(cell, found)
     for sighting in sightings:
         _check(sighting, bound, sources)
     return bound
+
+
+def _check_told(cell: Cell, found: Mapping[str, int], inputs: Mapping[str, ArrayLike]) -> None:
+    """A size that only an input would tell which is not there is a missing input."""
+    unknown = {size.name for size in cell.sizes if size.name not in found and size.default is None}
+    for declared in cell.inputs:
+        if declared.name not in inputs and any(dim.names & unknown for dim in declared.shape):
+            lead = () if cell.axes == (GRAPH,) else ("B", *(axis.upper() for axis in cell.axes))
+            shape = shape_text((*map(Dim.of, lead), *declared.shape))
+            raise ArrayError(f"input {declared.name} is missing: expected {declared.kind} {shape}")
 
 
 def _sightings(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -39,7 +40,7 @@ def typed_lines(cell: Cell, source: Source) -> tuple[TypedLine, ...]:
         if span.source == source:
             typed = TypedName(name, shape_text(value.shape), value.kind.value)
             found.setdefault(span.line, {}).setdefault(typed)
-    return tuple(TypedLine(line, source.line(line).strip(), tuple(found[line])) for line in sorted(found))
+    return tuple(_line(source.line(line).strip(), line, found[line]) for line in sorted(found))
 
 
 def text(lines: Iterable[TypedLine]) -> str:
@@ -60,6 +61,16 @@ def _named(cell: Cell) -> Iterator[tuple[str, Value, Span]]:
                 yield _local(name), value, span
             if value in nexts:
                 yield _local(nexts[value]), value, span
+
+
+def _line(text: str, number: int, names: Iterable[TypedName]) -> TypedLine:
+    """A line with its names in the order in which it has them."""
+
+    def place(typed: TypedName) -> int:
+        found = re.search(rf"(?<!\w){re.escape(typed.name)}(?!\w)", text)
+        return found.start() if found else len(text)
+
+    return TypedLine(number, text, tuple(sorted(names, key=place)))
 
 
 def _local(name: str) -> str:

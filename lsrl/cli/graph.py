@@ -7,11 +7,9 @@ from pathlib import Path
 import rich_click as click
 
 from lsrl.cli.options import SizedCommand, file_option, program_argument, sizes_option
-from lsrl.draw import draw
+from lsrl.draw import FORMATS, draw
 from lsrl.files import write_text
 from lsrl.program import load
-
-FORMATS = {".svg": "svg", ".dot": "dot", ".mmd": "mermaid"}
 
 
 @click.command("graph", cls=SizedCommand)
@@ -28,6 +26,7 @@ def command(prog: str, cell: str | None, sizes: dict[str, int], output: Path) ->
       lsrl graph mingru.lsrl -o mingru.svg
       lsrl graph std/lstm -o lstm.mmd    for Markdown pages
     """
-    if output.suffix not in FORMATS:
-        raise click.BadParameter(f"the name must end in {', '.join(FORMATS)}", param_hint="-o")
-    write_text(output, draw(load(prog, cell).cell(sizes), FORMATS[output.suffix]))
+    format = output.suffix.removeprefix(".")
+    if format not in FORMATS:
+        raise click.BadParameter(f"the name must end in .{', .'.join(FORMATS)}", param_hint="-o")
+    write_text(output, draw(load(prog, cell).cell(sizes), format))

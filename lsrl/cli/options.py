@@ -67,10 +67,11 @@ sizes_option = click.option(
     "--set", "sizes", multiple=True, callback=_sizes, metavar="NAME=NUMBER", help="Sizes: --set D=64 H=128."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print data for other programs.")
-target_option = click.Choice(["jax", "triton", "reference"])
+dtype_choice = click.Choice(["float64", "float32", "bfloat16", "float16"])
+target_choice = click.Choice(["jax", "triton", "reference"])
 dtype_option = click.option(
     "--dtype",
-    type=click.Choice(["float64", "float32", "bfloat16", "float16"]),
+    type=dtype_choice,
     help="The type of floats; states and sums are float32 for 16-bit types.  [default: float32; reference: float64]",
 )
 schedule_option = click.option(

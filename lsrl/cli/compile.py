@@ -1,0 +1,73 @@
+"""`lsrl compile`"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import rich_click as click
+
+from lsrl.cli.options import (
+    SizedCommand,
+    dtype_option,
+    file_option,
+    program_argument,
+    schedule_option,
+    sizes_option,
+    target_choice,
+)
+from lsrl.compiling import Written, write_program
+from lsrl.files import write_text
+from lsrl.program import load
+
+SUFFIXES = {"jax": "_jax.py", "triton": "_triton.py", "reference": ".txt"}
+
+
+@click.command("compile", cls=SizedCommand)
+@program_argument
+@click.option("--target", required=True, type=target_choice, help="What to write the module for.")
+@sizes_option
+@schedule_option
+@dtype_option
+@click.option("--no-grad", is_flag=True, help="Leave the backward pass out of a Triton module; JAX derives its own.")
+@file_option("-o", "--output", help="A file or directory to write to, instead of standard output.")
+def command(
+    prog: str,
+    cell: str | None,
+    target: str,
+    sizes: dict[str, int],
+    schedule: str,
+    dtype: str | None,
+    no_grad: bool,
+    output: Path | None,
+) -> None:
+    """Write a standalone module that runs a program.
+
+    It imports jax, or torch and triton, and nothing of lsrl, so it can be copied into any project. It has the
+    functions init, initial_state, apply (whole sequences) and step (one position), with arrays by name and batch
+    first. Batch and length stay free; sizes are fixed. The target reference gives the graph that the reference
+    interprets.
+
+    \b
+    Examples:
+      lsrl compile std/gru --target jax --set D=64 H=128 -o gru_jax.py
+      lsrl compile mingru.lsrl --target triton --set D=64 H=128 --dtype bfloat16 -o build/
+      lsrl compile mingru.lsrl --target jax --set D=4 H=4 | less
+    """
+    written = write_program(load(prog, cell), target, sizes, schedule, dtype, gradients=not no_grad)
+    if output is None:
+        click.echo(written.source, nl=False)
+        return
+    path = _path(output, written)
+    write_text(path, written.source)
+    click.echo(f"{path}: {written.cell.name} for {target}, {_summary(written)}", err=True)
+
+
+def _path(output: Path, written: Written) -> Path:
+    """The file itself, or one named after the program in a directory (which `build/` names, existing or not)."""
+    is_folder = output.is_dir() or str(output).endswith("/")
+    return output / f"{written.cell.name}{SUFFIXES[written.target]}" if is_folder else output
+
+
+def _summary(written: Written) -> str:
+    sizes = ", ".join(f"{name}={number}" for name, number in written.sizes.items())
+    return ", ".join(part for part in (written.dtype, sizes, f"schedule {written.schedule}") if part)

@@ -1,0 +1,56 @@
+"""`lsrl explain`"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import rich_click as click
+
+from lsrl.cli.options import SizedCommand, dtype_choice, json_option, program_argument, schedule_option, sizes_option
+from lsrl.explain import Setting, explain
+from lsrl.explain_text import report_text
+from lsrl.program import load
+from lsrl.schedule import resolve
+
+ASSUMED = 64
+
+
+@click.command("explain", cls=SizedCommand)
+@program_argument
+@sizes_option
+@click.option("--batch", default=1, show_default=True, type=click.IntRange(1), help="Sequences at a time, for costs.")
+@click.option("--length", default=1024, show_default=True, type=click.IntRange(0), help="Positions, for costs.")
+@click.option("--target", default="jax", show_default=True, type=click.Choice(["jax", "triton"]), help="Whose loops.")
+@click.option("--dtype", default="float32", show_default=True, type=dtype_choice, help="The type of floats, for costs.")
+@schedule_option
+@json_option
+def command(
+    prog: str,
+    cell: str | None,
+    sizes: dict[str, int],
+    batch: int,
+    length: int,
+    target: str,
+    dtype: str,
+    schedule: str,
+    as_json: bool,
+) -> None:
+    """Tell how a program runs, and what it costs.
+
+    The states and which of them feed back; what is computed for all positions at once because it needs no state;
+    products that are made one; the loops that remain, statement by statement; arithmetic and traffic. Sizes that are
+    neither given nor have a default are taken to be 64.
+
+    \b
+    Examples:
+      lsrl explain std/gru
+      lsrl explain std/gated_delta --set N=8 K=64 V=128 --batch 16 --length 4096 --dtype bfloat16
+      lsrl explain mingru.lsrl --json
+    """
+    program = load(prog, cell)
+    assumed = tuple(name for name, size in program.sizes.items() if name not in sizes and size.default is None)
+    graph, bound = program.bind({**sizes, **dict.fromkeys(assumed, ASSUMED)})
+    setting = Setting(target, dtype, batch, length)
+    report = explain(graph, bound, resolve(graph, schedule), setting, assumed)
+    click.echo(json.dumps(asdict(report), indent=2, ensure_ascii=False) if as_json else report_text(report), nl=as_json)

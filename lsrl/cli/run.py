@@ -1,0 +1,120 @@
+"""`lsrl run`"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import rich_click as click
+
+from lsrl.array_files import read_arrays, write_arrays
+from lsrl.backends.arrays import Array
+from lsrl.backends.initialise import init_params
+from lsrl.backends.result import Gradients, Result
+from lsrl.cli.options import (
+    SizedCommand,
+    dtype_option,
+    file_option,
+    program_argument,
+    schedule_option,
+    sizes_option,
+    target_choice,
+)
+from lsrl.cli.terminal import working
+from lsrl.compiled import Compiled
+from lsrl.compiling import compile_program
+from lsrl.program import load
+from lsrl.sizes import infer_sizes
+
+Arrays = dict[str, Array]
+
+
+@click.command("run", cls=SizedCommand)
+@program_argument
+@file_option("--inputs", help="Inputs by name, [B, T, …].")
+@file_option("--params", help="Parameters by name; nested ones are dotted, layers.0.Wz.")
+@click.option("--seed", type=int, help="Draw parameters (without --params) and noise with this seed.  [default: 0]")
+@file_option("--state", help="Initial states by name, [B, …]; missing ones start as the program says.")
+@click.option("--target", default="reference", show_default=True, type=target_choice, help="What runs it.")
+@sizes_option
+@schedule_option
+@dtype_option
+@click.option("--grad", is_flag=True, help="Write gradients too.")
+@file_option("--cotangents", help="Weights of outputs (by name) and final states (state.NAME) in what is derived.")
+@click.option("--batch", type=click.IntRange(0), help="For programs without inputs.")
+@click.option("--length", type=click.IntRange(0), help="For programs without inputs.")
+@file_option("-o", "--output", required=True, help="Where results go: .npz or .safetensors.")
+def command(
+    prog: str,
+    cell: str | None,
+    inputs: Path | None,
+    params: Path | None,
+    seed: int | None,
+    state: Path | None,
+    target: str,
+    sizes: dict[str, int],
+    schedule: str,
+    dtype: str | None,
+    grad: bool,
+    cotangents: Path | None,
+    batch: int | None,
+    length: int | None,
+    output: Path,
+) -> None:
+    """Run a program on arrays from files.
+
+    Arrays are read from .npz or .safetensors files. Results are the outputs by name, final states as state.NAME and,
+    with --grad, gradients as grad.NAME (inputs and parameters) and grad.state.NAME (initial states): those of the sum
+    of all outputs, or of what --cotangents weighs. Sizes that are not set follow from the arrays. 16-bit results are
+    written as float32.
+
+    \b
+    Examples:
+      lsrl run std/gru --inputs in.npz --set H=16 --seed 0 -o out.npz
+      lsrl run std/gru --inputs in.npz --params gru.safetensors --target jax -o out.npz
+      lsrl run std/gru --inputs in.npz --params gru.npz --grad --cotangents c.npz -o grads.npz
+    """
+    if cotangents and not grad:
+        raise click.UsageError("--cotangents weighs gradients: it needs --grad")
+    program = load(prog, cell)
+    if params is None and seed is None and program.params:
+        raise click.UsageError("give parameters by --params, or draw them by --seed")
+    given = {name: read_arrays(path) if path else {} for name, path in (("x", inputs), ("p", params), ("s", state))}
+    bound = infer_sizes(program.graph, sizes, given["p"], given["x"], given["s"])
+    weights = given["p"] if params else init_params(program.cell(bound), bound, seed or 0)
+    _enable_double(target, dtype)
+    with working(f"compiling {program.name} for {target}"):
+        compiled = compile_program(program, target, bound, schedule, dtype)
+    extent = {"seed": seed or 0, "batch": batch, "length": length}
+    with working(f"running {program.name}"):
+        result = compiled(weights, given["x"], given["s"], **extent)
+        found = dict(_results(compiled, result))
+    if grad:
+        weighed = read_arrays(cotangents) if cotangents else None
+        with working(f"deriving {program.name}"):
+            gradients = compiled.gradients(weights, given["x"], given["s"], weighed, **extent)
+            found |= dict(_gradients(compiled, gradients))
+    write_arrays(output, found)
+    click.echo(f"{output}: {', '.join(f'{name} {list(array.shape)}' for name, array in found.items())}", err=True)
+
+
+def _enable_double(target: str, dtype: str | None) -> None:
+    """JAX has float64 only where it is asked for before anything is computed."""
+    if target == "jax" and dtype == "float64":
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+
+
+def _results(compiled: Compiled, result: Result) -> Iterator[tuple[str, Array]]:
+    """Outputs by name, final states as `state.NAME`."""
+    to_numpy = compiled.engine.to_numpy
+    yield from ((name, to_numpy(array)) for name, array in result.outputs.items())
+    yield from ((f"state.{name}", to_numpy(array)) for name, array in result.state.items())
+
+
+def _gradients(compiled: Compiled, gradients: Gradients) -> Iterator[tuple[str, Array]]:
+    """Gradients of inputs and parameters as `grad.NAME`, of initial states as `grad.state.NAME`."""
+    to_numpy = compiled.engine.to_numpy
+    for arrays, prefix in ((gradients.inputs, ""), (gradients.params, ""), (gradients.state, "state.")):
+        yield from ((f"grad.{prefix}{name}", to_numpy(array)) for name, array in arrays.items())
