@@ -7,7 +7,7 @@ one position back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import networkx as nx
@@ -66,6 +66,12 @@ def dependencies(cell: Cell) -> nx.DiGraph:
 def states_read(roots: Iterable[Value]) -> tuple[str, ...]:
     """The names of the states that the roots depend on, in order of first use."""
     return tuple(dict.fromkeys(str(value.attr("name")) for value in postorder(roots) if value.op == "state"))
+
+
+def leaf_of(names: Iterable[str]) -> Callable[[Value], bool]:
+    """Whether a value is the leaf of one of the states `names`."""
+    known = frozenset(names)
+    return lambda value: value.op == "state" and value.attr("name") in known
 
 
 def _component(cell: Cell, names: list[str], graph: nx.DiGraph) -> Component:

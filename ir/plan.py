@@ -17,7 +17,7 @@ from lsrl.ir.cell import TIME, Cell, State
 from lsrl.ir.cut import minimum_cut
 from lsrl.ir.fault import Refusal
 from lsrl.ir.ops import Family, family
-from lsrl.ir.pipeline import Component, components, states_read
+from lsrl.ir.pipeline import Component, components, leaf_of, states_read
 from lsrl.ir.value import Value, depends_on, postorder
 
 VARYING = ("input", "noise", "state")
@@ -175,11 +175,11 @@ class _Planner:
         return (self.shifts[str(value.attr("name"))].next,) if value.op == "state" else value.args
 
     def loop(self, states: tuple[State, ...], done: set[Value]) -> Loop:
-        own = {state.name for state in states}
+        is_own = leaf_of(state.name for state in states)
         nexts = [state.next for state in states]
-        tied = depends_on(self.cell.roots(), lambda v: v.op == "state" and v.attr("name") in own)
+        tied = depends_on(self.cell.roots(), is_own)
         core = tied & frozenset(postorder(nexts, stop=lambda v: v not in tied))
-        leaves = {v for v in self.order if v.op == "state" and v.attr("name") in own}
+        leaves = {v for v in self.order if is_own(v)}
         emits = self.emits(tied, core | leaves)
         inside = tied & frozenset(postorder([*nexts, *emits], stop=lambda v: v not in tied))
         reads, before = self.reads(inside, tied, done)
@@ -275,7 +275,7 @@ def _level(part: Component, earlier: Component, heavy: bool, levels: Mapping[Com
 def _crossings(part: Component, varying: frozenset[Value]) -> Iterator[tuple[str, bool]]:
     """The states of other components that this one reads, and whether a product with a parameter lies between."""
     nexts = [state.next for state in part.states]
-    own = depends_on(nexts, lambda v: v.op == "state" and v.attr("name") in part.names)
+    own = depends_on(nexts, leaf_of(part.names))
     heavy = [v for v in postorder(nexts) if v not in own and is_static_product(v, varying)]
     behind = set(states_read(heavy))
     yield from ((name, name in behind) for name in states_read(nexts) if name not in part.names)

@@ -7,11 +7,13 @@ loop; it reassociates a sum, hence results agree to rounding.  `fuse_products` j
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lsrl.ir import build, ops
 from lsrl.ir.cell import Cell
 from lsrl.ir.dims import Dim
+from lsrl.ir.pipeline import components, leaf_of
 from lsrl.ir.plan import VARYING, is_static_product
 from lsrl.ir.substitute import substitute
 from lsrl.ir.value import Value, depends_on, postorder
@@ -37,20 +39,29 @@ class Product:
 
 
 def split_products(cell: Cell) -> Cell:
-    """Distribute products with a parameter over `concat`s that mix operands with and without state."""
-    varying, tied = _varying(cell), _tied(cell)
-
-    def mixed(part: Value) -> bool:
-        return part.op == "concat" and len({arg in tied for arg in part.args}) == 2
-
+    """Distribute products inside a recurrence over `concat`s of what belongs to it and what does not."""
+    varying = _varying(cell)
     split: dict[Value, Value] = {}
-    for value in postorder(cell.all_roots()):
-        product = _product(value, varying)
-        if product is not None and mixed(product.varying):
-            parts = _distributed(product)
-            if parts is not None:
-                split[value] = parts
+    for core in _cores(cell):
+        for value in core:
+            product = _product(value, varying)
+            if product is not None and _mixed(product.varying, core):
+                parts = _distributed(product)
+                if parts is not None:
+                    split[value] = parts
     return substitute(cell, split) if split else cell
+
+
+def _cores(cell: Cell) -> Iterator[frozenset[Value]]:
+    """For each recurrence the values on its cycles: they need its states, and its next values need them."""
+    for part in components(cell):
+        if part.cyclic:
+            nexts = [state.next for state in part.states]
+            yield depends_on(nexts, leaf_of(part.names))
+
+
+def _mixed(part: Value, core: frozenset[Value]) -> bool:
+    return part.op == "concat" and len({arg in core for arg in part.args}) == 2
 
 
 def fuse_products(cell: Cell, in_loops: bool = True) -> Cell:

@@ -140,3 +140,10 @@ def test_products_with_a_concatenation_are_taken_apart() -> None:
 def test_a_grid_is_refused() -> None:
     with pytest.raises(PlanError, match="y, x"):
         make_plan(cell([], {"y": input_("x", D)}, axes=("y", "x")), SIZES)
+
+
+def test_a_concatenation_outside_of_every_recurrence_stays_one_product() -> None:
+    x, lagged = input_("x", D), carried("x[t-1]", D)
+    y = build.matmul(param("W", H, D + D), build.concat([x, lagged]))
+    made = cell([state("x[t-1]", (D,), x)], {"y": y})
+    assert split_products(made) == made
