@@ -101,22 +101,22 @@ class Builder(ExpressionBuilder):
         return syntax.Const(self._name(name), type_, value, self._span(meta))
 
     def inline_function(
-        self, meta: Meta, name: Token, parameters: tuple[syntax.Parameter, ...] | None, value: Expr
+        self, meta: Meta, name: Token, parameters: tuple[syntax.Parameter, ...], value: Expr
     ) -> syntax.Function:
         result = syntax.Return((value,), value.span)
-        return syntax.Function(self._name(name), parameters or (), (), result, True, None, self._span(meta))
+        return syntax.Function(self._name(name), parameters, (), result, True, None, self._span(meta))
 
     def function(
         self,
         meta: Meta,
         name: Token,
-        parameters: tuple[syntax.Parameter, ...] | None,
+        parameters: tuple[syntax.Parameter, ...],
         doc: str | None,
         *lines: syntax.Assign | syntax.Return,
     ) -> syntax.Function:
         body = tuple(line for line in lines if isinstance(line, syntax.Assign))
         result = next(line for line in lines if isinstance(line, syntax.Return))
-        return syntax.Function(self._name(name), parameters or (), body, result, False, doc, self._span(meta))
+        return syntax.Function(self._name(name), parameters, body, result, False, doc, self._span(meta))
 
     def returned(self, meta: Meta, *values: Expr) -> syntax.Return:
         return syntax.Return(values, self._span(meta))
@@ -125,13 +125,13 @@ class Builder(ExpressionBuilder):
         self,
         meta: Meta,
         name: Token,
-        sizes: tuple[syntax.Parameter, ...] | None,
+        sizes: tuple[syntax.Parameter, ...],
         heads: Expr | None,
         axes: tuple[syntax.Name, ...] | None,
         doc: str | None,
         *body: syntax.Statement,
     ) -> syntax.Cell:
-        return syntax.Cell(self._name(name), sizes or (), heads, axes or (), doc, body, self._span(meta))
+        return syntax.Cell(self._name(name), sizes, heads, axes or (), doc, body, self._span(meta))
 
     def heads(self, meta: Meta, count: Expr) -> Expr:
         return count
@@ -139,8 +139,8 @@ class Builder(ExpressionBuilder):
     def over(self, meta: Meta, *axes: Token) -> tuple[syntax.Name, ...]:
         return tuple(self._name(axis) for axis in axes)
 
-    def parameters(self, meta: Meta, *parameters: syntax.Parameter) -> tuple[syntax.Parameter, ...]:
-        return parameters
+    def parameters(self, meta: Meta, *parameters: syntax.Parameter | None) -> tuple[syntax.Parameter, ...]:
+        return tuple(parameter for parameter in parameters if parameter is not None)
 
     def parameter(self, meta: Meta, name: Token, default: Expr | None) -> syntax.Parameter:
         return syntax.Parameter(str(name), default, self._span(meta))

@@ -14,7 +14,7 @@ from lsrl.tree_expression import DEEPEST_EXPRESSION
 
 SECONDS = 1.0
 CELL = "cell f():\n    y = "
-WORDS = [*"cell def input f ( ) [ ] : = , ' + ** x 1 ~".split(), '"', "\n", "\n    "]
+WORDS = ["cell", "def", "input", "f", "(", ")", "[", "]", ":", "=", ",", "'", "+", "**", "x", "1", "~", '"', "\n"]
 
 
 def codes(text: str) -> list[str]:
