@@ -11,9 +11,9 @@ from lsrl.ir import ops
 from lsrl.ir.cell import TIME, Cell
 from lsrl.ir.dims import count, shape_text
 from lsrl.ir.pipeline import components, states_read
-from lsrl.ir.plan import Loop, Parallel, Plan
+from lsrl.ir.plan import VARYING, Loop, Parallel, Plan
 from lsrl.ir.span import Span
-from lsrl.ir.value import Value, postorder
+from lsrl.ir.value import Value, depends_on, postorder
 from lsrl.schedule import Schedule
 from lsrl.sentences import Sentences
 
@@ -209,9 +209,10 @@ def _fused(made: stages.Made) -> Iterator[FusionFact]:
     """The products over stacked matrices that the graph did not have before fusion."""
     before = set(postorder(made.split.all_roots()))
     sentences = Sentences(made.plan.cell)
+    varying = depends_on(made.plan.cell.all_roots(), lambda value: value.op in VARYING)
     for value in postorder(made.plan.cell.all_roots()):
         if value.op == "einsum" and value not in before:
-            stacked = next((arg for arg in value.args if arg.op == "concat" and arg not in before), None)
+            stacked = next((a for a in value.args if a.op == "concat" and a not in before and a not in varying), None)
             if stacked is not None:
                 parts = [_product(value, stacked, part) for part in stacked.args]
                 inside = any(arg.op == "state" for arg in postorder([value]))
