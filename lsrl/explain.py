@@ -210,13 +210,13 @@ def _fused(made: stages.Made) -> Iterator[FusionFact]:
     before = set(postorder(made.split.all_roots()))
     sentences = Sentences(made.plan.cell)
     varying = depends_on(made.plan.cell.all_roots(), lambda value: value.op in VARYING)
+    looped = {value for stage in made.plan.stages if isinstance(stage, Loop) for value in stage.body}
     for value in postorder(made.plan.cell.all_roots()):
         if value.op == "einsum" and value not in before:
             stacked = next((a for a in value.args if a.op == "concat" and a not in before and a not in varying), None)
             if stacked is not None:
                 parts = [_product(value, stacked, part) for part in stacked.args]
-                inside = any(arg.op == "state" for arg in postorder([value]))
-                yield FusionFact(tuple(map(sentences.definition, parts)), shape_text(stacked.shape), inside)
+                yield FusionFact(tuple(map(sentences.definition, parts)), shape_text(stacked.shape), value in looped)
 
 
 def _product(value: Value, stacked: Value, part: Value) -> Value:
