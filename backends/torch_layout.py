@@ -1,0 +1,170 @@
+"""Operations that move, repeat or pick elements, in PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+
+from lsrl.backends.expressions import Code, attribute, call, method, number, subscript
+from lsrl.backends.torch_place import Operand, Place, Printer, promoted
+from lsrl.ir.dims import Dim
+from lsrl.ir.infer import dim, dims, integer, integers
+from lsrl.ir.value import Attr, Value
+
+
+def _transpose(value: Value, operands: Sequence[Operand], place: Place) -> Code:
+    (operand,) = operands
+    perm = integers(value.attr("perm"))
+    if perm == tuple(range(len(perm))):
+        return operand.code
+    if perm == (1, 0):
+        return attribute(operand.code, "mT")
+    lead = len(place.lead) if operand.varies else 0
+    return method(operand.code, "permute", *range(lead), *(p + lead for p in perm))
+
+
+def _reshape(value: Value, operands: Sequence[Operand], place: Place) -> Code:
+    (operand,) = operands
+    return method(operand.tensor(place.types).code, "reshape", place.shape(dims(value.attr("shape")), operand.varies))
+
+
+def _expand(value: Value, operands: Sequence[Operand], place: Place) -> Code:
+    (operand,) = operands
+    shape, new = dims(value.attr("shape")), integers(value.attr("axes"))
+    full = place.shape(shape, operand.varies)
+    if operand.host:
+        return filled(full, operand, place.types.of(value.kind))
+    return method(lined_up(operand, [axis not in new for axis in range(len(shape))]), "expand", full)
+
+
+def thinly(value: Value, operand: Operand) -> Code:
+    """An expanded tensor with axes of length one where it is repeated."""
+    new = integers(value.attr("axes"))
+    return operand.code if operand.host else lined_up(operand, [axis not in new for axis in range(value.rank)])
+
+
+def lined_up(operand: Operand, kept: Sequence[bool]) -> Code:
+    """`k[..., None]`: the operand with an axis of length one for each axis of the result that it does not keep."""
+    leading = list(kept) == sorted(kept)  # axes in front need not be written, where there are no others before
+    if all(kept) or (leading and not operand.varies):
+        return operand.code
+    first = list(kept).index(False)
+    return subscript(operand.code, ", ".join(["...", *(":" if keep else "None" for keep in kept[first:])]))
+
+
+def filled(shape: str, operand: Operand, type_: str) -> Code:
+    """A tensor of one number."""
+    options = {"dtype": type_, "device": "device"}
+    match operand.code.text:
+        case "0" | "0.0" | "False" | "complex(0)":
+            return call("torch.zeros", shape, **options)
+        case "1" | "1.0" | "True":
+            return call("torch.ones", shape, **options)
+    return call("torch.full", shape, operand.code, **options)
+
+
+def _slice(value: Value, operands: Sequence[Operand], place: Place) -> Code:
+    (operand,) = operands
+    axis, step = integer(value.attr("axis")), integer(value.attr("step"))
+    start, size = dim(value.attr("start")), dim(value.attr("size"))
+    stop = start + (size - 1) * step + 1
+    first = "" if start == Dim.of(0) else str(place.dim(start))
+    last = "" if stop == operand.value.shape[axis] else str(place.dim(stop))
+    ends = [first, last, str(step)] if step != 1 else [first, last]
+    return _indexed(operand, axis, (" : " if " " in first + last else ":").join(ends).strip(" "))
+
+
+def _select(value: Value, operands: Sequence[Operand], place: Place) -> Code:
+    (operand,) = operands
+    return _indexed(operand, integer(value.attr("axis")), str(place.dim(dim(value.attr("index")))))
+
+
+def _indexed(operand: Operand, axis: int, index: str) -> Code:
+    """An index on one axis: counted from the front where there are no leading axes, otherwise from the end."""
+    if operand.varies:
+        return subscript(operand.code, ", ".join(["...", index, *[":"] * (operand.value.rank - axis - 1)]))
+    return subscript(operand.code, ", ".join([*[":"] * axis, index]))
+
+
+def _flip(value: Value, operands: Sequence[Operand], place: Place) -> Code:
+    (operand,) = operands
+    return method(operand.code, "flip", integer(value.attr("axis")) - operand.value.rank)
+
+
+def _concat(value: Value, operands: Sequence[Operand], place: Place) -> Code:
+    varies = any(operand.varies for operand in operands)
+    alike = len({operand.narrow for operand in operands}) == 1
+    given = operands if alike and len({o.kind for o in operands}) == 1 else promoted(operands, value.kind, place.types)
+    parts = [_spread(o, place) if varies else o.code for o in given]
+    axis = integer(value.attr("axis"))
+    whole = f"[{', '.join(map(str, parts))}]"
+    if not varies and axis == 0:
+        return call("torch.cat", whole)
+    return call("torch.cat", whole, axis - value.rank)
+
+
+def _spread(operand: Operand, place: Place) -> Code:
+    """The operand with leading axes."""
+    if operand.varies:
+        return operand.code
+    return method(operand.code, "expand", place.shape(operand.value.shape, True))
+
+
+def _gather(value: Value, operands: Sequence[Operand], place: Place) -> Code:
+    table, index = operands
+    axis, batch = integer(value.attr("axis")), integer(value.attr("batch"))
+    if batch == 0 and axis == 0 and not table.varies:
+        last = place.dim(table.value.shape[axis] - 1)
+        return subscript(table.code, str(method(index.tensor(place.types).code, "clamp", 0, last)))
+    first, places, before, shared = _spread_out(operands, batch, place)
+    return call("take", first, places, axis + before, batch + shared)
+
+
+def _scatter(value: Value, operands: Sequence[Operand], place: Place) -> Code:
+    axis, batch = integer(value.attr("axis")), integer(value.attr("batch"))
+    size = place.dim(dim(value.attr("size")))
+    first, places, before, shared = _spread_out(operands, batch, place)
+    return call("scatter", first, places, size, axis + before, batch + shared)
+
+
+def _spread_out(operands: Sequence[Operand], batch: int, place: Place) -> tuple[Code, Code, int, int]:
+    """A table, or updates, and an index; the number of leading axes of the first, and of those that both have."""
+    first, index = (operand.tensor(place.types) for operand in operands)
+    lead = len(place.lead)
+    if index.varies or (first.varies and batch):
+        return _spread(first, place), _spread(index, place), lead, lead
+    return first.code, index.code, lead if first.varies else 0, 0
+
+
+def iota(value: Value, place: Place) -> Code:
+    """0, 1, ..., along the value's one axis."""
+    return call("torch.arange", place.dim(value.shape[0]), device="device")
+
+
+def literal(value: Value, place: Place) -> Code:
+    """A constant tensor."""
+    return call("torch.tensor", _nested(value.attr("value")), dtype=place.types.of(value.kind), device="device")
+
+
+def _nested(item: Attr) -> str:
+    match item:
+        case tuple():
+            return f"[{', '.join(_nested(each) for each in item)}]"
+        case "pi":
+            return "math.pi"
+        case bool() | int() | float() | complex() | Fraction():
+            return str(number(item))
+    raise TypeError(f"{item!r} is no constant")
+
+
+PRINTERS: Mapping[str, Printer] = {
+    "transpose": _transpose,
+    "reshape": _reshape,
+    "expand": _expand,
+    "slice": _slice,
+    "select": _select,
+    "flip": _flip,
+    "concat": _concat,
+    "gather": _gather,
+    "scatter": _scatter,
+}

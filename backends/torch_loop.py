@@ -1,0 +1,152 @@
+"""A loop in plain PyTorch: a function of whole sequences that runs position after position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from lsrl.backends.loop_cell import LoopCell
+from lsrl.backends.naming import Names
+from lsrl.backends.statements import Statements
+from lsrl.backends.torch_frame import POSITION, Frame, constant_leaves, thin_values
+from lsrl.backends.torch_place import Types
+from lsrl.backends.torch_prelude import identifiers
+from lsrl.backends.writer import Writer
+from lsrl.ir.plan import VARYING
+from lsrl.ir.value import Kind, Value, depends_on, postorder
+
+
+@dataclass(frozen=True, slots=True)
+class LoopNames:
+    """The arguments of a loop's functions in order: what it reads, what stays the same, where its states start.
+
+    A loop that reads nothing takes the number of positions as one more argument.
+    """
+
+    reads: tuple[str, ...]
+    statics: tuple[str, ...]
+    starts: tuple[str, ...]
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        return (*self.reads, *self.statics, *self.starts)
+
+    @property
+    def extent(self) -> tuple[str, ...]:
+        return () if self.reads else ("length",)
+
+
+def write_plain_loop(
+    name: str, loop: LoopCell, numbers: Mapping[str, int], types: Types, reserved: Iterable[str], writer: Writer
+) -> LoopNames:
+    """The function `name`; how it calls its arguments.
+
+    Args:
+        numbers: the number of every size.
+        reserved: identifiers that the module uses.
+    """
+    plain = _Plain.of(loop, numbers, types, reserved)
+    body = Writer(depth=1)
+    plain.write_body(body)
+    used = identifiers(str(body))
+    arguments = plain.arguments
+    with writer.block(f"def {name}({', '.join((*arguments.tensors, *arguments.extent))}):"):
+        writer.docstring(plain.docstring())
+        first = arguments.starts[0]
+        for variable, code in (("batch", f"{first}.shape[0]"), ("device", f"{first}.device")):
+            if variable in used:
+                writer.line(f"{variable} = {code}")
+        writer.append(body)
+    return arguments
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    loop: LoopCell
+    frame: Frame
+    leaves: Mapping[tuple[str, str], Value]
+    arguments: LoopNames
+
+    @classmethod
+    def of(cls, loop: LoopCell, numbers: Mapping[str, int], types: Types, reserved: Iterable[str]) -> _Plain:
+        cell = loop.cell
+        names = Names(cell, reserved)
+        roots = tuple(cell.roots())
+        found = [v for v in postorder(roots) if v.op in ("input", "param", "state")]
+        leaves = {(v.op, str(v.attr("name"))): v for v in found}
+
+        def named(op: str, declared: Iterable[str]) -> tuple[str, ...]:
+            return tuple(names[leaves[op, n]] if (op, n) in leaves else names.fresh(n) for n in declared)
+
+        arguments = LoopNames(
+            named("input", (i.name for i in cell.inputs)),
+            named("param", (p.name for p in cell.params)),
+            named("state", (s.name for s in cell.states)),
+        )
+        varying = depends_on(roots, lambda value: value.op in VARYING)
+        thin = thin_values(roots, roots)
+        frame = Frame(cell, numbers, names, types, POSITION, varying, frozenset(), thin, Writer())
+        return cls(loop, frame, leaves, arguments)
+
+    def docstring(self) -> str:
+        states = ", ".join(state.name for state in self.loop.cell.states)
+        end = " from the end to the start" if self.loop.reverse else ""
+        kept = len(self.loop.emits)
+        first = f"{kept} kept sequence{'s' if kept != 1 else ''}, then " if kept else ""
+        return f"{states}, position after position{end}, in plain PyTorch: {first}the last state of each."
+
+    def write_body(self, writer: Writer) -> None:
+        cell, names, frame = self.loop.cell, self.frame.names, self.frame.to(writer)
+        statements = frame.statements()
+        self._widen(writer)
+        for leaf in self.leaves.values():
+            statements.bind(leaf)
+        self._write_statics(frame, statements)
+        outputs = {o.name: names.fresh(f"all_{names[o.value]}") for o in cell.outputs}
+        for kept in outputs.values():
+            writer.line(f"{kept} = []")
+        steps = [v for v in postorder(cell.roots()) if v in frame.varying and v.args]
+        nexts = [state.next for state in cell.states]
+        with writer.block(self._header()):
+            statements.write(steps, {*(o.value for o in cell.outputs), *nexts} & {*steps})
+            for output in cell.outputs:
+                writer.line(f"{outputs[output.name]}.append({frame.array(output.value, statements.codes).code})")
+            following = [str(frame.array(value, statements.codes).code) for value in nexts]
+            writer.line(f"{', '.join(self.arguments.starts)} = {', '.join(following)}")
+        results = [self._over_time(frame, o.value, outputs[o.name]) for o in cell.outputs]
+        results += self.arguments.starts
+        writer.line(f"return {', '.join(results)}{',' if len(results) == 1 else ''}")
+
+    def _widen(self, writer: Writer) -> None:
+        """Arguments of 16 bits are computed with in 32."""
+        if not self.frame.types.narrow:
+            return
+        cell, arguments = self.loop.cell, self.arguments
+        kinds = [*(i.kind for i in cell.inputs), *(p.kind for p in cell.params)]
+        wide = [n for n, kind in zip((*arguments.reads, *arguments.statics), kinds, strict=True) if kind is Kind.FLOAT]
+        if wide:
+            writer.line(f"{', '.join(wide)} = {', '.join(f'{name}.float()' for name in wide)}")
+
+    def _write_statics(self, frame: Frame, statements: Statements) -> None:
+        """What is the same at every position, once, before the loop."""
+        order = list(postorder(self.loop.cell.roots()))
+        static = [v for v in order if v not in frame.varying and (v.args or constant_leaves([v]))]
+        used = [arg for v in order if v in frame.varying for arg in v.args if arg in static]
+        ends = [root for root in self.loop.cell.roots() if root in static]
+        statements.write(static, {v for v in used if not frame.is_light(v)}, [*used, *ends])
+
+    def _header(self) -> str:
+        reads = self.arguments.reads
+        reverse = ", reverse=True" if self.loop.reverse else ""
+        if not reads:
+            return "for _ in range(length):"
+        targets = ", ".join(reads) if len(reads) > 1 else f"({reads[0]},)"
+        return f"for {targets} in positions({', '.join(reads)}{reverse}):"
+
+    def _over_time(self, frame: Frame, value: Value, kept: str) -> str:
+        shape = frame.place.shape(value.shape, False)
+        options = f", {frame.types.of(value.kind)}, {self.arguments.starts[0]}"
+        reverse = ", reverse=True" if self.loop.reverse else ""
+        code = f"over_time({kept}, {shape}{options}{reverse})"
+        narrow = frame.types.narrow and value.kind is Kind.FLOAT
+        return f"{code}.to({frame.types.data})" if narrow else code

@@ -1,0 +1,191 @@
+"""What an emitted PyTorch module defines before its functions: only what its text uses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lsrl.backends.jax_prelude import identifiers
+
+IMPORTS = (
+    ("functools", "import functools"),
+    ("math", "import math"),
+    ("os", "import os"),
+    ("warnings", "import warnings"),
+    ("torch", "\nimport torch"),
+    ("F", "import torch.nn.functional as F"),
+    ("triton", "import triton"),
+    ("tl", "import triton.language as tl"),
+)
+
+LATER = '''
+def later(first, sequence):
+    """The sequence one position later, `first` in front, and the element that falls off its end."""
+    whole = torch.cat([first[:, None], sequence], 1)
+    return whole[:, :-1], whole[:, -1]
+'''
+
+EARLIER = '''
+def earlier(last, sequence):
+    """The sequence one position earlier, `last` at the end, and the element that falls off its front."""
+    whole = torch.cat([sequence, last[:, None]], 1)
+    return whole[:, 1:], whole[:, 0]
+'''
+
+STARTING = '''
+def starting(params, state, batch, device):
+    """The initial states, with those that are given in place of the program's."""
+    states = initial_state(params, batch, device)
+    if unknown := sorted(set(state or {}) - set(states)):
+        raise ValueError(f"there is no state {', '.join(unknown)}; the states are {', '.join(states)}")
+    return {name: (state or {}).get(name, first).to(first) for name, first in states.items()}
+'''
+
+POSITIONS = '''
+def positions(*reads, reverse=False):
+    """What is read at each position, in the order of computation."""
+    steps = list(zip(*(read.unbind(1) for read in reads)))
+    return steps[::-1] if reverse else steps
+'''
+
+OVER_TIME = '''
+def over_time(steps, shape, dtype, like, reverse=False):
+    """What a loop kept, [B, T, *shape], from the list in the order of computation."""
+    if not steps:
+        return like.new_empty((like.shape[0], 0, *shape), dtype=dtype)
+    return torch.stack(steps[::-1] if reverse else steps, 1)
+'''
+
+TAKE = '''
+def take(table, index, axis, batch):
+    """Entries of a table along `axis`, after `batch` axes that table and index share; an index outside is clamped."""
+    lead, before, size, after = table.shape[:batch], table.shape[batch:axis], table.shape[axis], table.shape[axis + 1 :]
+    places = index.clamp(0, size - 1).reshape(math.prod(lead), 1, math.prod(index.shape[batch:]), 1)
+    flat = table.reshape(math.prod(lead), math.prod(before), size, math.prod(after))
+    picked = flat.gather(2, places.expand(-1, flat.shape[1], -1, flat.shape[3]))
+    return picked.reshape(*lead, *before, *index.shape[batch:], *after)
+'''
+
+SCATTER = '''
+def scatter(updates, index, size, axis, batch):
+    """Zeros of `size` along `axis` with updates added at their index: the transpose of `take`."""
+    inner = index.shape[batch:]
+    lead, before, after = updates.shape[:batch], updates.shape[batch:axis], updates.shape[axis + len(inner) :]
+    flat = updates.reshape(math.prod(lead), math.prod(before), math.prod(inner), math.prod(after))
+    places = index.clamp(0, size - 1).reshape(math.prod(lead), 1, math.prod(inner), 1)
+    zeros = flat.new_zeros(*flat.shape[:2], size, flat.shape[3])
+    return zeros.scatter_add(2, places.expand_as(flat), flat).reshape(*lead, *before, size, *after)
+'''
+
+CONV = '''
+def conv(x, w, stride, padding, dilation, groups):
+    """Correlation of x [..., C, *spatial] with w [O, C / groups, *kernel]; `padding` is low and high for each axis."""
+    function = (F.conv1d, F.conv2d, F.conv3d)[w.ndim - 3]
+    ends = [end for axis in reversed(range(w.ndim - 2)) for end in padding[2 * axis : 2 * axis + 2]]
+    padded, lead = F.pad(x, ends), x.shape[: 1 - w.ndim]
+    flat = padded.reshape(math.prod(lead), *padded.shape[len(lead) :])
+    found = function(flat, w, None, stride, 0, dilation, groups)
+    return found.reshape(*lead, *found.shape[1:])
+'''
+
+CONV_DX = '''
+def conv_dx(g, w, shape, *options):
+    """The transpose of `conv` in x [..., *shape]."""
+    zeros = g.new_zeros(*g.shape[: 1 - w.ndim], *shape)
+    return torch.func.vjp(lambda x: conv(x, w, *options), zeros)[1](g)[0]
+'''
+
+CONV_DW = '''
+def conv_dw(x, g, shape, *options):
+    """The transpose of `conv` in w [shape]."""
+    return torch.func.vjp(lambda w: conv(x, w, *options), g.new_zeros(shape))[1](g)[0]
+'''
+
+ORTHOGONAL = '''
+def orthogonal(shape, generator):
+    """Uniformly distributed matrices with orthonormal rows or columns, whichever are fewer (Mezzadri 2007)."""
+    *lead, rows, columns = shape
+    q, r = torch.linalg.qr(torch.randn(*lead, max(rows, columns), min(rows, columns), generator=generator))
+    q = q * r.diagonal(0, -2, -1).sign()[..., None, :]
+    return q if rows >= columns else q.mT
+'''
+
+UNIFORM = '''
+def uniform(shape, low, high, generator):
+    """Uniform between two numbers."""
+    return low + (high - low) * torch.rand(shape, generator=generator)
+'''
+
+INTERPRETED = """
+INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"  # kernels then run on the CPU, slowly
+"""
+
+RUNS_KERNELS = '''
+def runs_kernels(tensor):
+    """Whether kernels run where the tensor is: on a GPU, or anywhere when they are interpreted."""
+    if tensor.device.type == "cpu" and not INTERPRETED:
+        announce_fallback()
+        return False
+    return True
+'''
+
+ANNOUNCE_FALLBACK = '''
+@functools.cache
+def announce_fallback():
+    warnings.warn(f"{__name__}: no GPU, so each loop runs in its plain PyTorch form, not as a kernel", stacklevel=2)
+'''
+
+PULLED_BACK = '''
+def pulled_back(plain, ctx, gradients):
+    """The gradients of a loop's inputs, through its plain form run anew; differentiable once more when asked to be."""
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        inputs = [x if again or not n else x.detach().requires_grad_() for x, n in zip(ctx.saved_tensors, ctx.needs)]
+        pairs = [(y, g) for y, g in zip(plain(*inputs, *ctx.extent), gradients) if y.requires_grad]
+        wanted = [x for x, n in zip(inputs, ctx.needs) if n]
+        found = torch.autograd.grad(*zip(*pairs), wanted, create_graph=again, allow_unused=True)
+    found = iter(found)
+    return [next(found) if n else None for n in ctx.needs]
+'''
+
+FUNCTIONS: Mapping[str, str] = {
+    "INTERPRETED": INTERPRETED,
+    "announce_fallback": ANNOUNCE_FALLBACK,
+    "runs_kernels": RUNS_KERNELS,
+    "starting": STARTING,
+    "positions": POSITIONS,
+    "over_time": OVER_TIME,
+    "later": LATER,
+    "earlier": EARLIER,
+    "pulled_back": PULLED_BACK,
+    "uniform": UNIFORM,
+    "orthogonal": ORTHOGONAL,
+    "take": TAKE,
+    "scatter": SCATTER,
+    "conv": CONV,
+    "conv_dx": CONV_DX,
+    "conv_dw": CONV_DW,
+}
+
+
+def reserved() -> tuple[str, ...]:
+    """Every identifier that a module may use for itself."""
+    parameters = ("params", "inputs", "outputs", "state", "seed", "batch", "length", "generator", "device", "at")
+    functions = ("init", "initial_state", "apply", "step", "KERNELS", *FUNCTIONS)
+    builtins = ("float", "int", "bool", "max", "min", "abs", "complex", "range", "dict", "set", "sorted", "zip", "list")
+    return (*parameters, *functions, *builtins, *(name for name, _ in IMPORTS))
+
+
+def imports(text: str) -> str:
+    """The import lines that the text needs, the standard library's first."""
+    used = identifiers(text)
+    return "\n".join(line for name, line in IMPORTS if name in used).strip()
+
+
+def definitions(text: str, known: Mapping[str, str]) -> list[str]:
+    """The definitions among `known` that the text uses, and those that these use in turn."""
+    wanted: set[str] = set()
+    found = identifiers(text) & known.keys()
+    while found:
+        wanted |= found
+        found = {name for each in found for name in identifiers(known[each]) & known.keys()} - wanted
+    return [known[name].strip() for name in known if name in wanted]
