@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from lsrl.ir import ops
 from lsrl.ir.dims import Dim
@@ -52,13 +52,12 @@ _BY_NONZERO: Mapping[str, Callable[..., Exact]] = {
     "mod": lambda x, y: x % y,
     "floordiv": lambda x, y: x // y,
 }
-_FLOATING: Mapping[str, Callable[..., float]] = {
+_BY_PARTS: Mapping[str, Callable[..., Any]] = {
     "neg": lambda x: -x,
-    "abs": abs,
     "add": lambda x, y: x + y,
     "sub": lambda x, y: x - y,
-    "mul": lambda x, y: x * y,
 }
+_FLOATING: Mapping[str, Callable[..., float]] = {"abs": abs, "mul": lambda x, y: x * y}
 _AT_ZERO: Mapping[str, Fraction] = {
     **dict.fromkeys(("exp", "cos"), Fraction(1)),
     **dict.fromkeys(("sin", "tan", "tanh", "erf", "expm1", "log1p", "silu", "gelu", "sqrt"), Fraction(0)),
@@ -100,13 +99,22 @@ def exact_constants(v: Value) -> Value | None:
 
 
 def floating_constants(v: Value) -> Value | None:
-    """-(inf) -> -inf: operations that floating point does exactly or rounds correctly, one operand being floating"""
-    function = _FLOATING.get(v.op)
+    """-(inf) -> -inf, 1 + 2i: what floating point does exactly or rounds correctly, an operand not being exact"""
     operands = [number(arg) for arg in v.args]
-    if function is None or v.kind is not Kind.FLOAT or not any(isinstance(x, float) for x in operands):
+    inexact = (float,) if v.kind is Kind.FLOAT else (float, complex)
+    if v.kind not in (Kind.FLOAT, Kind.COMPLEX) or not any(isinstance(x, inexact) for x in operands):
         return None
-    numbers = [float(x) for x in operands if isinstance(x, float) or _is_representable(x)]
-    return ops.const(function(*numbers)) if len(numbers) == len(operands) else None
+    function = _BY_PARTS.get(v.op) or (_FLOATING.get(v.op) if v.kind is Kind.FLOAT else None)
+    known = [_floating(x, v.kind) for x in operands]
+    return ops.const(function(*known)) if function is not None and None not in known else None
+
+
+def _floating(x: Attr | None, kind: Kind) -> float | complex | None:
+    """A constant as a floating point number of a kind."""
+    match x:
+        case float() | complex():
+            return x if kind is Kind.FLOAT else complex(x)
+    return (float(x) if kind is Kind.FLOAT else complex(x)) if _is_representable(x) else None
 
 
 def known_points(v: Value) -> Value | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from lsrl.ir import ops
 from lsrl.ir.cell import Cell, Input, Output, Param, Size, State
 from lsrl.ir.pipeline import Component, components
-from lsrl.ir.substitute import moved_names, rebuild, substitute
+from lsrl.ir.substitute import rebuild, substitute
 from lsrl.ir.value import Value, depends_on, intern, postorder, users
 from lsrl.ir.verify import dims_of
 
@@ -76,12 +76,13 @@ class _Cut:
         nexts, inits = [state.next for state in part.states], [state.init for state in part.states]
         inside = depends_on(nexts, lambda v: v.op == "state" and v.attr("name") in part.names)
         own = {str(v.attr("name")) for v in postorder(inits) if v.op == "param"}
-        owned = [v for v in postorder(cell.all_roots()) if v.op == "param" and v.attr("name") in own]
-        within = inside | frozenset(owned)
+        names = {"state": part.names, "param": own}
+        leaves = [v for v in postorder(cell.all_roots()) if v.op in names and v.attr("name") in names[v.op]]
+        within = inside | frozenset(leaves)
         edge = [arg for value in postorder(nexts) if value in inside for arg in value.args]
         given = [v for v in dict.fromkeys((*edge, *nexts)) if v not in within and v.op not in ("const", "size", "iota")]
         return _Cut(
-            re.sub(r"\W+", "_", f"backward_{part.states[0].name}"),
+            re.sub(r"\W+", "_", f"backward_{part.states[0].name}").strip("_"),
             part.states,
             tuple(given),
             tuple(_exported(cell, part, within)),
@@ -100,15 +101,21 @@ class _Cut:
         names = [_name(whole, v, place) for place, v in enumerate(self.given)]
         unique = [name if names.count(name) == 1 else f"{name}_{place}" for place, name in enumerate(names)]
         inputs = tuple(Input(name, v.shape, v.kind) for name, v in zip(unique, self.given, strict=True))
-        table = {v: ops.leaf("input", i.name, v.shape, v.kind) for i, v in zip(inputs, self.given, strict=True)}
+        # The stand-ins keep apart what is given and the inputs, which may have the names of inputs that are given.
+        stands = {
+            v: intern("given", (), (("place", place),), v.shape, v.kind, v.domain) for place, v in enumerate(self.given)
+        }
+        leaves = {
+            stand: ops.leaf("input", i.name, i.shape, i.kind) for i, stand in zip(inputs, stands.values(), strict=True)
+        }
         states = tuple(replace(state, reverse=False) for state in self.states)
         outputs = tuple(Output(f"out_{place}", value) for place, value in enumerate(self.exported))
         own = Cell(self.name, "", (), whole.axes, inputs, self.params, (), states, outputs)
-        done = rebuild(own.all_roots(), table)
-        cut = substitute(own, table)
+        named = replace(own, names=dict(whole.names))
+        cut = substitute(substitute(named, stands), leaves)
         used = _sizes(cut)
         sizes = tuple(Size(size.name) for size in whole.sizes if size.name in used)
-        return replace(cut, sizes=sizes, names=moved_names(whole.names, done))
+        return replace(cut, sizes=sizes)
 
 
 def _name(cell: Cell, value: Value, place: int) -> str:

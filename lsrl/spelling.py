@@ -95,7 +95,7 @@ def _declared(cell: Cell, spelling: Spelling, lags: Mapping[Value, Lag]) -> None
     for key in names:
         spelling.declared[key] = spelling.identifier(key[1])
     along = {state.name: state.axes for state in cell.states}
-    for leaf in postorder(cell.all_roots()):
+    for leaf in postorder([*cell.all_roots(), *(lag.source for lag in lags.values())]):
         if leaf.op not in DECLARED or leaf in lags:
             continue
         name = str(leaf.attr("name"))

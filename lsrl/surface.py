@@ -14,7 +14,7 @@ from math import isfinite, isinf, isnan
 from lsrl.ir.convolution import same_padding
 from lsrl.ir.dims import Atom, Dim, Monomial, Opaque
 from lsrl.ir.infer import dim, dims, integer, integers
-from lsrl.ir.value import Attr, Value
+from lsrl.ir.value import Attr, Kind, Value
 from lsrl.syntax import Array, Attribute, Binary, Bool, Call, Expr, Index, Keyword, Name, Num, Slice, Str, Unary
 
 INFIX: Mapping[str, str] = {
@@ -285,6 +285,14 @@ def _along(value: Value, args: list[Expr]) -> Expr:
 
 
 def _cast(value: Value, args: list[Expr]) -> Expr:
+    """`float(x)`; a complex number's cast keeps its real part, or asks whether it is zero."""
+    match value.args[0].kind, value.kind:
+        case Kind.COMPLEX, Kind.BOOL:
+            return Binary("!=", args[0], Num(0))
+        case Kind.COMPLEX, Kind.FLOAT:
+            return call("re", *args)
+        case Kind.COMPLEX, Kind.INT:
+            return call("int", call("re", *args))
     return call(str(value.attr("to")), *args)
 
 

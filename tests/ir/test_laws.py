@@ -104,6 +104,7 @@ EXAMPLES: list[tuple[str, Value, Value]] = [
     ("exact_constants", where(true, 1, half), number(Fraction(1))),
     ("floating_constants", neg(inf), number(-math.inf)),
     ("floating_constants", add(0.1, quotient(1, 5)), number(0.1 + 0.2)),
+    ("floating_constants", sub(quotient(1, 2), 2j), number(0.5 - 2j)),
     ("known_points", unary("exp", number(0)), number(Fraction(1))),
     ("known_points", unary("log", one), number(Fraction(0))),
     ("known_points", unary("sqrt", quotient(9, 4)), quotient(3, 2)),

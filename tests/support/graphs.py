@@ -21,6 +21,12 @@ CONSTANTS: tuple[Attr, ...] = (
     *(float("inf"), float("-inf"), float("nan"), 2j, complex(-0.0, float("nan")), (1, 2), ((0.5,), (-1.5,))),
 )
 
+# Those that the language has literals for.
+LITERALS: tuple[Attr, ...] = (
+    *(0, 1, -3, True, False, Fraction(0), Fraction(1), Fraction(-2, 3), Fraction(1, 2), Fraction(1, 10**30), "pi"),
+    *(float("inf"), float("-inf"), 2j, 1 - 1j, (1, 2), ((Fraction(1, 2),), (Fraction(-3, 7),))),
+)
+
 
 @dataclass
 class Grower:
@@ -42,7 +48,8 @@ class Grower:
         old = [v for v in self.values if v.shape == shape and v.kind is kind and not v.domain]
         if old and self.random.random() < 0.7:
             return self.random.choice(old)
-        leaf = self.random.choice(("input", "param"))
+        learned = kind in (Kind.FLOAT, Kind.COMPLEX)
+        leaf = self.random.choice(("input", "param")) if learned else "input"
         return self.add(ops.leaf(leaf, f"{leaf[0]}{len(self.values)}", shape, kind))
 
     def add(self, value: Value) -> Value:
@@ -86,13 +93,13 @@ def _transpose(g: Grower, op: str) -> Value:
 
 def _reshape(g: Grower, op: str) -> Value:
     a, b = g.shape(2)
-    return ops.apply(op, g.operand((a, b)), shape=(b, a))
+    return ops.apply(op, g.operand((a, b)), shape=(a * b,))
 
 
 def _expand(g: Grower, op: str) -> Value:
     shape = g.shape(3)
     axes = tuple(sorted(g.random.sample(range(3), g.random.randrange(1, 4))))
-    return ops.apply(op, g.operand(tuple(d for i, d in enumerate(shape) if i not in axes)), shape=shape, axes=axes)
+    return build.expand(g.operand(tuple(d for i, d in enumerate(shape) if i not in axes)), shape, axes)
 
 
 def _slice(g: Grower, op: str) -> Value:
@@ -149,7 +156,10 @@ def _incoming(g: Grower, op: str) -> Value:
 
 
 def _cast(g: Grower, op: str) -> Value:
-    return ops.apply(op, g.operand(g.any_shape(), g.kind()), to=g.kind().value)
+    kinds = g.kind(), g.kind()
+    if kinds[0] is Kind.COMPLEX or kinds[0] is kinds[1]:
+        raise Fault("", "the language has parts of complex numbers instead, and no casts to the same kind")
+    return ops.apply(op, g.operand(g.any_shape(), kinds[0]), to=kinds[1].value)
 
 
 def _of(*dims: int | str) -> Shape:
@@ -177,10 +187,10 @@ MAKERS: dict[str, Callable[[Grower, str], Value]] = {
 }
 
 
-def random_cell(random: Random, operations: int = 20) -> Cell:
+def random_cell(random: Random, operations: int = 20, constants: tuple[Attr, ...] = CONSTANTS) -> Cell:
     """A well-formed cell along time: random operations, states, names that clash, spans, declarations of each sort."""
     g = Grower(random)
-    for constant in random.sample(CONSTANTS, 3):
+    for constant in random.sample(constants, 3):
         g.add(ops.const(constant))
     carried = [g.add(ops.state(f"s{i}", "t", g.any_shape(), Kind.FLOAT)) for i in range(2)]
     eps = g.add(ops.leaf("noise", "eps", (DIMS[0],), Kind.FLOAT))
