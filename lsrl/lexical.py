@@ -27,7 +27,7 @@ def decode(data: bytes, name: str) -> tuple[str, tuple[Diagnostic, ...]]:
     """The text of a file, or why it is none."""
     start = Span(Source(name, ""), 1, 1, 1, 2)
     if len(data) > LARGEST_FILE:
-        return "", (_too_large(start, f"{len(data):,} bytes"),)
+        return "", (_too_large(start, f"more than {LARGEST_FILE:,} bytes"),)
     try:
         return data.decode("utf-8-sig"), ()
     except UnicodeDecodeError as error:

@@ -60,11 +60,18 @@ def parse(text: str, name: str = "<text>") -> syntax.Program:
 
 def parse_file(path: Path, name: str | None = None) -> syntax.Program:
     """The syntax tree of a file; LsrlError as `parse`, OSError when the file cannot be read."""
+    source = read_source(path, name)
+    return parse(source.text, source.name)
+
+
+def read_source(path: Path, name: str | None = None) -> Source:
+    """A file's text under the name to show; LsrlError when it is too large or no text."""
     shown = name or str(path)
-    text, refused = lexical.decode(path.read_bytes(), shown)
+    with path.open("rb") as file:
+        text, refused = lexical.decode(file.read(lexical.LARGEST_FILE + 1), shown)
     if refused:
         raise LsrlError(refused)
-    return parse(text, shown)
+    return Source(shown, text)
 
 
 def _first(problems: Iterable[Diagnostic]) -> list[Diagnostic]:
