@@ -128,7 +128,13 @@ def _users_names(cell: Cell, spelling: Spelling, local: frozenset[Value], output
     given = {output.value: output.name for output in cell.outputs}
     for value in postorder(cell.roots()):
         name = cell.names.get(value, given.get(value))
-        if name is None or value.op in BARE or value.op == "read" or value in local or (value, name) in primed:
+        if (
+            name is None
+            or (value.op in BARE and value.op != USE)
+            or value.op == "read"
+            or value in local
+            or (value, name) in primed
+        ):
             continue
         if name in outputs and given.get(value) != name:
             continue

@@ -42,6 +42,10 @@ def _cell(cell: Cell, reversals: Sequence[Reversal], condition: Value | None) ->
     found = lags(cell)
     shown = without_lags(cell, found)
     spelling = spell(shown, found)
+    for reversal in reversals:
+        for place, use in enumerate(reversal.uses, start=1):
+            if use not in spelling.assigned:
+                spelling.assign(use, f"{reversal.cell.name}_{place}")
     steps = _steps(shown, reversals, spelling, found)
     reset = (syntax.Reset(expression(condition, Scope(spelling.named))),) if condition is not None else ()
     parts = (_declarations(shown, spelling, _pads(found)), (*steps, *reset), _outputs(shown, spelling))
@@ -122,10 +126,8 @@ def _steps(
     cell: Cell, reversals: Sequence[Reversal], spelling: Spelling, found: Mapping[Value, Lag]
 ) -> Iterator[Statement]:
     """The statements of a step, operands before users, and what is read from earlier positions before its readers."""
-    uses = {use: reversal for reversal in reversals for use in reversal.uses}
-    for use, reversal in uses.items():
-        spelling.assign(use, f"{reversal.cell.name}_{reversal.uses.index(use) + 1}")
     scope = Scope(spelling.named)
+    uses = {use: reversal for reversal in reversals for use in reversal.uses}
     nexts: dict[Value, list[State]] = {}
     for state in cell.states:
         nexts.setdefault(state.next, []).append(state)
