@@ -92,7 +92,7 @@ def _read_npz(path: Path) -> dict[str, Array]:
 def _read_safetensors(path: Path) -> dict[str, Array]:
     content = path.read_bytes()
     try:
-        entries = safetensors.deserialize(content)
+        entries = safetensors.deserialize(content)  # type: ignore[no-untyped-call]
     except SafetensorError as error:
         raise FileError(f"{path}: not a {SAFETENSORS} file ({error})") from error
     return {name: _tensor(path, name, entry["dtype"], entry["data"], entry["shape"]) for name, entry in entries}

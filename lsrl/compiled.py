@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from lsrl.arguments import at_one_position, checked
+from lsrl.arguments import Named, at_one_position, checked
 from lsrl.backends.result import Gradients, Result
-from lsrl.engine import Engine, Named
+from lsrl.engine import Engine
 from lsrl.explain import Setting, explain
 from lsrl.explain_text import report_text
 from lsrl.ir.cell import TIME, Cell
@@ -42,6 +42,10 @@ class Compiled:
     schedule: Schedule
     source: str = field(repr=False)
     engine: Engine = field(repr=False)
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Compiled:
+        """Nothing in it changes, so copies of what holds it can share it."""
+        return self
 
     def init(self, seed: int = 0) -> dict[str, Any]:
         """Parameters by name, drawn as the program says."""

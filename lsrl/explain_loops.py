@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from lsrl.ir.cell import GRAPH, Cell
@@ -46,7 +46,7 @@ def loops(plan: Plan) -> Iterator[StageFact]:
         yield _fact(plan, stage, sentences, wanted)
 
 
-def reference_loops(cell: Cell, sizes: dict[str, int]) -> Iterator[StageFact]:
+def reference_loops(cell: Cell, sizes: Mapping[str, int]) -> Iterator[StageFact]:
     """The nest in which the reference runs a grid or a graph: one body, position after position."""
     sentences = Sentences(cell)
     values = [value for value in postorder(cell.roots()) if value.args]

@@ -71,7 +71,7 @@ def _per_head(node: Any) -> Any:
     match node:
         case tuple():
             return tuple(map(_per_head, node))
-        case Call(Name("expand"), (operand, *_)):
+        case Call(Name("expand"), (operand, *_)) | Call(Name("full"), (_, operand)):
             return _per_head(operand)
         case Call(Name("einsum"), (Str(spec), *operands)):
             return _product(_without_common_axis(spec), [_per_head(operand) for operand in operands])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
 from typing import Any
 
 import rich_click as click
 from rich_click import Context, RichCommand, RichGroup
+
+from lsrl.cli.status import NOBODY_READS
 
 COMMANDS = {
     "check": "Find every mistake of a program, or show its shapes.",
@@ -25,7 +29,18 @@ class Commands(RichGroup):
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self.commands = {name: RichCommand(name, short_help=summary) for name, summary in COMMANDS.items()}
+        self.commands = {name: RichCommand(name=name, short_help=summary) for name, summary in COMMANDS.items()}
+
+    def invoke(self, ctx: Context) -> Any:
+        """Run the command; when nobody reads its output any more, it ends without a word."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # What is still buffered goes nowhere, so that the interpreter does not fail on it once more.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(NOBODY_READS)
+        return result
 
     def list_commands(self, ctx: Context) -> list[str]:
         """In the order in which they are met, not of the alphabet."""

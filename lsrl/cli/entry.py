@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shlex
 import sys
@@ -15,7 +14,7 @@ import rich_click as click
 
 from lsrl import __version__, diagnostics
 from lsrl.cli.commands import Commands
-from lsrl.cli.status import BUG, FAULT, INTERRUPTED, NOBODY_READS
+from lsrl.cli.status import BUG, FAULT, FINE, INTERRUPTED
 from lsrl.cli.terminal import colour_on, complain
 from lsrl.ir.fault import Refusal
 from lsrl.ir.span import LsrlError
@@ -23,31 +22,18 @@ from lsrl.ir.span import LsrlError
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and leave the process with its exit status."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        status = _run(words)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # What is still buffered goes nowhere, so that the interpreter does not fail on it once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = NOBODY_READS
-    sys.exit(status)
+    sys.exit(_run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
 def _run(words: list[str]) -> int:
     try:
-        return program.main(words, prog_name="lsrl", standalone_mode=False) or 0
-    except click.exceptions.NoArgsIsHelpError as error:
-        sys.stderr.write(f"{error.format_message()}\n")
-        return error.exit_code
+        return int(program.main(words, prog_name="lsrl", standalone_mode=False) or FINE)
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except click.Abort:
         complain("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
-        raise
     except LsrlError as error:
         sys.stderr.write(diagnostics.render(error.diagnostics, colour=colour_on(sys.stderr)))
         return FAULT

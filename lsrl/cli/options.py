@@ -18,7 +18,7 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 _SIZE = re.compile(r"(\w+)=(\d+)")
 
 
-class ProgramName(click.ParamType):
+class ProgramName(click.ParamType[str]):
     """PROG: a path, or the name of a program of the library."""
 
     name = "prog"

@@ -85,14 +85,13 @@ def command(
     _enable_double(target, dtype)
     with working(f"compiling {program.name} for {target}"):
         compiled = compile_program(program, target, bound, schedule, dtype)
-    extent = {"seed": seed or 0, "batch": batch, "length": length}
+    arrays, noise = (weights, given["x"], given["s"]), seed or 0
     with working(f"running {program.name}"):
-        result = compiled(weights, given["x"], given["s"], **extent)
-        found = dict(_results(compiled, result))
+        found = dict(_results(compiled, compiled(*arrays, seed=noise, batch=batch, length=length)))
     if grad:
         weighed = read_arrays(cotangents) if cotangents else None
         with working(f"deriving {program.name}"):
-            gradients = compiled.gradients(weights, given["x"], given["s"], weighed, **extent)
+            gradients = compiled.gradients(*arrays, weighed, seed=noise, batch=batch, length=length)
             found |= dict(_gradients(compiled, gradients))
     write_arrays(output, found)
     click.echo(f"{output}: {', '.join(f'{name} {list(array.shape)}' for name, array in found.items())}", err=True)
@@ -103,7 +102,7 @@ def _enable_double(target: str, dtype: str | None) -> None:
     if target == "jax" and dtype == "float64":
         import jax
 
-        jax.config.update("jax_enable_x64", True)
+        jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
 
 
 def _results(compiled: Compiled, result: Result) -> Iterator[tuple[str, Array]]:
