@@ -18,9 +18,9 @@ Item = syntax.Expr | syntax.Slice | syntax.Ellipsis
 
 def index(env: Env, expr: syntax.Index) -> Value:
     """The part of an array, or the earlier value, that an index says."""
-    lag = lags.axis_distance(env, expr.items)
-    if lag is not None:
-        return lags.lagged(env, expr.base, *lag, expr.span)
+    back = lags.offset(env, expr.items)
+    if back is not None:
+        return lags.lagged(env, expr.base, back, expr.span)
     value, axis, spread = env.value(expr.base), 0, False
     for item in _written_out(expr.items, value, expr.span):
         match item:

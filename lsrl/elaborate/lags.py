@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from lsrl import syntax
 from lsrl.elaborate import fault_codes as code
 from lsrl.elaborate import sizes
@@ -12,32 +15,51 @@ from lsrl.elaborate.scope import Binding, Slot
 from lsrl.elaborate.terms import POISON
 from lsrl.ir import build, ops
 from lsrl.ir.cell import GRAPH, State
+from lsrl.ir.dims import Dim
 from lsrl.ir.fault import Fault
 from lsrl.ir.infer import Typing
 from lsrl.ir.span import Span
 from lsrl.ir.value import Kind, Value
 
 LARGEST_LAG = 4096
+COMMON_AXES = ("t", "x", "y", "z")
 GUESS = Typing((), Kind.FLOAT)
 
 
-def axis_distance(env: Env, items: tuple[object, ...]) -> tuple[str, syntax.Expr | None, str] | None:
-    """`t - 1` as (axis, distance, sign) where an index is an axis of the cell or an offset from it; else None."""
-    match items:
-        case (syntax.Name(axis),) if axis in env.body.axes and env.scope.find(axis) is None:
-            return axis, None, "-"
-        case (syntax.Binary(("-" | "+") as sign, syntax.Name(axis), distance),) if axis in env.body.axes:
-            return axis, distance, sign
-        case (syntax.Binary(("-" | "+"), syntax.Name(("t" | "y" | "x") as axis), syntax.Num()),):
-            if env.scope.find(axis) is None:
-                message = f"the cell runs along {', '.join(env.body.axes)}, not along {axis}"
-                raise Fault(code.UNKNOWN_AXIS, message)
+@dataclass(frozen=True, slots=True)
+class Offset:
+    """`t - 2 + K`: an axis, and what is subtracted from it, with signs."""
+
+    axis: str
+    parts: tuple[tuple[str, syntax.Expr], ...] = ()
+
+
+def offset(env: Env, items: Sequence[object]) -> Offset | None:
+    """The offset that an index says, where it is an axis of the cell or a sum that begins with one; else None."""
+    found = _offset(items[0]) if len(items) == 1 else None
+    if found is None or (not found.parts and env.scope.find(found.axis) is not None):
+        return None
+    if found.axis in env.body.axes:
+        return found
+    if found.parts and found.axis in COMMON_AXES and env.scope.find(found.axis) is None:
+        message = f"the cell runs along {', '.join(env.body.axes)}, not along {found.axis}"
+        raise Fault(code.UNKNOWN_AXIS, message)
     return None
 
 
-def lagged(env: Env, base: syntax.Expr, axis: str, distance: syntax.Expr | None, sign: str, span: Span) -> Value:
-    """The value of `base` some positions back along `axis`."""
-    steps = _steps(env, distance, sign, span)
+def _offset(item: object) -> Offset | None:
+    match item:
+        case syntax.Name(axis):
+            return Offset(axis)
+        case syntax.Binary(("-" | "+") as sign, left, right):
+            before = _offset(left)
+            return Offset(before.axis, (*before.parts, (sign, right))) if before is not None else None
+    return None
+
+
+def lagged(env: Env, base: syntax.Expr, back: Offset, span: Span) -> Value:
+    """The value of `base` some positions back."""
+    axis, steps = back.axis, _steps(env, back, span)
     binding = env.scope.find(base.id) if isinstance(base, (syntax.Name, syntax.Prime)) else None
     if binding is not None and binding.slot is not None:
         binding.used = True
@@ -57,19 +79,17 @@ def lagged(env: Env, base: syntax.Expr, axis: str, distance: syntax.Expr | None,
     )
 
 
-def _steps(env: Env, distance: syntax.Expr | None, sign: str, span: Span) -> int:
-    if distance is None:
-        return 0
-    size = sizes.maybe(env, distance)
-    if size is None:
-        raise Misplaced(
-            code.WRONG_LAG,
-            "how far back must be known when compiling",
-            span=distance.span,
-            remedy="only whole numbers and sizes can stand here",
-        )
-    steps = env.body.pin(size, "the lag", span)
-    steps = -steps if sign == "+" else steps
+def _steps(env: Env, back: Offset, span: Span) -> int:
+    """How many positions back: a number, or sizes whose numbers the graph is built for."""
+    total = Dim.of(0)
+    for sign, part in back.parts:
+        size = sizes.maybe(env, part)
+        if size is None:
+            remedy = "only whole numbers and sizes can stand here"
+            message = "how far back must be known when compiling"
+            raise Misplaced(code.WRONG_LAG, message, remedy=remedy, span=part.span)
+        total = total + (size if sign == "-" else -size)
+    steps = env.body.pin(total, "the lag", span)
     if steps < 0:
         remedy = "run the cell backwards: `reverse cell(...)(x)`"
         raise Fault(code.WRONG_LAG, "later positions cannot be read", remedy=remedy)
