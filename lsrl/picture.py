@@ -14,7 +14,7 @@ import networkx as nx
 from lsrl.format_expression import expression as document
 from lsrl.ir.cell import Cell, State
 from lsrl.ir.dims import shape_text
-from lsrl.ir.value import Value
+from lsrl.ir.value import Value, postorder
 from lsrl.pretty import layout
 from lsrl.shorthand import without_reset
 from lsrl.spelling import Spelling, spell
@@ -66,7 +66,10 @@ def picture(cell: Cell) -> Picture:
     """The picture of a cell; `reset when` is said in the title, so that the equations stay those of the paper."""
     bare, condition = without_reset(cell)
     painter = _Painter(bare, spell(bare, {}, exact=True))
-    boxes, arrows = tuple(painter.boxes()), tuple(dict.fromkeys(painter.arrows()))
+    arrows = tuple(dict.fromkeys(painter.arrows()))
+    said = {f"input:{v.attr('name')}" for v in postorder([condition] if condition else []) if v.op == "input"}
+    told = said - {arrow.source for arrow in arrows}
+    boxes = tuple(box for box in painter.boxes() if box.key not in told)
     members = _groups(boxes, arrows)
     number = {key: place for place, keys in enumerate(members) for key in keys}
     return Picture(
