@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -13,6 +14,7 @@ from lsrl.ir.plan import Loop, Parallel, Plan, Shift
 from lsrl.ir.value import Kind, Value
 
 WIDTH = 108
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def header(plan: Plan, types: Types, source_name: str, command: str) -> str:
@@ -20,8 +22,8 @@ def header(plan: Plan, types: Types, source_name: str, command: str) -> str:
     cell = plan.cell
     title, _, more = cell.doc.strip().partition("\n")
     parts = [
-        f"{cell.name}: {title}" if title else cell.name,
-        textwrap.dedent(more).strip(),
+        textwrap.fill(f"{cell.name}: {title}" if title else cell.name, WIDTH),
+        "\n".join(textwrap.fill(line, WIDTH) for line in textwrap.dedent(more).strip().split("\n")),
         _arrays(cell),
         _types(types),
         _run(plan),
@@ -63,8 +65,8 @@ def _run(plan: Plan) -> str:
 
 
 def _origin(source_name: str, command: str) -> str:
-    made = f"Made from {source_name}" if source_name else "Made by lsrl"
-    return f"{made} by\n    {command}\nIt needs nothing but jax." if command else f"{made}; it needs nothing but jax."
+    made = f"Made from {source_name}" if source_name else "Made"
+    return f"{made} by\n    {command or 'lsrl'}\nIt needs nothing but jax."
 
 
 def _types(types: Types) -> str:
@@ -97,4 +99,5 @@ def _row(lead: Sequence[str], arrays: Iterable[tuple[str, Shape, Kind]]) -> Iter
             groups.append(([name], suffix))
     text = "; ".join(f"{', '.join(names)} {suffix}" for names, suffix in groups)
     if text:
-        yield textwrap.fill(text, WIDTH - 13, subsequent_indent=" " * 13, break_long_words=False)
+        unbroken = re.sub(r" \[[^]]*\]", lambda shape: shape[0].replace(" ", NO_BREAK), text)
+        yield textwrap.fill(unbroken, WIDTH - 13, subsequent_indent=" " * 13).replace(NO_BREAK, " ")

@@ -1,4 +1,4 @@
-"""Programs of every sort that the backends run: each a text, sizes for a test, and what is special about it."""
+"""Programs of every sort that the backends run: each a text or a name of the library, and sizes for a test."""
 
 from __future__ import annotations
 
@@ -18,12 +18,10 @@ class Case:
     Attributes:
         source: its text, or its name in the library.
         sizes: numbers for its sizes, chosen odd and different.
-        smooth: its outputs have gradients by everything that is a float.
     """
 
     source: str
     sizes: tuple[tuple[str, int], ...] = ()
-    smooth: bool = True
 
     @property
     def numbers(self) -> dict[str, int]:

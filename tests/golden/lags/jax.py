@@ -1,0 +1,106 @@
+"""lagged
+
+Arrays, by name:
+    inputs   x [B, T, D]
+    state    h, x[t-1], x[t-2], h[t-2], h[t-3] [B, D]
+    outputs  y, z [B, T, D]
+
+Schedule: x[t-1] is a shifted sequence; x[t-2] is a shifted sequence; h in one `lax.scan`; h[t-2] is a
+    shifted sequence; h[t-3] is a shifted sequence.
+
+Made from lags.lsrl by
+    lsrl compile lags.lsrl --target jax
+It needs nothing but jax.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+D = 3
+
+floats = partial(jnp.asarray, dtype=jnp.float32)
+
+
+def starting(params, state, batch):
+    """The initial states, with those that are given in place of the program's."""
+    states = initial_state(params, batch)
+    if unknown := sorted(set(state or {}) - set(states)):
+        raise ValueError(f"there is no state {', '.join(unknown)}; the states are {', '.join(states)}")
+    return {name: jnp.asarray((state or {}).get(name, first), first.dtype) for name, first in states.items()}
+
+
+def over_time(advance, state, reads, **options):
+    """`lax.scan` along axis 1: (last state, what `advance` keeps of every position)."""
+    reads = jax.tree.map(lambda array: jnp.swapaxes(array, 0, 1), reads)
+    state, kept = lax.scan(advance, state, reads, **options)
+    return state, jax.tree.map(lambda array: jnp.swapaxes(array, 0, 1), kept)
+
+
+def later(first, sequence):
+    """The sequence one position later, `first` in front, and the element that falls off its end."""
+    whole = jnp.concatenate([first[:, None], sequence], axis=1)
+    return whole[:, :-1], whole[:, -1]
+
+
+def init(seed):
+    """Parameters by name: there are none."""
+    return {}
+
+
+def initial_state(params, batch):
+    """Every state before the first position, [B, ...] by name."""
+    return {
+        "h": jnp.full((batch, D), 0.5, jnp.float32),
+        "x[t-1]": jnp.full((batch, D), -1.0, jnp.float32),
+        "x[t-2]": jnp.full((batch, D), -1.0, jnp.float32),
+        "h[t-2]": jnp.full((batch, D), 0.5, jnp.float32),
+        "h[t-3]": jnp.full((batch, D), 0.5, jnp.float32),
+    }
+
+
+def apply(params, inputs, state=None):
+    """Run whole sequences: (outputs [B, T, ...], final state [B, ...]) by name.
+
+    `state` holds initial states by name; those it lacks start as the program says.
+    """
+    batch = jnp.shape(inputs["x"])[0]
+    x = floats(inputs["x"])  # [B, T, D]
+    state = starting(params, state, batch)
+
+    x_prev, x_prev_last = later(state["x[t-1]"], x)  # [B, T, D]
+    x_prev2, x_prev2_last = later(state["x[t-2]"], x_prev)  # [B, T, D]
+
+    # <text>:5  h' = tanh(0.5 * h[t-1] + x[t-2] - 0.3 * x)
+    x_scaled = 0.3 * x
+
+    def advance_h(h, at):
+        x_prev2, x_scaled = at
+        # <text>:5  h' = tanh(0.5 * h[t-1] + x[t-2] - 0.3 * x)
+        h_next = jnp.tanh(0.5 * h + x_prev2 - x_scaled)
+        return h_next, (h, h_next)
+
+    h_last, (h, h_next) = over_time(advance_h, state["h"], (x_prev2, x_scaled))
+
+    # <text>:6  output y = h' + x[t-1], z = h'[t-3]
+    y = h_next + x_prev
+
+    h_prev2, h_prev2_last = later(state["h[t-2]"], h)  # [B, T, D]
+    h_prev3, h_prev3_last = later(state["h[t-3]"], h_prev2)  # [B, T, D]
+
+    return {"y": y, "z": h_prev3}, {
+        "h": h_last,
+        "x[t-1]": x_prev_last,
+        "x[t-2]": x_prev2_last,
+        "h[t-2]": h_prev2_last,
+        "h[t-3]": h_prev3_last,
+    }
+
+
+def step(params, inputs, state):
+    """One position: `apply` without the time axis."""
+    inputs = {name: jnp.asarray(array)[:, None] for name, array in inputs.items()}
+    outputs, state = apply(params, inputs, state)
+    return {name: array[:, 0] for name, array in outputs.items()}, state

@@ -1,0 +1,98 @@
+"""noisy
+
+Arrays, by name:
+    inputs   x, eps, mask [B, T, D]
+    params   scale []
+    state    h [B, D]
+    outputs  h [B, T, D]
+
+Schedule: h in one `lax.scan`.
+
+Made from noisy.lsrl by
+    lsrl compile noisy.lsrl --target jax
+It needs nothing but jax.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+D = 3
+
+normal = partial(jax.random.normal, dtype=jnp.float32)
+floats = partial(jnp.asarray, dtype=jnp.float32)
+
+
+def starting(params, state, batch):
+    """The initial states, with those that are given in place of the program's."""
+    states = initial_state(params, batch)
+    if unknown := sorted(set(state or {}) - set(states)):
+        raise ValueError(f"there is no state {', '.join(unknown)}; the states are {', '.join(states)}")
+    return {name: jnp.asarray((state or {}).get(name, first), first.dtype) for name, first in states.items()}
+
+
+def over_time(advance, state, reads, **options):
+    """`lax.scan` along axis 1: (last state, what `advance` keeps of every position)."""
+    reads = jax.tree.map(lambda array: jnp.swapaxes(array, 0, 1), reads)
+    state, kept = lax.scan(advance, state, reads, **options)
+    return state, jax.tree.map(lambda array: jnp.swapaxes(array, 0, 1), kept)
+
+
+def noise_key(key, name, number):
+    """The random key of one noise."""
+    if key is None:
+        raise ValueError(f"the noise {name} is not among the inputs, and without `key` it cannot be drawn")
+    return jax.random.fold_in(key, number)
+
+
+def init(seed):
+    """Parameters by name, drawn as the program says."""
+    return {"scale": jnp.full((), 0.5, jnp.float32)}
+
+
+def initial_state(params, batch):
+    """Every state before the first position, [B, ...] by name."""
+    return {"h": jnp.zeros((batch, D), jnp.float32)}
+
+
+def apply(params, inputs, state=None, key=None):
+    """Run whole sequences: (outputs [B, T, ...], final state [B, ...]) by name.
+
+    `state` holds initial states by name; those it lacks start as the program says.
+    Noise is an input that may be left out: it is then drawn with `key`.
+    """
+    batch, length = jnp.shape(inputs["x"])[:2]
+    scale = floats(params["scale"])  # []
+    x = floats(inputs["x"])  # [B, T, D]
+    eps = floats(
+        inputs["eps"] if "eps" in inputs else 2 * normal(noise_key(key, "eps", 0), (batch, length, D))
+    )  # [B, T, D]
+    mask = floats(
+        inputs["mask"]
+        if "mask" in inputs
+        else jax.random.bernoulli(noise_key(key, "mask", 1), 0.5, (batch, length, D)).astype(jnp.float32)
+    )  # [B, T, D]
+    state = starting(params, state, batch)
+
+    # <text>:8  h' = 0.5 * h + scale * eps + mask * x
+    scale_eps = scale * eps
+    mask_x = mask * x
+
+    def advance_h(h, at):
+        scale_eps, mask_x = at
+        # <text>:8  h' = 0.5 * h + scale * eps + mask * x
+        h_next = 0.5 * h + scale_eps + mask_x
+        return h_next, h_next
+
+    h_last, h_next = over_time(advance_h, state["h"], (scale_eps, mask_x))
+
+    return {"h": h_next}, {"h": h_last}
+
+
+def step(params, inputs, state, key=None):
+    """One position: `apply` without the time axis."""
+    inputs = {name: jnp.asarray(array)[:, None] for name, array in inputs.items()}
+    outputs, state = apply(params, inputs, state, key=key)
+    return {name: array[:, 0] for name, array in outputs.items()}, state

@@ -1,0 +1,113 @@
+"""selective_ssm: Selective state space model, the S6 layer inside Mamba (Gu and Dao, 2023, algorithm 2).
+
+E channels, each with a state of N; the step size is projected through R dimensions.
+
+Arrays, by name:
+    inputs   x [B, T, E]
+    params   W_dt [R, E]; W_B, W_C [N, E]; dt_proj [E, R]; dt_bias [E]; A_log [E, N]; D [E]
+    state    h [B, E, N]
+    outputs  y [B, T, E]
+
+Schedule: 2 products over all positions; h in one `lax.scan`.
+
+Made from std/selective_ssm by
+    lsrl compile std/selective_ssm --target jax
+It needs nothing but jax.
+"""
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+E, N, R = 5, 3, 2
+
+uniform = partial(jax.random.uniform, dtype=jnp.float32)
+floats = partial(jnp.asarray, dtype=jnp.float32)
+einsum = partial(jnp.einsum, precision="highest")  # accelerators would round the factors
+
+
+def starting(params, state, batch):
+    """The initial states, with those that are given in place of the program's."""
+    states = initial_state(params, batch)
+    if unknown := sorted(set(state or {}) - set(states)):
+        raise ValueError(f"there is no state {', '.join(unknown)}; the states are {', '.join(states)}")
+    return {name: jnp.asarray((state or {}).get(name, first), first.dtype) for name, first in states.items()}
+
+
+def over_time(advance, state, reads, **options):
+    """`lax.scan` along axis 1: (last state, what `advance` keeps of every position)."""
+    reads = jax.tree.map(lambda array: jnp.swapaxes(array, 0, 1), reads)
+    state, kept = lax.scan(advance, state, reads, **options)
+    return state, jax.tree.map(lambda array: jnp.swapaxes(array, 0, 1), kept)
+
+
+def init(seed):
+    """Parameters by name, drawn as the program says."""
+    keys = jax.random.split(jax.random.key(seed), 6)
+    return {
+        "W_dt": uniform(keys[0], (R, E), minval=-1 / math.sqrt(E), maxval=1 / math.sqrt(E)),
+        "W_B": uniform(keys[1], (N, E), minval=-1 / math.sqrt(E), maxval=1 / math.sqrt(E)),
+        "W_C": uniform(keys[2], (N, E), minval=-1 / math.sqrt(E), maxval=1 / math.sqrt(E)),
+        "dt_proj": uniform(keys[3], (E, R), minval=-1 / math.sqrt(R), maxval=1 / math.sqrt(R)),
+        "dt_bias": uniform(keys[4], (E,), minval=-4, maxval=-2),
+        "A_log": uniform(keys[5], (E, N), minval=0, maxval=2),
+        "D": jnp.ones((E,), jnp.float32),
+    }
+
+
+def initial_state(params, batch):
+    """Every state before the first position, [B, ...] by name."""
+    return {"h": jnp.zeros((batch, E, N), jnp.float32)}
+
+
+def apply(params, inputs, state=None):
+    """Run whole sequences: (outputs [B, T, ...], final state [B, ...]) by name.
+
+    `state` holds initial states by name; those it lacks start as the program says.
+    """
+    batch = jnp.shape(inputs["x"])[0]
+    W_dt = floats(params["W_dt"])  # [R, E]
+    W_B = floats(params["W_B"])  # [N, E]
+    W_C = floats(params["W_C"])  # [N, E]
+    dt_proj = floats(params["dt_proj"])  # [E, R]
+    dt_bias = floats(params["dt_bias"])  # [E]
+    A_log = floats(params["A_log"])  # [E, N]
+    D = floats(params["D"])  # [E]
+    x = floats(inputs["x"])  # [B, T, E]
+    state = starting(params, state, batch)
+
+    W_dt_x, W_B_x, W_C_x = jnp.split(
+        einsum("bte,ge->btg", x, jnp.concatenate([W_dt, W_B, W_C])), [R, N + R], axis=-1
+    )
+    # std/selective_ssm.lsrl:16  dt = softplus(dt_proj @ (W_dt @ x) + dt_bias)
+    dt = jax.nn.softplus(einsum("btr,er->bte", W_dt_x, dt_proj) + dt_bias)
+    # std/selective_ssm.lsrl:18  h' = exp(diag(dt) @ A) * h + outer(dt * x, W_B @ x)
+    dt_x = dt * x
+
+    # std/selective_ssm.lsrl:17  A = -exp(A_log)
+    A = -jnp.exp(A_log)
+
+    def advance_h(h, at):
+        dt, dt_x, W_B_x, W_C_x = at
+        # std/selective_ssm.lsrl:18  h' = exp(diag(dt) @ A) * h + outer(dt * x, W_B @ x)
+        h_next = jnp.exp(dt[..., None] * A) * h + dt_x[..., None] * W_B_x[..., None, :]
+        # std/selective_ssm.lsrl:20  output y = h' @ (W_C @ x) + D * x
+        h_next_W_C_x = einsum("ben,bn->be", h_next, W_C_x)  # [B, E]
+        return h_next, h_next_W_C_x
+
+    h_last, h_next_W_C_x = over_time(advance_h, state["h"], (dt, dt_x, W_B_x, W_C_x))
+
+    # std/selective_ssm.lsrl:20  output y = h' @ (W_C @ x) + D * x
+    y = h_next_W_C_x + D * x
+
+    return {"y": y}, {"h": h_last}
+
+
+def step(params, inputs, state):
+    """One position: `apply` without the time axis."""
+    inputs = {name: jnp.asarray(array)[:, None] for name, array in inputs.items()}
+    outputs, state = apply(params, inputs, state)
+    return {name: array[:, 0] for name, array in outputs.items()}, state
