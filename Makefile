@@ -47,8 +47,8 @@ types: $(READY)  ## check the types
 docs: $(READY)  ## build the documentation into build/docs
 	$(BIN)/sphinx-build -W --keep-going --quiet -b html docs build/docs
 
-pages: $(READY)  ## write the pages of the documentation that are made from tables in the code
-	$(BIN)/python docs/write_pages.py
+pages: $(READY)  ## write anew what the documentation shows of the code and its output
+	$(BIN)/python -m pytest -q tests/docs --update-golden
 
 clean:  ## remove what was built, and .venv
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache

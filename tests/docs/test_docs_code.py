@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from support.pages import Block, PageError, blocks, run_page
+from support.golden import Golden
+from support.pages import Block, PageError, blocks, renewed_page, run_page
 from support.process import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -13,8 +14,12 @@ ACCEPTED = "cell total(D):\n    input x: [D]\n    state h: [D] = 0\n    h' = h +
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_page(path: Path, tmp_path: Path) -> None:
-    run_page(path.read_text(), tmp_path)
+def test_page(path: Path, tmp_path: Path, golden: Golden) -> None:
+    page = path.read_text()
+    if golden.update:
+        golden.check(path, renewed_page(page, tmp_path))
+    else:
+        run_page(page, tmp_path)
 
 
 def fenced(language: str, text: str) -> str:
@@ -51,7 +56,7 @@ DOES_NOT_HOLD = {
     "refused program": (fenced("lsrl", REFUSED), "line 1: LsrlError"),
     "accepted program": (fenced("lsrl-error", ACCEPTED), "accepts this program"),
     "exception": ("\n" + fenced("python", "1 / 0\n"), "line 2: ZeroDivisionError"),
-    "session": (fenced("python", ">>> 1 + 1\n3\n"), "Got:\n    2"),
+    "session": (fenced("python", ">>> 1 + 1\n3\n"), "it prints\n2"),
     "output": (fenced("python", "print(1)\n") + "<!-- output -->\n" + fenced("text", "2\n"), "it prints\n1"),
     "command": (fenced("console", "$ echo 1\n2\n"), "it prints\n1"),
     "silent command": (fenced("console", "$ echo 1\n"), "it prints\n1"),
@@ -69,3 +74,14 @@ def test_page_that_does_not_hold(page: str, message: str, tmp_path: Path) -> Non
     with pytest.raises(PageError) as caught:
         run_page(page, tmp_path)
     assert message in str(caught.value)
+
+
+def test_outputs_are_renewed_and_those_that_hold_are_kept(tmp_path: Path) -> None:
+    page = "Text\n" + fenced("console", "$ echo 1 2 3\n1 ... 3\n$ echo 1\n2\n$ true\n3\n")
+    page += fenced("python", ">>> def f():\n...     return 2\n>>> f()\n3\n>>> x = f()\n")
+    page += fenced("python", "print(x)\n") + "<!-- output -->\n" + fenced("text", "4\n") + "End\n"
+    renewed = "Text\n" + fenced("console", "$ echo 1 2 3\n1 ... 3\n$ echo 1\n1\n$ true\n")
+    renewed += fenced("python", ">>> def f():\n...     return 2\n>>> f()\n2\n>>> x = f()\n")
+    renewed += fenced("python", "print(x)\n") + "<!-- output -->\n" + fenced("text", "2\n") + "End\n"
+    assert renewed_page(page, tmp_path) == renewed
+    run_page(renewed, tmp_path)

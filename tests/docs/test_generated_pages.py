@@ -10,6 +10,7 @@ from lsrl.elaborate.functions import FUNCTIONS
 from lsrl.ir.cell import DISTRIBUTIONS
 from lsrl.lexical import RESERVED
 from lsrl.loader import load_library
+from support.golden import Golden
 from support.process import ROOT
 
 # Too long, too deep, or of characters that cannot be seen.
@@ -18,9 +19,9 @@ LANGUAGE = (ROOT / "docs/language.md").read_text()
 
 
 @pytest.mark.parametrize("name", ["errors.md", "library.md", "modules.md"])
-def test_page_is_current(name: str) -> None:
-    pages = runpy.run_path(str(ROOT / "docs/write_pages.py"))["PAGES"]
-    assert pages[name]() == (ROOT / "docs" / name).read_text(), "run: make pages"
+def test_page_is_current(name: str, golden: Golden) -> None:
+    pages = runpy.run_path(str(ROOT / "docs/_extensions/generated_pages.py"))["PAGES"]
+    golden.check(ROOT / "docs" / name, pages[name]())
 
 
 def test_every_code_has_an_example_that_provokes_it_or_cannot_be_shown() -> None:

@@ -20,7 +20,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,9 +49,12 @@ class PageError(AssertionError):
 
 def blocks(page: str) -> Iterator[Block]:
     """The fenced blocks of a page's text, in order."""
-    for match in _FENCE.finditer(page):
-        line = page.count("\n", 0, match.start("fence")) + 1
-        yield Block(match["language"], match["text"], line, match["note"] or "")
+    yield from map(_block, _FENCE.finditer(page))
+
+
+def _block(match: re.Match[str]) -> Block:
+    line = match.string.count("\n", 0, match.start("fence")) + 1
+    return Block(match["language"], match["text"], line, match["note"] or "")
 
 
 def run_page(page: str, folder: Path) -> None:
@@ -59,17 +62,67 @@ def run_page(page: str, folder: Path) -> None:
 
     Raises PageError, with the line, for the first block that does not do what the page says.
     """
-    namespace: dict[str, object] = {"__name__": "__page__"}
-    printed = ""
-    with contextlib.chdir(folder):
-        for block in blocks(page):
-            try:
-                if block.note == "output":
-                    _compare(block.text, printed)
-                else:
-                    printed = _run_block(block, _save(block), namespace)
-            except Exception as error:
-                raise PageError(f"line {block.line}: {type(error).__name__}: {error}") from error
+    _Run(page, folder, _demanded)
+
+
+def renewed_page(page: str, folder: Path) -> str:
+    """The page with what its code prints now, where that is not what it says."""
+    return _Run(page, folder, _taken).text
+
+
+class _Run:
+    """One pass over a page; `settle(expected, printed)` is what the page shall say."""
+
+    def __init__(self, page: str, folder: Path, settle: Callable[[str, str], str]) -> None:
+        self.settle = settle
+        self.namespace: dict[str, object] = {"__name__": "__page__"}
+        self.printed = ""
+        with contextlib.chdir(folder):
+            self.text = _FENCE.sub(self.visit, page)
+
+    def visit(self, match: re.Match[str]) -> str:
+        block = _block(match)
+        try:
+            text = self.block(block)
+        except Exception as error:
+            raise PageError(f"line {block.line}: {type(error).__name__}: {error}") from error
+        start, end = (place - match.start() for place in match.span("text"))
+        return match[0][:start] + text + match[0][end:]
+
+    def block(self, block: Block) -> str:
+        """Run a block; its text, with the outputs it shows settled."""
+        if block.note == "output":
+            return self.settle(block.text, self.printed)
+        path = _save(block)
+        self.printed = ""
+        match block.language:
+            case "lsrl":
+                lsrl.load(path)
+            case "lsrl-error":
+                _check_refused(path)
+            case "python" if block.text.startswith(">>> "):
+                return self.session(block)
+            case "python":
+                with contextlib.redirect_stdout(io.StringIO()) as output:
+                    exec(compile(block.text, f"<line {block.line}>", "exec"), self.namespace)
+                self.printed = output.getvalue()
+            case "console":
+                return "".join(map(self.command, _COMMAND.finditer(block.text)))
+        return block.text
+
+    def command(self, match: re.Match[str]) -> str:
+        return f"$ {match['command']}\n{self.settle(match['expected'], _shell(match['command']))}"
+
+    def session(self, block: Block) -> str:
+        """Statements behind prompts, each followed by what it prints."""
+        parts = []
+        for example in doctest.DocTestParser().get_examples(block.text):
+            with contextlib.redirect_stdout(io.StringIO()) as output:
+                exec(compile(example.source, f"<line {block.line + example.lineno + 1}>", "single"), self.namespace)
+            first, *others = example.source.splitlines()
+            parts += [f">>> {first}\n", *(f"... {line}\n" for line in others)]
+            parts.append(self.settle(example.want, output.getvalue()))
+        return "".join(parts)
 
 
 def _save(block: Block) -> Path:
@@ -80,40 +133,12 @@ def _save(block: Block) -> Path:
     return path
 
 
-def _run_block(block: Block, path: Path, namespace: dict[str, object]) -> str:
-    """What the block prints."""
-    match block.language:
-        case "lsrl":
-            lsrl.load(path)
-        case "lsrl-error":
-            _check_refused(path)
-        case "python" if block.text.startswith(">>> "):
-            _run_session(block, namespace)
-        case "python":
-            with contextlib.redirect_stdout(io.StringIO()) as output:
-                exec(compile(block.text, f"<line {block.line}>", "exec"), namespace)
-            return output.getvalue()
-        case "console":
-            for match in _COMMAND.finditer(block.text):
-                _compare(match["expected"], _shell(match["command"]))
-    return ""
-
-
 def _check_refused(path: Path) -> None:
     try:
         lsrl.load(path)
     except lsrl.LsrlError:
         return
     raise PageError("the checker accepts this program")
-
-
-def _run_session(block: Block, namespace: dict[str, object]) -> None:
-    session = doctest.DocTestParser().get_doctest(block.text, {}, f"line {block.line}", None, 0)
-    session.globs = namespace
-    report = io.StringIO()
-    runner = doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS)
-    if runner.run(session, out=report.write, clear_globs=False).failed:
-        raise PageError(report.getvalue())
 
 
 def _shell(command: str) -> str:
@@ -126,7 +151,22 @@ def _shell(command: str) -> str:
     return done.stdout
 
 
-def _compare(expected: str, printed: str) -> None:
-    expected, printed = (re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE).rstrip() for text in (expected, printed))
-    if not doctest.OutputChecker().check_output(expected, printed, doctest.ELLIPSIS):
-        raise PageError(f"expected\n{expected}\nbut it prints\n{printed}")
+def _demanded(expected: str, printed: str) -> str:
+    if not _agree(expected, printed):
+        raise PageError(f"expected\n{_trimmed(expected)}\nbut it prints\n{_trimmed(printed)}")
+    return expected
+
+
+def _taken(expected: str, printed: str) -> str:
+    if _agree(expected, printed):
+        return expected
+    return f"{_trimmed(printed)}\n" if printed.strip() else ""
+
+
+def _agree(expected: str, printed: str) -> bool:
+    return doctest.OutputChecker().check_output(_trimmed(expected), _trimmed(printed), doctest.ELLIPSIS)
+
+
+def _trimmed(text: str) -> str:
+    """Without blanks at the ends of lines and of the whole."""
+    return re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE).rstrip()

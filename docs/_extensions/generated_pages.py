@@ -1,4 +1,4 @@
-"""Write the pages that are made from tables in the code: `python docs/write_pages.py`."""
+"""The pages that are made from tables in the code; `make pages` writes them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lsrl.codes_types import CodeEntry
 from lsrl.ir.span import Diagnostic, LsrlError
 from lsrl.loader import library, load_library, load_text
 
-DOCS = Path(__file__).parent
+DOCS = Path(__file__).parents[1]
 PACKAGES = ("lsrl", "lsrl/elaborate", "lsrl/cli", "ir", "backends", "backends/evaluation", "backends/reference")
 GROUPS = {
     "E01": "Reading",
@@ -101,7 +101,3 @@ def _fenced(language: str, text: str) -> str:
 
 
 PAGES = {"errors.md": errors_page, "library.md": library_page, "modules.md": modules_page}
-
-if __name__ == "__main__":
-    for name, page in PAGES.items():
-        (DOCS / name).write_text(page())
