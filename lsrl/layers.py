@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 SWEEPS = 8
 GAP = 24.0  # between neighbours in a layer
 RISE = 44.0  # between layers; less above a layer that is no higher than LOW
 LOW = 4.0
 
-Node = tuple[object, ...]
+Node = tuple[Any, ...]
 Size = tuple[float, float]
 Point = tuple[float, float]
 
@@ -27,7 +28,8 @@ class Layout:
 
     Attributes:
         centers: the middle of each box.
-        routes: the stops of each arrow between its boxes, downwards; often none.
+        routes: the stops of each arrow between its boxes, downwards: two for each layer that it crosses, at the layer's
+            upper and lower edge; often none.
         size: of the whole.
     """
 
@@ -52,17 +54,16 @@ def lay_out(
         layers[depth[node]].append(node)
     for way in stops.values():
         for stop in way:
-            layers[int(str(stop[-1]))].append(stop)
+            layers[stop[-1]].append(stop)
     above, below = _neighbours(links)
     _order(layers, above, below)
     x = _places(layers, widths, above, below, gap)
-    y, height = _heights(layers, sizes)
+    bands, height = _bands(layers, sizes)
     left = min((x[node] - widths[node] / 2 for layer in layers for node in layer), default=0.0)
     right = max((x[node] + widths[node] / 2 for layer in layers for node in layer), default=0.0)
-    at = {node: (x[node] - left, y[place]) for place, layer in enumerate(layers) for node in layer}
     return Layout(
-        {node: at[node] for node in sizes},
-        {arrow: tuple(at[stop] for stop in way) for arrow, way in stops.items()},
+        {node: (x[node] - left, sum(bands[depth[node]]) / 2) for node in sizes},
+        {arrow: tuple((x[s] - left, y) for s in way for y in bands[s[-1]]) for arrow, way in stops.items()},
         (right - left, height),
     )
 
@@ -148,16 +149,16 @@ def _spread(
     return {node: (left[node] + right[node]) / 2 for node in layer}
 
 
-def _heights(layers: Sequence[Sequence[Node]], sizes: Mapping[Node, Size]) -> tuple[list[float], float]:
-    """The y of each layer's middle, and the height of all."""
-    middles: list[float] = []
+def _bands(layers: Sequence[Sequence[Node]], sizes: Mapping[Node, Size]) -> tuple[list[tuple[float, float]], float]:
+    """The upper and lower edge of each layer, and the height of all."""
+    bands: list[tuple[float, float]] = []
     bottom = -RISE
     for layer in layers:
         height = max((sizes[node][1] for node in layer if node in sizes), default=0.0)
         top = bottom + (RISE if height > LOW else RISE / 3)
-        middles.append(top + height / 2)
         bottom = top + height
-    return middles, max(bottom, 0.0)
+        bands.append((top, bottom))
+    return bands, max(bottom, 0.0)
 
 
 def _mean(numbers: Sequence[float], otherwise: float) -> float:

@@ -21,7 +21,7 @@ from lsrl.spelling import Spelling, spell
 from lsrl.surface import Scope, declared_value, expression, written
 from lsrl.syntax import Expr, Prime
 
-WIDTH = 44  # characters in a line of an equation
+WIDTH = 56  # characters in a line of an equation
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class _Painter:
 
     @property
     def scope(self) -> Scope:
-        return Scope(self.spelling.named)
+        return Scope(self.spelling.named, brief=True)
 
     def boxes(self) -> Iterator[Box]:
         for declared in self.cell.inputs:
@@ -156,7 +156,8 @@ class _Painter:
         start = _inline(declared_value(state.init, self.scope))
         along = f" along {', '.join(state.axes)}" if len(self.cell.axes) > 1 else ""
         way = " backwards" if state.reverse else ""
-        return f"{_kind(str(state.kind))} {shape_text(state.shape)} = {start}{along}{way}".strip()
+        typed = " ".join(filter(None, (state.domain, _kind(str(state.kind)), shape_text(state.shape))))
+        return f"{typed} = {start}{along}{way}"
 
 
 def _groups(boxes: Iterable[Box], arrows: Iterable[Arrow]) -> tuple[tuple[str, ...], ...]:

@@ -58,10 +58,12 @@ class Scope:
     Attributes:
         named: the values that are written as a name (or `h'`, `x[t-1]`).
         reads: the reads between nodes, edges and turns that the language inserts by itself here.
+        brief: for people only: repetition along new axes is left out, as on paper.
     """
 
     named: Mapping[Value, Expr]
     reads: tuple[str, ...] = HERE
+    brief: bool = False
 
 
 def expression(value: Value, scope: Scope) -> Expr:
@@ -82,6 +84,8 @@ def written(value: Value, scope: Scope) -> Expr:
             return call("iota", size(value.shape[0]))
         case "input" | "param" | "noise" | "state":
             return Name(str(value.attr("name")))
+        case "expand" if scope.brief:
+            return expression(value.args[0], scope)
         case "read" if value.attr("via") in scope.reads:
             return expression(value.args[0], scope)
         case "sum_in" | "max_in":

@@ -74,7 +74,7 @@ def test_dot_and_mermaid_say_the_same() -> None:
     assert dot.count(" -> ") == mermaid.count(" --> ") + mermaid.count(" -.-> ") == len(picture(cell).arrows)
     labels = re.findall(r'label=("(?:[^"\\]|\\.)*"),', dot)
     assert json.loads(labels[0]) == "x\n[D]"
-    assert 'n5["h\' = tanh(p + U @ h)<br>[H]"]' in mermaid
+    assert 'n4["h\' = tanh(p + U @ h)<br>[H]"]' in mermaid
 
 
 @pytest.mark.parametrize("name", library())
