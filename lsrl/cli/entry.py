@@ -73,6 +73,7 @@ def _bug(error: Exception, words: list[str]) -> int:
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="PROG is a path or the name of a program of the library: lsrl check std/gru",
 )
+@click.rich_config(help_config={"text_paragraph_linebreaks": "\n\n", "padding_helptext_first_line": (0, 0, 1, 0)})
 @click.option("--traceback", is_flag=True, help="Show the traceback of an error of lsrl itself.")
 @click.version_option(__version__, prog_name="lsrl", message="%(prog)s %(version)s")
 def program(traceback: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from functools import partial
 
 import rich_click as click
 
@@ -15,14 +16,16 @@ from lsrl.schedule import resolve
 
 ASSUMED = 64
 
+_setting = partial(click.option, show_default=True)
+
 
 @click.command("explain", cls=SizedCommand)
 @program_argument
 @sizes_option
-@click.option("--batch", default=1, show_default=True, type=click.IntRange(1), help="Sequences at a time, for costs.")
-@click.option("--length", default=1024, show_default=True, type=click.IntRange(0), help="Positions, for costs.")
-@click.option("--target", default="jax", show_default=True, type=click.Choice(["jax", "triton"]), help="Whose loops.")
-@click.option("--dtype", default="float32", show_default=True, type=dtype_choice, help="The type of floats, for costs.")
+@_setting("--batch", default=1, type=click.IntRange(1), metavar="N", help="Sequences at a time, for costs.")
+@_setting("--length", default=1024, type=click.IntRange(0), metavar="N", help="Positions, for costs.")
+@_setting("--target", default="jax", type=click.Choice(["jax", "triton"]), help="Whose loops.")
+@_setting("--dtype", default="float32", type=dtype_choice, help="The type of floats, for costs.")
 @schedule_option
 @json_option
 def command(

@@ -33,7 +33,7 @@ Arrays = dict[str, Array]
 @program_argument
 @file_option("--inputs", help="Inputs by name, [B, T, …].")
 @file_option("--params", help="Parameters by name; nested ones are dotted, layers.0.Wz.")
-@click.option("--seed", type=int, help="Draw parameters (without --params) and noise with this seed.  [default: 0]")
+@click.option("--seed", type=int, metavar="N", help="Draw parameters, if there is no --params, and noise.")
 @file_option("--state", help="Initial states by name, [B, …]; missing ones start as the program says.")
 @click.option("--target", default="reference", show_default=True, type=target_choice, help="What runs it.")
 @sizes_option
@@ -41,8 +41,8 @@ Arrays = dict[str, Array]
 @dtype_option
 @click.option("--grad", is_flag=True, help="Write gradients too.")
 @file_option("--cotangents", help="Weights of outputs (by name) and final states (state.NAME) in what is derived.")
-@click.option("--batch", type=click.IntRange(0), help="For programs without inputs.")
-@click.option("--length", type=click.IntRange(0), help="For programs without inputs.")
+@click.option("--batch", type=click.IntRange(0), metavar="N", help="For programs without inputs.")
+@click.option("--length", type=click.IntRange(0), metavar="N", help="For programs without inputs.")
 @file_option("-o", "--output", required=True, help="Where results go: .npz or .safetensors.")
 def command(
     prog: str,
