@@ -60,6 +60,7 @@ def main() -> None:
     options = parser.parse_args()
 
     torch.manual_seed(0)
+    torch.set_num_threads(1)  # the arrays are small: threads would wait for each other
     training_rows, test_rows, training_labels, test_labels = load_rows()
     model = lsrl.torch.Module(lsrl.load(Path(__file__).with_name("digits.lsrl")))
     train(model, training_rows, training_labels, options.epochs or (30 if options.quick else 100))
