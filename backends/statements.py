@@ -17,6 +17,7 @@ from lsrl.backends.writer import WIDTH, Writer, origin_of
 from lsrl.ir.cell import Cell
 from lsrl.ir.dims import Dim
 from lsrl.ir.infer import dim, integer
+from lsrl.ir.pieces import pieces
 from lsrl.ir.value import Value
 
 MOST_OPERATIONS = 7
@@ -93,7 +94,7 @@ class Statements:
 
     def pieces(self, value: Value) -> tuple[Value, ...]:
         """What uses the value, in order, where that is slices which cut it along one axis into parts."""
-        return _pieces(value, self.names.users(value))
+        return pieces(value, self.names.users(value))
 
     def _assign(self, value: Value, code: Code, users: Iterable[Value]) -> None:
         self.writer.origin(origin_of(self.cell, value, users))
@@ -143,17 +144,3 @@ def in_text_order(values: Sequence[Value], cell: Cell) -> list[Value]:
             if not waiting[user]:
                 heappush(ready, (lines[user], position[user]))
     return ordered
-
-
-def _pieces(value: Value, users: Sequence[Value]) -> tuple[Value, ...]:
-    """The users, in order, where they are slices that cut the value along one axis into parts."""
-    if len(users) < 2 or any(user.op != "slice" or user.attr("step") != 1 for user in users):
-        return ()
-    axes = {integer(user.attr("axis")) for user in users}
-    following = {dim(user.attr("start")): user for user in users}
-    pieces, place = [], Dim.of(0)
-    while place in following:
-        pieces.append(following.pop(place))
-        place = place + dim(pieces[-1].attr("size"))
-    whole = len(axes) == 1 and not following and place == value.shape[axes.pop()]
-    return tuple(pieces) if whole else ()

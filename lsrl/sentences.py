@@ -14,6 +14,9 @@ from typing import Any
 from lsrl.backends.naming import Names
 from lsrl.format_expression import expression as document
 from lsrl.ir.cell import Cell
+from lsrl.ir.dims import shape_text
+from lsrl.ir.infer import dim
+from lsrl.ir.pieces import pieces
 from lsrl.ir.span import Span
 from lsrl.ir.value import Value
 from lsrl.pretty import layout
@@ -49,14 +52,42 @@ class Sentences:
         return _text(written(value, self._scope))
 
     def statements(self, values: Iterable[Value], wanted: Collection[Value]) -> Iterator[tuple[Value, str]]:
-        """`name = definition` for those of the values that have a name, or are wanted and get one."""
+        """`name = definition` for those of the values that have a name, or are wanted and get one.
+
+        The pieces that a value is cut into share a statement, `i, f = split(...)`.
+        """
         chosen = list(values)
         for value in chosen:
             if value in wanted and value.args:
                 self._named.setdefault(value, Name(self._names[value]))
+        cut = self._cut(chosen, wanted)
+        told: set[Value] = set()
         for value in chosen:
-            if value in self._named and value.args:
-                yield value, f"{_text(self._named[value])} = {self.definition(value)}"
+            parts = cut.get(value, (value,))
+            if parts[0] not in told and value in self._named and value.args:
+                told.update(parts)
+                names = ", ".join(_text(self._named[part]) for part in parts)
+                yield value, f"{names} = {self._divided(parts) if len(parts) > 1 else self.definition(value)}"
+
+    def _cut(self, chosen: list[Value], wanted: Collection[Value]) -> dict[Value, tuple[Value, ...]]:
+        """For every piece of a value that is nothing else but cut, the pieces; that value then needs no name."""
+        users: dict[Value, list[Value]] = {}
+        for value in chosen:
+            for arg in value.args:
+                users.setdefault(arg, []).append(value)
+        found: dict[Value, tuple[Value, ...]] = {}
+        for whole in chosen:
+            parts = pieces(whole, users.get(whole, ())) if whole not in wanted else ()
+            if parts and all(part in self._named for part in parts):
+                self._named.pop(whole, None)
+                found |= dict.fromkeys(parts, parts)
+        return found
+
+    def _divided(self, parts: tuple[Value, ...]) -> str:
+        """`split(x, 3)`, or with the sizes of the parts where they differ."""
+        whole, sizes = self.expression(parts[0].args[0]), [dim(part.attr("size")) for part in parts]
+        even = all(size == sizes[0] for size in sizes)
+        return f"split({whole}, {len(parts) if even else shape_text(sizes)})"
 
 
 def _text(node: Expr) -> str:
