@@ -33,7 +33,14 @@ Arrays = dict[str, Array]
 @program_argument
 @file_option("--inputs", help="Inputs by name, [B, T, …].")
 @file_option("--params", help="Parameters by name; nested ones are dotted, layers.0.Wz.")
-@click.option("--seed", type=int, metavar="N", help="Draw parameters, if there is no --params, and noise.")
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Draws parameters, where there is no --params, and noise.",
+)
 @file_option("--state", help="Initial states by name, [B, …]; missing ones start as the program says.")
 @click.option("--target", default="reference", show_default=True, type=target_choice, help="What runs it.")
 @sizes_option
@@ -49,7 +56,7 @@ def command(
     cell: str | None,
     inputs: Path | None,
     params: Path | None,
-    seed: int | None,
+    seed: int,
     state: Path | None,
     target: str,
     sizes: dict[str, int],
@@ -77,21 +84,19 @@ def command(
     if cotangents and not grad:
         raise click.UsageError("--cotangents weighs gradients: it needs --grad")
     program = load(prog, cell)
-    if params is None and seed is None and program.params:
-        raise click.UsageError("give parameters by --params, or draw them by --seed")
     given = {name: read_arrays(path) if path else {} for name, path in (("x", inputs), ("p", params), ("s", state))}
     bound = infer_sizes(program.graph, sizes, given["p"], given["x"], given["s"])
-    weights = given["p"] if params else init_params(program.cell(bound), bound, seed or 0)
+    weights = given["p"] if params else init_params(program.cell(bound), bound, seed)
     _enable_double(target, dtype)
     with working(f"compiling {program.name} for {target}"):
         compiled = compile_program(program, target, bound, schedule, dtype)
-    arrays, noise = (weights, given["x"], given["s"]), seed or 0
+    arrays = weights, given["x"], given["s"]
     with working(f"running {program.name}"):
-        found = dict(_results(compiled, compiled(*arrays, seed=noise, batch=batch, length=length)))
+        found = dict(_results(compiled, compiled(*arrays, seed=seed, batch=batch, length=length)))
     if grad:
         weighed = read_arrays(cotangents) if cotangents else None
         with working(f"deriving {program.name}"):
-            gradients = compiled.gradients(*arrays, weighed, seed=noise, batch=batch, length=length)
+            gradients = compiled.gradients(*arrays, weighed, seed=seed, batch=batch, length=length)
             found |= dict(_gradients(compiled, gradients))
     write_arrays(output, found)
     click.echo(f"{output}: {', '.join(f'{name} {list(array.shape)}' for name, array in found.items())}", err=True)
