@@ -68,5 +68,6 @@ def moved_spans(spans: Mapping[Value, tuple[Span, ...]], table: Mapping[Value, V
     moved: dict[Value, tuple[Span, ...]] = {}
     for value, places in spans.items():
         target = table.get(value, value)
-        moved[target] = tuple(dict.fromkeys((*moved.get(target, ()), *places)))
+        before = moved.get(target)
+        moved[target] = places if before is None else tuple(dict.fromkeys((*before, *places)))
     return moved

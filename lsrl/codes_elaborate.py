@@ -212,7 +212,7 @@ SIZES: tuple[CodeEntry, ...] = (
     CodeEntry(
         "E0604",
         "too many operations",
-        "A program comes to at most 100,000 operations after inlining.",
+        "A program comes to at most 50,000 operations after inlining.",
         "def a(x) = x + x * x - x / 2\n\ndef b(x) = a(a(a(a(a(a(a(a(x))))))))\n\n"
         "cell c(D):\n    input x: [D]\n    y = x\n    repeat 3000:\n        y = b(y)\n    output y\n",
     ),

@@ -10,6 +10,7 @@ from lsrl.elaborate import fault_codes as code
 from lsrl.elaborate import names, places, sizes
 from lsrl.elaborate.arguments import bound, unknown_keyword
 from lsrl.elaborate.binding import assign
+from lsrl.elaborate.body import MOST_PLACES
 from lsrl.elaborate.definitions import CellTerm, FunctionTerm
 from lsrl.elaborate.env import Env, value_of
 from lsrl.elaborate.functions import FUNCTIONS
@@ -113,7 +114,7 @@ def _adopt(env: Env, instance: Instance, span: Span) -> None:
     for value, name in instance.names.items():
         body.names.setdefault(value, name)
     for value, places_of in instance.spans.items():
-        body.spans.setdefault(value, (*places_of, span))
+        body.spans.setdefault(value, (*places_of[: MOST_PLACES - 1], span))
 
 
 def _sizes(env: Env, term: CellTerm, sized: syntax.Call) -> dict[str, Dim]:

@@ -15,7 +15,7 @@ from lsrl.elaborate.env import Env, Naming
 from lsrl.elaborate.functions_arrays import fitted
 from lsrl.elaborate.report import Misplaced, Poisoned
 from lsrl.elaborate.scope import Binding, Scope, nearest
-from lsrl.elaborate.terms import BuiltinTerm, Record, Term, described
+from lsrl.elaborate.terms import POISON, BuiltinTerm, Record, Term, described
 from lsrl.ir import build, ops
 from lsrl.ir.build import Diag
 from lsrl.ir.cell import GRAPH
@@ -69,7 +69,7 @@ def attribute(env: Env, node: syntax.Attribute, base: Term) -> Term:
         case Record(cell, fields):
             if node.name in fields:
                 return fields[node.name]
-            raise _no_member(f"{cell} has no output `{node.name}`", node, list(fields))
+            raise _no_member(f"`{cell}` has no output `{node.name}`", node, list(fields))
         case Value() | Diag() if node.name == "T":
             return build.transpose(base)
         case ModuleTerm(path):
@@ -107,10 +107,15 @@ def _module_constant(env: Env, term: ConstTerm) -> Value:
         own = static(env, term.module)
         try:
             known[key] = constant(own, term.node)
+        except Poisoned:
+            known[key] = POISON
         except Fault as fault:
+            known[key] = POISON
             own.refuse(fault, term.node.value.span)
     value = known[key]
     if value is None:
+        raise Fault(code.RECURSION, f"the constant `{term.node.name.id}` is made of itself")
+    if value is POISON:
         raise Poisoned
     return value
 

@@ -27,13 +27,17 @@ class Stop(Exception):
 
 @dataclass
 class Report:
-    """The diagnostics of one run, in the order found; the same one is kept once."""
+    """The diagnostics of one run, in the order found; what was said of a place is not said again."""
 
-    diagnostics: dict[Diagnostic, None] = field(default_factory=dict)
+    said: dict[tuple[str, str, Span | None], Diagnostic] = field(default_factory=dict)
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        return tuple(self.said.values())
 
     def add(self, diagnostic: Diagnostic) -> None:
-        self.diagnostics.setdefault(diagnostic)
-        if len(self.diagnostics) >= MOST_DIAGNOSTICS:
+        self.said.setdefault((diagnostic.code, diagnostic.message, diagnostic.span), diagnostic)
+        if len(self.said) >= MOST_DIAGNOSTICS:
             raise Stop
 
     def fault(self, fault: Fault, span: Span | None, notes: tuple[str, ...] = ()) -> None:
@@ -54,11 +58,11 @@ class Report:
 
     def mark(self) -> int:
         """A point to go back to with `forget`."""
-        return len(self.diagnostics)
+        return len(self.said)
 
     def forget(self, mark: int) -> None:
         """Drop what was added after `mark`."""
-        self.diagnostics = dict.fromkeys(list(self.diagnostics)[:mark])
+        self.said = dict(list(self.said.items())[:mark])
 
 
 def _place(diagnostic: Diagnostic) -> tuple[str, int, int]:

@@ -97,8 +97,9 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     folded = {known_name.lower(): known_name for known_name in names}
     if name.lower() in folded:
         return folded[name.lower()]
-    found = get_close_matches(name, names, n=1, cutoff=0.6)
-    return found[0] if found else None
+    found = get_close_matches(name, names, n=5, cutoff=0.6)
+    same_letters = [close for close in found if sorted(close) == sorted(name)]
+    return next(iter([*same_letters, *found]), None)
 
 
 def unknown(code: str, what: str, name: str, known: Iterable[str]) -> Fault:

@@ -9,13 +9,14 @@ from lsrl.elaborate import fault_codes as code
 from lsrl.elaborate.definitions import CellTerm
 from lsrl.elaborate.modules import Modules
 from lsrl.elaborate.report import Report, Stop
+from lsrl.elaborate.terms import Poison
 from lsrl.ir.cell import Cell
 from lsrl.ir.fault import Fault
 from lsrl.ir.span import Span
 from lsrl.ir.value import Value
 
 MOST_TURNS = 10_000
-MOST_VALUES = 100_000
+MOST_VALUES = 50_000
 DEEPEST_INLINING = 50
 DEEPEST_EXPRESSION = 150
 
@@ -30,7 +31,7 @@ class Session:
     Attributes:
         make: elaborates a cell for given numbers of its sizes (those that are known).
         cells: what `make` gave; None for a cell that is at fault.
-        constants: of modules, by syntax node; None while one is being computed, and for one at fault.
+        constants: of modules, by syntax node; None while one is being computed.
         open: the cells being elaborated, outermost first.
         turns, values: how many turns of `repeat` and expressions there were, against the limits.
         depth: how many expressions are being evaluated one inside the other.
@@ -40,7 +41,7 @@ class Session:
     modules: Modules
     make: CellMaker
     cells: dict[tuple[int, tuple[tuple[str, int], ...]], Cell | None] = field(default_factory=dict)
-    constants: dict[int, Value | None] = field(default_factory=dict)
+    constants: dict[int, Value | Poison | None] = field(default_factory=dict)
     open: list[CellTerm] = field(default_factory=list)
     turns: int = 0
     values: int = 0
@@ -53,7 +54,7 @@ class Session:
             return self.cells[key]
         if any(other.node is term.node for other in self.open):
             chain = " → ".join(other.node.name.id for other in (*self.open, term))
-            raise Fault(code.RECURSION, f"the cell {term.node.name.id} uses itself", chain)
+            raise Fault(code.RECURSION, f"the cell `{term.node.name.id}` uses itself", chain)
         if len(self.open) >= DEEPEST_INLINING:
             raise Fault(code.TOO_DEEP, f"cells are used inside cells more than {DEEPEST_INLINING} deep")
         self.open.append(term)

@@ -44,7 +44,7 @@ def _statement(env: Env, node: syntax.Statement) -> None:
         case syntax.Output():
             _only_outside(env, node, "an output")
             for item in node.items:
-                _output(env, item)
+                _tried_output(env, item)
         case syntax.Reset():
             _only_outside(env, node, "`reset when`")
             _reset(env, node)
@@ -68,6 +68,16 @@ def _const(env: Env, node: syntax.Const) -> None:
     except (Poisoned, Fault):
         env.scope.names.setdefault(node.name.id, Binding(Role.CONST, POISON, node.name.span, used=True))
         raise
+
+
+def _tried_output(env: Env, item: syntax.OutputItem) -> None:
+    """An output; when it is at fault, the next one is looked at all the same."""
+    try:
+        _output(env, item)
+    except Poisoned:
+        return
+    except Fault as fault:
+        env.refuse(fault, item.span)
 
 
 def _output(env: Env, item: syntax.OutputItem) -> None:

@@ -63,15 +63,15 @@ def described(term: Term) -> str:
         case Several(items):
             return f"{len(items)} values"
         case Record(cell, fields):
-            return f"the outputs of {cell} ({', '.join(fields)})"
+            return f"the outputs of `{cell}` ({', '.join(fields)})"
         case Text():
             return "a text"
         case CellTerm(node):
-            return f"the cell {node.name.id}"
+            return f"the cell `{node.name.id}`"
         case FunctionTerm(node):
-            return f"the function {node.name.id}"
+            return f"the function `{node.name.id}`"
         case BuiltinTerm(name):
-            return f"the function {name}"
+            return f"the function `{name}`"
         case ModuleTerm(path):
             return f"the module {'.'.join(path)}"
         case Poison():

@@ -53,7 +53,7 @@ def value_of(expression: str, sizes: Mapping[str, int] | None = None, **inputs: 
 def problems(text: str) -> tuple[Diagnostic, ...]:
     """Everything that is said about a program, whether its syntax or its meaning is at fault."""
     try:
-        loaded = load_text(text, "program.lsrl")
+        loaded = load_text(text, "example.lsrl")
     except LsrlError as error:
         return error.diagnostics
     return elaborate.check(loaded.program, loader=loaded.loader)
