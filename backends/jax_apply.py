@@ -10,7 +10,7 @@ from lsrl.backends.jax_module import POSITION, SEQUENCE, Module, constant_leaves
 from lsrl.backends.jax_prelude import identifiers
 from lsrl.backends.writer import Writer
 from lsrl.ir.cell import State
-from lsrl.ir.dims import Dim, shape_text
+from lsrl.ir.dims import shape_of, shape_text
 from lsrl.ir.plan import Loop, Parallel, Shift, Stage
 from lsrl.ir.value import Value, postorder, users
 
@@ -73,6 +73,11 @@ class _Apply:
             self.writer.forget_origins()
             self.stage(stage)
             before = stage
+        unread = [s for s in self.cell.states if s.name not in self.final]
+        if unread:
+            self.writer.blank()
+        for state in unread:
+            self.shift(state)  # nothing reads it, but it is passed on
         statics = self.missing_statics([output.value for output in self.cell.outputs])
         self.statements.write(statics, statics)
         self.writer.blank()
@@ -133,16 +138,16 @@ class _Apply:
         return any(user not in own for user in self.users.get(value, ()))
 
     def shift(self, state: State) -> None:
-        """A lag: the sequence of `next` one position later."""
+        """A lag: the sequence of `next` one position later, and its end."""
         statics = self.missing_statics([state.next])
         self.statements.write(statics, statics)
-        leaf = self.leaf(state)
-        last = self.module.names.fresh(f"{self.module.names[leaf]}_last")
+        leaf = next((v for v in self.order if v.op == "state" and v.attr("name") == state.name), None)
+        arriving = "_" if leaf is None else self.statements.bind(leaf)
+        last = self.module.names.fresh(f"{state.name if leaf is None else arriving}_last")
         following = self.module.array(state.next, self.statements.codes, SEQUENCE)
         function = "earlier" if state.reverse else "later"
-        self.writer.line(
-            f'{self.statements.bind(leaf)}, {last} = {function}(state["{state.name}"], {following})', _sequence(leaf)
-        )
+        remark = shape_text((*shape_of("B", "T"), *state.shape))
+        self.writer.line(f'{arriving}, {last} = {function}(state["{state.name}"], {following})', remark)
         self.final[state.name] = last
 
     def loop(self, loop: Loop) -> None:
@@ -210,7 +215,7 @@ def _crossing(stage: Stage) -> Iterable[Value]:
 
 
 def _sequence(value: Value) -> str:
-    return shape_text((Dim.of("B"), Dim.of("T"), *value.shape))
+    return shape_text((*shape_of("B", "T"), *value.shape))
 
 
 def _tuple(parts: Sequence[str], empty: str = "()") -> str:
