@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 import tokenize
 
 from lsrl.backends.jax_place import Types
@@ -166,7 +167,7 @@ def definitions(text: str, types: Types) -> tuple[list[str], list[str]]:
 def identifiers(text: str) -> set[str]:
     """The names that Python text mentions, attributes, comments and strings aside."""
     found, before = set(), ""
-    for token in tokenize.generate_tokens(io.StringIO(text.strip()).readline):
+    for token in tokenize.generate_tokens(io.StringIO(textwrap.dedent(text).strip()).readline):
         if token.type == tokenize.NAME and before != ".":
             found.add(token.string)
         before = token.string
