@@ -12,11 +12,11 @@ import torch
 import transformers.models.mamba.modeling_mamba as hf_mamba
 import transformers.models.recurrent_gemma.modeling_recurrent_gemma as hf_gemma
 from minGRU_pytorch.minGRU import heinsen_associative_scan_log
-from support.double import run_in_double
 from xlstm.blocks.mlstm.backends import recurrent_step_stabilized_simple
 from xlstm.blocks.slstm.src.vanilla.slstm import slstm_forward_pointwise
 
 import lsrl
+from support.double import run_in_double
 
 B, T, D, H, N, K, V = 3, 7, 5, 6, 2, 4, 3
 Arrays = dict[str, np.ndarray]
