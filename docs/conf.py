@@ -12,7 +12,7 @@ author = "The LSRL developers"
 project_copyright = author
 version = release = lsrl.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "lsrl_lexer"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "lsrl_lexer", "generated_pages"]
 exclude_patterns = ["_build"]
 nitpicky = True
 

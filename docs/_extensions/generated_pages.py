@@ -1,4 +1,7 @@
-"""The pages that are made from tables in the code; `make pages` writes them."""
+"""The pages that are made from the code.
+
+Those of `PAGES` are committed, and `make pages` writes them; the list of modules is written when the docs are built.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import ast
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
+
+from sphinx.application import Sphinx
 
 from lsrl import elaborate
 from lsrl.codes import CODES
@@ -100,4 +105,9 @@ def _fenced(language: str, text: str) -> str:
     return f"```{language}\n{text.rstrip()}\n```"
 
 
-PAGES = {"errors.md": errors_page, "library.md": library_page, "modules.md": modules_page}
+PAGES = {"errors.md": errors_page, "library.md": library_page}
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("config-inited", lambda *_: (DOCS / "modules.md").write_text(modules_page()))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

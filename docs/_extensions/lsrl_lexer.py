@@ -32,6 +32,7 @@ class LsrlLexer(RegexLexer):
             (r"\*\*|//|==|!=|<=|>=|\.\.\.|[-+*/%@<>=~…]", Operator),
             (r"[()\[\]{},:.']", Punctuation),
             (r"\s+", Text),
+            (r".", Text),  # no token of the language: in programs that are refused
         ]
     }
 

@@ -48,6 +48,7 @@ HOLDS = {
     "session": fenced("python", ">>> 1 + 1\n2\n"),
     "output": fenced("python", "print('a', 1)\n") + "<!-- output -->\n" + fenced("text", "a 1\n"),
     "saved text": "<!-- file: a.txt -->\n" + fenced("text", "a\n") + fenced("console", "$ cat a.txt\na\n$ true\n"),
+    "shown": "<!-- shows: echo 1 / 0 -->\n" + fenced("python", "1 / 0\n"),
     "long command": fenced("console", "$ echo one \\\n  two\none two\n$ echo 1 2 3\n1 ... 3\n"),
     "other language": fenced("text", "not code"),
 }
@@ -58,6 +59,7 @@ DOES_NOT_HOLD = {
     "exception": ("\n" + fenced("python", "1 / 0\n"), "line 2: ZeroDivisionError"),
     "session": (fenced("python", ">>> 1 + 1\n3\n"), "it prints\n2"),
     "output": (fenced("python", "print(1)\n") + "<!-- output -->\n" + fenced("text", "2\n"), "it prints\n1"),
+    "shown": ("<!-- shows: echo 1 -->\n" + fenced("python", "2\n"), "it prints\n1"),
     "command": (fenced("console", "$ echo 1\n2\n"), "it prints\n1"),
     "silent command": (fenced("console", "$ echo 1\n"), "it prints\n1"),
     "second command": (fenced("console", "$ echo 1\n1\n$ echo 2\n1\n"), "it prints\n2"),

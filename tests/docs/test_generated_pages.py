@@ -18,7 +18,7 @@ UNPRINTABLE = {"E0101", "E0102", "E0103", "E0104", "E0105", "E0106", "E0108", "E
 LANGUAGE = (ROOT / "docs/language.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["errors.md", "library.md", "modules.md"])
+@pytest.mark.parametrize("name", ["errors.md", "library.md"])
 def test_page_is_current(name: str, golden: Golden) -> None:
     pages = runpy.run_path(str(ROOT / "docs/_extensions/generated_pages.py"))["PAGES"]
     golden.check(ROOT / "docs" / name, pages[name]())
@@ -43,3 +43,12 @@ def test_language_page_names_every_function() -> None:
 def test_language_page_names_every_distribution_and_reserved_word() -> None:
     drawn = set(DISTRIBUTIONS) - {"value"}  # written `= expr`
     assert {*drawn, *RESERVED} - functions_named(re.sub(r"\n(?!\n)", " ", LANGUAGE)) == set()
+
+
+def test_architecture_page_speaks_of_modules_that_exist() -> None:
+    named = re.findall(r"\blsrl\.([a-z_.]*[a-z_])", (ROOT / "docs/architecture.md").read_text())
+    assert len(named) > 40
+    for name in named:
+        parts = name.split(".")
+        path = ROOT.joinpath(*parts if parts[0] in ("ir", "backends") else ("lsrl", *parts))
+        assert path.is_dir() or path.with_suffix(".py").is_file(), name

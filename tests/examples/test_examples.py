@@ -9,8 +9,8 @@ from support.process import ROOT, run_python
 
 
 def numbers(text: str, unit: str) -> list[float]:
-    """The numbers before `unit`, in order."""
-    return [float(number) for number in re.findall(rf"([\d.]+){unit}", text)]
+    """The decimal numbers before `unit`, in order."""
+    return [float(number) for number in re.findall(rf"(\d+\.\d+){unit}", text)]
 
 
 def assert_plot(path: Path) -> None:

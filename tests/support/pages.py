@@ -9,8 +9,8 @@ What happens to a fenced block depends on its language:
     others       are left alone
 
 A comment in the line before the fence says more: `<!-- file: NAME -->` saves the block under that name in the folder
-where the page's code runs, `<!-- output -->` marks what the block before it prints. `...` in an expected output
-stands for any text.
+where the page's code runs, `<!-- output -->` marks what the block before it prints, `<!-- shows: COMMAND -->` what a
+command prints. `...` in an expected output stands for any text.
 """
 
 import contextlib
@@ -93,6 +93,8 @@ class _Run:
         """Run a block; its text, with the outputs it shows settled."""
         if block.note == "output":
             return self.settle(block.text, self.printed)
+        if block.note.startswith("shows:"):
+            return self.settle(block.text, _shell(block.note.removeprefix("shows:")))
         path = _save(block)
         self.printed = ""
         match block.language:
