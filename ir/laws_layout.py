@@ -13,6 +13,7 @@ from lsrl.ir.dims import Dim
 from lsrl.ir.infer import dim, integer, integers
 from lsrl.ir.laws_arithmetic import in_place_of
 from lsrl.ir.ops import Family, family
+from lsrl.ir.requirements import not_negative
 from lsrl.ir.value import Kind, Value
 
 
@@ -101,7 +102,7 @@ def part_of_concat(v: Value) -> Value | None:
             offset = Dim.of(0)
             for part in parts:
                 end = offset + part.shape[axis]
-                if _not_negative(first - offset) and _not_negative(end - 1 - last):
+                if not_negative(first - offset) and not_negative(end - 1 - last):
                     return in_place_of(v, _moved(v, part, first - offset))
                 offset = end
     return None
@@ -268,11 +269,6 @@ def _moved(part: Value, x: Value, first: Dim) -> Value:
     if part.op == "select":
         return ops.apply("select", x, axis=_axis(part), index=first)
     return _sliced(x, _axis(part), first, dim(part.attr("size")), _step(part))
-
-
-def _not_negative(size: Dim) -> bool:
-    """Whether the size is at least zero whatever the sizes it is made of are."""
-    return all(factor >= 0 and all(isinstance(atom, str) for atom, _ in monomial) for monomial, factor in size.terms)
 
 
 def _joins(part: Value, whole: Value) -> bool:
