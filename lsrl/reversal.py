@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from lsrl.ir import ops
 from lsrl.ir.cell import Cell, Input, Output, Param, Size, State
+from lsrl.ir.fault import Refusal
 from lsrl.ir.pipeline import Component, components
 from lsrl.ir.substitute import rebuild, substitute
 from lsrl.ir.value import Value, depends_on, intern, postorder, users
@@ -39,10 +40,15 @@ class Reversal:
 
 
 def split_reversed(cell: Cell) -> tuple[Cell, tuple[Reversal, ...]]:
-    """The cell without its backward recurrences, and these."""
+    """The cell without its backward recurrences, and these.
+
+    Raises:
+        Refusal: a parameter starts a backward state and another one, so that no one cell can declare it.
+    """
     cut = [_Cut.of(cell, part) for part in components(cell) if part.reverse]
     if not cut:
         return cell, ()
+    _check_owners(cell, cut)
     table = {value: use for each in cut for value, use in zip(each.exported, each.uses(), strict=True)}
     forward = replace(
         cell,
@@ -116,6 +122,19 @@ class _Cut:
         used = _sizes(cut)
         sizes = tuple(Size(size.name) for size in whole.sizes if size.name in used)
         return replace(cut, sizes=sizes)
+
+
+def _check_owners(cell: Cell, cut: Sequence[_Cut]) -> None:
+    """A parameter that starts a backward state is declared with it, and nothing else can start from it."""
+    forward = [state.init for state in cell.states if not state.reverse]
+    needed = [{str(v.attr("name")) for v in postorder(forward) if v.op == "param"}]
+    needed += [{param.name for param in each.params} for each in cut]
+    for place, names in enumerate(needed):
+        shared = sorted(names & set().union(*needed[place + 1 :]))
+        if shared:
+            raise Refusal(
+                f"{cell.name} has no flat text: the parameter {shared[0]} starts a backward recurrence and another one"
+            )
 
 
 def _name(cell: Cell, value: Value, place: int) -> str:

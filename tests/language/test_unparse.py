@@ -14,6 +14,7 @@ from lsrl.backends.initialise import init_params
 from lsrl.backends.reference import run
 from lsrl.elaborate.body import FOLDING
 from lsrl.ir.cell import Cell
+from lsrl.ir.fault import Refusal
 from lsrl.ir.laws import simplify
 from lsrl.ir.rewrite import rewrite
 from lsrl.ir.verify import verify
@@ -158,6 +159,25 @@ def test_backward_recurrences_come_back_as_cells_used_in_reverse() -> None:
     expected = run(cell, {}, params, inputs).outputs["y"]
     found = run(again, {}, given, inputs).outputs["y"]
     np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_a_parameter_that_starts_two_backward_recurrences_is_refused() -> None:
+    cell = elaborated("""
+cell last(D):
+    input x: [D]
+    param h0: [D]
+    state h: [D] = h0
+    h' = tanh(h + x)
+    output h'
+
+cell tied(D):
+    input x: [D]
+    repeat 2 shared:
+        x = reverse last(D)(x)
+    output x
+""")
+    with pytest.raises(Refusal, match=r"tied has no flat text: the parameter layers\.h0 starts a backward recurrence"):
+        unparse(cell)
 
 
 def test_names_become_identifiers_that_mean_nothing_else() -> None:
