@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from itertools import takewhile
 
 from lsrl.backends.jax_draw import write_noise
 from lsrl.backends.jax_module import POSITION, SEQUENCE, Module, constant_leaves
@@ -157,10 +158,8 @@ class _Apply:
         self.statements.write(outside, self.wanted_elsewhere(outside))
         self.writer.blank()
         leaves = [self.leaf(state) for state in loop.states]
-        own = [names[leaf] for leaf in leaves]
-        function = names.fresh(f"advance_{own[0]}" if len(own) > 3 else "_".join(["advance", *own]))
-        last = [names.fresh(f"{name}_last") for name in own]
-        self.step(function, loop, leaves)
+        last = [names.fresh(f"{names[leaf]}_last") for leaf in leaves]
+        function = self.step(loop, leaves)
         reads = [str(self.statements.codes[v]) for v in loop.reads]
         options = ["reverse=True"] if loop.reverse else []
         options += [] if reads else ["length=length"]
@@ -172,11 +171,19 @@ class _Apply:
             self.statements.bind(value)
         self.final |= {state.name: name for state, name in zip(loop.states, last, strict=True)}
 
-    def step(self, function: str, loop: Loop, leaves: Sequence[Value]) -> None:
-        """The function that `lax.scan` runs: from state and what is read at a position to state and what is kept."""
-        names = self.module.names
-        inner = self.module.statements(POSITION)
-        inner.codes = {v: c for v, c in self.statements.codes.items() if v not in self.module.varying}
+    def step(self, loop: Loop, leaves: Sequence[Value]) -> str:
+        """The function that `lax.scan` runs: from state and what is read at a position to state and what is kept.
+
+        Returns its name.
+        """
+        static = {v: c for v, c in self.statements.codes.items() if v not in self.module.varying}
+        named = [v for v in static if str(static[v]).isidentifier()]
+        scope = _scope([state.name for state in loop.states])
+        names = self.module.names.inside([*leaves, *loop.reads, *loop.body], named, scope)
+        own = [names[leaf] for leaf in leaves[: 1 if len(leaves) > 3 else None]]
+        function = self.module.names.fresh("_".join(["advance", *scope.split(".")[:-1], *own]))
+        inner = self.module.statements(POSITION, names)
+        inner.codes = static
         state, reads = _tuple([names[leaf] for leaf in leaves]), _tuple([names[v] for v in loop.reads], "_")
         parameters = ["state" if len(leaves) > 1 else state, "at" if len(loop.reads) > 1 else reads]
         with self.writer.block(f"def {function}({', '.join(parameters)}):"):
@@ -192,6 +199,7 @@ class _Apply:
             kept = [str(self.module.array(v, inner.codes, POSITION)) for v in loop.emits]
             self.writer.line(f"return {_tuple(following)}, {_tuple(kept, 'None')}")
         self.writer.blank()
+        return function
 
     def leaf(self, state: State) -> Value:
         """The arriving value of a state."""
@@ -202,6 +210,13 @@ class _Apply:
         types = self.module.types
         narrowed = types.narrow and str(value.kind) == "float"
         return f"{code}.astype({types.data})" if narrowed else str(code)
+
+
+def _scope(names: Sequence[str]) -> str:
+    """The dotted prefix that all names share: `layers.0.`"""
+    parts = [name.split(".")[:-1] for name in names]
+    shared = takewhile(lambda here: len(set(here)) == 1, zip(*parts, strict=False))
+    return "".join(f"{here[0]}." for here in shared)
 
 
 def _crossing(stage: Stage) -> Iterable[Value]:

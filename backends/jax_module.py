@@ -68,8 +68,9 @@ class Module:
 
         return Target(self.is_number, self.is_light, express, lambda value: self._remark(value, lead), split)
 
-    def statements(self, lead: Sequence[str]) -> Statements:
-        return Statements(self.cell, self.names, self.writer, self.target(lead))
+    def statements(self, lead: Sequence[str], names: Names | None = None) -> Statements:
+        """A function's statements, under the module's names or its own."""
+        return Statements(self.cell, names or self.names, self.writer, self.target(lead))
 
     def is_number(self, value: Value) -> bool:
         """Whether the value is a Python number in the emitted text."""

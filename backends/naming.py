@@ -10,6 +10,7 @@ import builtins
 import keyword
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 
 from lsrl.ir.cell import Cell
 from lsrl.ir.dims import Dim
@@ -65,8 +66,9 @@ class Names:
         self._names: dict[Value, str] = {}
         self._user = dict(cell.names)
         self._users: Mapping[Value, tuple[Value, ...]] = users(cell.all_roots())
+        self._given = dict(_given(cell))
         self.sizes = {size.name: self.fresh(size.name) for size in cell.sizes}
-        for value, wanted in _given(cell):
+        for value, wanted in self._given.items():
             self._names[value] = self.fresh(wanted)
 
     def __getitem__(self, value: Value) -> str:
@@ -74,6 +76,24 @@ class Names:
         if value not in self._names:
             self._names[value] = self.fresh(self._described(value))
         return self._names[value]
+
+    def inside(self, own: Sequence[Value], visible: Iterable[Value], scope: str) -> Names:
+        """The names within a function: its own values go without the prefix of the scope that they are in.
+
+        Args:
+            own: arguments of the function and what it computes.
+            visible: values from outside that it mentions; their names are the same here and there.
+            scope: a dotted prefix such as `layers.0.`, or nothing.
+        """
+        inner = copy(self)
+        prefix = scope.replace(".", "_")
+        inner._names = {value: self[value] for value in visible}
+        inner._taken = {*self.sizes.values(), *inner._names.values()}
+        for value in own:
+            if value in self._names:
+                short = self._names[value].removeprefix(prefix)
+                inner._names[value] = inner.fresh(short if short.isidentifier() else self._names[value])
+        return inner
 
     def users(self, value: Value) -> tuple[Value, ...]:
         """The values of the cell that use a value directly."""
@@ -94,19 +114,29 @@ class Names:
         return found
 
     def _described(self, value: Value) -> str:
-        words = self._words(value, 2)
-        if words and len(words) <= LONGEST:
-            return words
-        return f"{self._statement(value)}{_NOUNS.get(value.op, _operation(value.op))}"
+        words, purpose = self._words(value, 2), self._purpose(value)
+        scope = self._scope(purpose)
+        short = re.sub(rf"\b{scope}|(?<=_){scope}", "", words) if scope else words
+        if short and len(short) <= LONGEST:
+            return short if short == words else f"{scope}{short}"
+        noun = _NOUNS.get(value.op, _operation(value.op))
+        return noun if purpose is None else f"{self._names[purpose]}_{noun}"
 
-    def _statement(self, value: Value) -> str:
-        """The name of what the value is computed for, as a prefix: `h_next_`."""
+    def _purpose(self, value: Value) -> Value | None:
+        """The named value that this one is computed for."""
         while value not in self._names:
             following = self._users.get(value, ())
             if not following:
-                return ""
+                return None
             value = following[0]
-        return f"{self._names[value]}_"
+        return value
+
+    def _scope(self, purpose: Value | None) -> str:
+        """The scope of a named value, as a prefix of its identifier where it has that: `layers_0_`."""
+        if purpose is None or purpose not in self._given:
+            return ""
+        scope = self._given[purpose].rpartition(".")[0].replace(".", "_")
+        return f"{scope}_" if scope and self._names[purpose].startswith(f"{scope}_") else ""
 
     def _words(self, value: Value, depth: int) -> str:
         """A description of the value by its operation and operands; empty when there is no short one."""

@@ -25,6 +25,7 @@ from support.running import random_arrays
 BATCH, LENGTH = 2, 6
 SOME = ("lstm", "mlstm", "lru", "lags", "resets")
 MORE = (*SOME, "stack", "noisy", "autonomous", "pointwise", "table")
+DERIVED = (*MORE, "reversed", "learner", "picture", "selective_ssm")
 NARROW = [("lstm", "bfloat16"), ("lstm", "float16"), ("gated_delta", "bfloat16"), ("selective_ssm", "bfloat16")]
 NARROW += [("lru", "float16"), ("stack", "bfloat16"), ("noisy", "float16")]
 Named = Mapping[str, Any]
@@ -150,7 +151,7 @@ def _cut(inputs: Named, start: int, stop: int) -> dict[str, Array]:
     return {name: array[:, start:stop] for name, array in inputs.items()}
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", DERIVED)
 def test_gradients(name: str, double: None) -> None:
     """Reverse mode by JAX against the reference's own, for random weights of outputs and final states."""
     case = PROGRAMS[name]

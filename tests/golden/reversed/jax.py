@@ -94,19 +94,19 @@ def apply(params, inputs, state=None):
     # std/gru.lsrl:13  xr, xz, xn = split(W_ih @ x + b_ih, 3)
     gru_xr, gru_xz, gru_xn = jnp.split(gru_W_ih_x + gru_b_ih, 3, axis=-1)  # [B, T, H]
 
-    def advance_gru_h(gru_h, at):
-        gru_xz, gru_xr, gru_xn = at
+    def advance_gru_h(h, at):
+        xz, xr, xn = at
         # std/gru.lsrl:14  hr, hz, hn = split(W_hh @ h + b_hh, 3)
-        gru_hr, gru_hz, gru_hn = jnp.split(einsum("bh,gh->bg", gru_h, gru_W_hh) + gru_b_hh, 3, axis=-1)
+        hr, hz, hn = jnp.split(einsum("bh,gh->bg", h, gru_W_hh) + gru_b_hh, 3, axis=-1)  # [B, H]
         # std/gru.lsrl:15  r = sigmoid(xr + hr)
-        gru_r = jax.nn.sigmoid(gru_xr + gru_hr)
+        r = jax.nn.sigmoid(xr + hr)
         # std/gru.lsrl:16  z = sigmoid(xz + hz)
-        gru_z = jax.nn.sigmoid(gru_xz + gru_hz)
+        z = jax.nn.sigmoid(xz + hz)
         # std/gru.lsrl:17  n = tanh(xn + r * hn)
-        gru_n = jnp.tanh(gru_xn + gru_r * gru_hn)
+        n = jnp.tanh(xn + r * hn)
         # std/gru.lsrl:18  h' = (1 - z) * n + z * h
-        gru_h_next = (1 - gru_z) * gru_n + gru_z * gru_h
-        return gru_h_next, gru_h_next
+        h_next = (1 - z) * n + z * h
+        return h_next, h_next
 
     gru_h_last, gru_h_next = over_time(advance_gru_h, state["gru.h"], (gru_xz, gru_xr, gru_xn))
 
@@ -115,17 +115,17 @@ def apply(params, inputs, state=None):
     # std/mingru.lsrl:10  c = Wh @ x + bh
     mingru_c = mingru_Wh_x + mingru_bh
     # std/mingru.lsrl:11  h' = (1 - z) * h + z * c
-    one_minus_mingru_z = 1 - mingru_z
-    mingru_z_mingru_c = mingru_z * mingru_c
+    mingru_one_minus_z = 1 - mingru_z
+    mingru_z_c = mingru_z * mingru_c
 
-    def advance_mingru_h(mingru_h, at):
-        one_minus_mingru_z, mingru_z_mingru_c = at
+    def advance_mingru_h(h, at):
+        one_minus_z, z_c = at
         # std/mingru.lsrl:11  h' = (1 - z) * h + z * c
-        mingru_h_next = one_minus_mingru_z * mingru_h + mingru_z_mingru_c
-        return mingru_h_next, mingru_h_next
+        h_next = one_minus_z * h + z_c
+        return h_next, h_next
 
     mingru_h_last, mingru_h_next = over_time(
-        advance_mingru_h, state["mingru.h"], (one_minus_mingru_z, mingru_z_mingru_c), reverse=True
+        advance_mingru_h, state["mingru.h"], (mingru_one_minus_z, mingru_z_c), reverse=True
     )
 
     # <text>:8  y = concat(gru(D, H)(x), reverse mingru(D, H)(x))
