@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from lsrl.explain import CostFact, FusionFact, Report, SplitFact, StateFact
 from lsrl.explain_loops import StageFact
+from lsrl.ir.cell import GRAPH, TIME
 
 _INDENT = "  "
 _UNITS = ("", "k", "M", "G", "T", "P")
@@ -47,7 +48,7 @@ def _states(report: Report) -> Iterator[str]:
 def _state(state: StateFact) -> tuple[str, ...]:
     kind = "" if state.kind == "float" else f" {state.kind}"
     way = "backward" if state.reverse else "forward"
-    along = way if state.axes == ("t",) else f"along {' and '.join(state.axes)}"
+    along = way if state.axes == (TIME,) else f"along {' and '.join(state.axes)}"
     role = "" if state.recurrent else "remembers, does not feed back"
     return state.name, f"{state.shape}{kind}", f"starts at {state.init}", along, state.place, role
 
@@ -86,8 +87,9 @@ def _loops(stages: Sequence[StageFact]) -> Iterator[str]:
 
 
 def _costs(report: Report) -> Iterator[str]:
-    costs, flat = report.costs, report.axes == ("t",)
-    extent = f"batch {report.batch}, length {report.length}" if flat else f"{report.length} positions along each axis"
+    costs = report.costs
+    extents = {TIME: f"batch {report.batch}, length {report.length}", GRAPH: f"{report.length} nodes"}
+    extent = extents.get(report.axes[0], f"batch {report.batch}, {report.length} positions along each axis")
     yield f"{extent}, {report.dtype}; {costs.parameters:,} parameters, {costs.state_elements:,} numbers of state"
     yield from _table(_cost_rows(costs))
 

@@ -34,9 +34,11 @@ class Sentences:
     def __init__(self, cell: Cell) -> None:
         self._names = Names(cell)
         self._named = dict(spell(cell, {}, exact=True).named)
-        for value, name in self._named.items():
-            if isinstance(name, Name) and _MADE_UP.fullmatch(name.id):
-                self._named[value] = Name(self._names[value])
+        made_up = [v for v, name in self._named.items() if isinstance(name, Name) and _MADE_UP.fullmatch(name.id)]
+        for value in made_up:
+            self._named[value] = Name(self._names[value])
+            if value.op == "expand":  # is not written
+                del self._named[value]
         self._scope = Scope(self._named)
 
     def expression(self, value: Value) -> str:

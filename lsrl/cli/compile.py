@@ -9,7 +9,6 @@ import rich_click as click
 from lsrl.cli.options import (
     SizedCommand,
     dtype_option,
-    file_option,
     program_argument,
     schedule_option,
     sizes_option,
@@ -29,7 +28,7 @@ SUFFIXES = {"jax": "_jax.py", "triton": "_triton.py", "reference": ".txt"}
 @schedule_option
 @dtype_option
 @click.option("--no-grad", is_flag=True, help="Leave the backward pass out of a Triton module; JAX derives its own.")
-@file_option("-o", "--output", help="A file or directory to write to, instead of standard output.")
+@click.option("-o", "--output", metavar="FILE|DIR/", help="Where to write it, instead of standard output.")
 def command(
     prog: str,
     cell: str | None,
@@ -38,7 +37,7 @@ def command(
     schedule: str,
     dtype: str | None,
     no_grad: bool,
-    output: Path | None,
+    output: str | None,
 ) -> None:
     """Write a standalone module that runs a program.
 
@@ -62,10 +61,11 @@ def command(
     click.echo(f"{path}: {written.cell.name} for {target}, {_summary(written)}", err=True)
 
 
-def _path(output: Path, written: Written) -> Path:
+def _path(output: str, written: Written) -> Path:
     """The file itself, or one named after the program in a directory (which `build/` names, existing or not)."""
-    is_folder = output.is_dir() or str(output).endswith("/")
-    return output / f"{written.cell.name}{SUFFIXES[written.target]}" if is_folder else output
+    path = Path(output)
+    is_folder = output.endswith("/") or path.is_dir()
+    return path / f"{written.cell.name}{SUFFIXES[written.target]}" if is_folder else path
 
 
 def _summary(written: Written) -> str:
