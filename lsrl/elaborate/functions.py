@@ -122,7 +122,17 @@ def _conv(a: Arguments) -> Term:
             padding = text
         case _:
             padding = a.number("padding", 0)
+    if padding == "same":
+        w = _with_known_taps(a, w)
     return build.conv(x, w, stride, dilation, groups, padding)
+
+
+def _with_known_taps(a: Arguments, w: Value) -> Value:
+    """The kernel with numbers for its spatial sizes, on which "same" padding depends."""
+    for axis in range(2, w.rank):
+        taps = a.env.body.pin(w.shape[axis], "a convolution", a.span)
+        w = build.slice_(w, 0, taps, axis)
+    return w
 
 
 def _grad(a: Arguments) -> Term:

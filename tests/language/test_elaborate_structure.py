@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from lsrl import elaborate
 from lsrl.backends.topology import make_topology
@@ -272,6 +273,48 @@ def test_requirements_are_checked_when_sizes_are_known() -> None:
         bind_sizes(cell, {"D": 6, "K": 7})
     with pytest.raises(DimError, match="2 equal parts"):
         bind_sizes(cell, {"D": 5, "K": 3})
+
+
+def test_a_kernel_may_have_a_size() -> None:
+    text = "cell f(C, Y, X, K=3):\n    input x: [C, Y, X]\n    param W: [C, C, K, K]\n    output y = conv(x, W)\n"
+    for taps in (3, 5):
+        cell = cell_of_text(text, sizes={"K": taps})
+        assert cell.outputs[0].value.shape == cell.inputs[0].shape
+        x, w = np.random.default_rng(0).normal(size=(2, 4, 6)), np.random.default_rng(1).normal(size=(2, 2, taps, taps))
+        expected = torch.nn.functional.conv2d(torch.from_numpy(x), torch.from_numpy(w), padding="same")
+        sizes = {"C": 2, "Y": 4, "X": 6, "K": taps}
+        same(run_text(text, sizes, {"x": x[None, None]}, {"W": w}).outputs["y"][0, 0], expected)
+    with pytest.raises(DimError, match="built for K = 3"):
+        bind_sizes(cell_of_text(text), {"C": 2, "Y": 4, "X": 6, "K": 5})
+
+
+def test_a_memory_that_learns_at_test_time(rng: np.random.Generator) -> None:
+    """Titans (Behrouz et al., 2025): gradient steps on a small network inside of the recurrence, per head."""
+    text = """
+cell titans(N, K, H) heads N:
+    input q, k, v: [K], rate, decay: []
+    param A0: [H, K], B0: [K, H]
+    state A: [H, K] = A0, B: [K, H] = B0
+    loss = sum((B @ tanh(A @ k) - v) ** 2) / 2
+    dA, dB = grad(loss, [A, B])
+    A' = (1 - decay) * A - rate * dA
+    B' = (1 - decay) * B - rate * dB
+    output o = B' @ tanh(A' @ q)
+"""
+    q, k, v = (torch.from_numpy(rng.normal(size=(T, 2, 3))) for _ in range(3))
+    rate, decay = (torch.from_numpy(rng.uniform(0, 0.3, size=(T, 2))) for _ in range(2))
+    A0, B0 = rng.normal(size=(2, 4, 3)), rng.normal(size=(2, 3, 4))
+    inputs = {n: x.numpy()[None] for n, x in (("q", q), ("k", k), ("v", v), ("rate", rate), ("decay", decay))}
+    found = run_text(text, {"N": 2, "K": 3, "H": 4}, inputs, {"A0": A0, "B0": B0}).outputs["o"]
+    for head in range(2):
+        A, B = torch.from_numpy(A0[head]), torch.from_numpy(B0[head])
+        for t in range(T):
+            A, B = A.detach().requires_grad_(), B.detach().requires_grad_()
+            loss = ((B @ torch.tanh(A @ k[t, head]) - v[t, head]) ** 2).sum() / 2
+            dA, dB = torch.autograd.grad(loss, (A, B))
+            A = (1 - decay[t, head]) * A - rate[t, head] * dA
+            B = (1 - decay[t, head]) * B - rate[t, head] * dB
+            same(found[0, t, head], (B @ torch.tanh(A @ q[t, head])).detach())
 
 
 # Grids and graphs
