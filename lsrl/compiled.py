@@ -21,7 +21,7 @@ class StreamError(Refusal):
     """A program that cannot run position by position."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Compiled:
     """A program for fixed sizes, ready to run.
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lsrl.backends.emit_jax import emit_jax
+from lsrl.backends.emit_triton import emit_triton
 from lsrl.ir.cell import TIME, Cell
 from lsrl.ir.fault import Refusal
 from lsrl.ir.laws import simplify
@@ -95,6 +96,4 @@ def write(plan: Plan, target: str, dtype: str, source_name: str, command: str, *
         case "jax":
             return emit_jax(plan, dtype, source_name, command)
         case _:
-            from lsrl.backends.emit_triton import emit_triton
-
             return emit_triton(plan, dtype, source_name, command, gradients=gradients)
