@@ -21,10 +21,11 @@ $(READY): pyproject.toml constraints.txt
 
 setup: $(READY)  ## create .venv with everything that the targets below use
 
-demo: $(READY)  ## compile a language model for JAX and Triton, train it on real text, show the result
+demo: $(READY)  ## compile a language model for JAX and Triton, train it on real text, read digits, show the results
 	$(BIN)/python -m lsrl compile examples/charlm.lsrl --target jax -o build/demo/charlm_jax.py
 	$(BIN)/python -m lsrl compile examples/charlm.lsrl --target triton -o build/demo/charlm_triton.py
 	$(BIN)/python examples/charlm.py --quick -o build/demo
+	$(BIN)/python examples/digits.py --quick -o build/demo
 
 test: $(READY)  ## run the tests, without the slow ones
 	$(BIN)/python -m pytest -m 'not slow and not gpu'

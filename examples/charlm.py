@@ -105,7 +105,7 @@ def plot(curve: list[float], levels: dict[str, float], path: Path) -> None:
     smooth = np.convolve(curve, np.full(window, 1 / window), mode="valid")
     axes.plot(window // 2 + np.arange(len(smooth)), smooth, color="tab:blue", label="training")
     for (name, bits), style in zip(levels.items(), (":", "--", "-")):
-        axes.axhline(bits, color="black", linestyle=style, linewidth=1, label=f"{name}: {bits:.2f}")
+        axes.axhline(bits, color="black", linestyle=style, linewidth=1, label=f"{name}, held-out: {bits:.2f}")
     axes.set(xlabel="update", ylabel="bits per character", ylim=(0, None), title="charlm.lsrl")
     axes.legend()
     figure.savefig(path, dpi=150)
@@ -126,7 +126,7 @@ def main() -> None:
     plot(curve, levels, options.output / "charlm.png")
     text = write(params, "The ", 600)
     (options.output / "charlm.txt").write_text(text + "\n")
-    print(f"\n{text}\n")
+    print(f"\nIt writes:\n\n{text}\n")
     for name, bits in levels.items():
         print(f"{bits:.2f} bits per character on held-out text: {name}")
     print(f"loss curve: {options.output / 'charlm.png'}")
