@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from lsrl import syntax
 from lsrl.elaborate import calls, names, places
@@ -16,6 +17,7 @@ from lsrl.ir import build, ops
 from lsrl.ir.build import Diag
 from lsrl.ir.dims import DimError, shape_text
 from lsrl.ir.fault import SIZE_MEANINGLESS, Fault
+from lsrl.ir.span import Span
 from lsrl.ir.value import Value
 
 OPERATORS = {
@@ -38,14 +40,33 @@ OPERATORS = {
 
 
 def evaluate(env: Env, expr: syntax.Expr) -> Term:
-    """The term of an expression; POISON, after a report, when it has none."""
+    """The term of an expression; POISON, after a report, when it has none.
+
+    Chains `a + b + c` are taken from their innermost left operand outwards, so that their length is no depth.
+    """
+    session = env.body.session
+    chain: list[syntax.Binary] = []
+    while isinstance(expr, syntax.Binary):
+        chain.append(expr)
+        expr = expr.left
+    session.depth += 1
+    try:
+        term = _attempted(env, expr, partial(_term, env, expr))
+        for node in reversed(chain):
+            term = _attempted(env, node, partial(_combined, env, node, term))
+    finally:
+        session.depth -= 1
+    return term
+
+
+def _attempted(env: Env, expr: syntax.Expr, build_it: Callable[[], Term]) -> Term:
+    """What `build_it` gives, noted as standing at `expr`; POISON after reporting why it gives nothing."""
     session = env.body.session
     session.count_values(1, env.uses[0] if env.uses else expr.span)
-    session.depth += 1
     try:
         if session.depth > DEEPEST_EXPRESSION:
             raise Fault(code.TOO_DEEP, f"expressions are inlined more than {DEEPEST_EXPRESSION} deep")
-        term = _term(env, expr)
+        term = build_it()
         return env.body.placed(term, expr.span) if isinstance(term, Value) else term
     except Poisoned:
         return POISON
@@ -55,8 +76,6 @@ def evaluate(env: Env, expr: syntax.Expr) -> Term:
     except DimError as error:
         env.refuse(Fault(SIZE_MEANINGLESS, str(error)), expr.span)
         return POISON
-    finally:
-        session.depth -= 1
 
 
 def _term(env: Env, expr: syntax.Expr) -> Term:
@@ -73,10 +92,8 @@ def _term(env: Env, expr: syntax.Expr) -> Term:
             return names.prime(env, expr)
         case syntax.Unary():
             return _unary(env, expr)
-        case syntax.Binary("@"):
-            return _product(env, expr)
         case syntax.Binary():
-            return _binary(env, expr)
+            return _combined(env, expr, env.term(expr.left))
         case syntax.Call():
             return calls.call(env, expr)
         case syntax.Index():
@@ -101,16 +118,26 @@ def _unary(env: Env, expr: syntax.Unary) -> Term:
     return operand
 
 
-def _binary(env: Env, expr: syntax.Binary) -> Value:
-    left, right = _operands(env, expr)
-    return ops.apply(OPERATORS[expr.op], *places.meet((build.value(left), build.value(right)), env.collecting))
+def _combined(env: Env, expr: syntax.Binary, left: Term) -> Term:
+    """An operation whose left operand is known already; the mistakes of both are found before either is given up."""
+    right = env.term(expr.right)
+    if left is POISON or right is POISON:
+        raise Poisoned
+    operands = _operand(left, expr.left.span), _operand(right, expr.right.span)
+    if expr.op == "@":
+        return _product(env, expr, operands)
+    values = [build.value(operand) for operand in operands]
+    return ops.apply(OPERATORS[expr.op], *places.meet(values, env.collecting))
 
 
-def _product(env: Env, expr: syntax.Binary) -> Term:
-    left, right = _operands(env, expr)
-    plain = [operand.vector if isinstance(operand, Diag) else operand for operand in (left, right)]
+def _operand(term: Term, span: Span) -> Value | Diag:
+    return term if isinstance(term, Diag) else value_of(term, span)
+
+
+def _product(env: Env, expr: syntax.Binary, given: tuple[Value | Diag, Value | Diag]) -> Term:
+    plain = [operand.vector if isinstance(operand, Diag) else operand for operand in given]
     met = places.meet(plain, env.collecting)
-    operands = [Diag(new) if isinstance(old, Diag) else new for old, new in zip((left, right), met, strict=True)]
+    operands = [Diag(new) if isinstance(old, Diag) else new for old, new in zip(given, met, strict=True)]
     try:
         return build.matmul(*operands)
     except Fault as fault:
@@ -138,18 +165,6 @@ def _turned(expr: syntax.Expr) -> str | None:
         case syntax.Attribute(syntax.Name(name), "T"):
             return name
     return None
-
-
-def _operands(env: Env, expr: syntax.Binary) -> tuple[Value | Diag, Value | Diag]:
-    """Both operands; the mistakes of both are found before either is given up."""
-    terms = env.term(expr.left), env.term(expr.right)
-    if POISON in terms:
-        raise Poisoned
-    left, right = (
-        term if isinstance(term, Diag) else value_of(term, side.span)
-        for term, side in zip(terms, (expr.left, expr.right), strict=True)
-    )
-    return left, right
 
 
 def _attribute(env: Env, expr: syntax.Attribute) -> Term:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
 from lsrl import syntax
@@ -44,15 +45,11 @@ def elaborate(
         LsrlError: the program is at fault; with every diagnostic.
     """
     session = _session(loader)
-    try:
+    built = None
+    with _reporting(session):
         module = session.modules.of(program)
         term = _main(module, cell)
         built = session.cell(term, _numbers(term.node, sizes or {}), term.node.name.span)
-    except Stop:
-        built = None
-    except Fault as fault:
-        session.report.fault(fault, None)
-        built = None
     if built is None or session.report.errors:
         raise LsrlError(d for d in session.report.sorted() if d.severity == "error")
     return built
@@ -61,7 +58,7 @@ def elaborate(
 def check(program: syntax.Program, loader: Loader | None = None) -> tuple[Diagnostic, ...]:
     """Everything there is to say about a program, warnings included: every cell, constant and function is checked."""
     session = _session(loader)
-    try:
+    with _reporting(session):
         module = session.modules.of(program)
         for definition in tuple(module.table.values()):
             match definition:
@@ -71,9 +68,21 @@ def check(program: syntax.Program, loader: Loader | None = None) -> tuple[Diagno
                     _check_constant(session, definition)
                 case FunctionTerm() if definition.module is module:
                     _check_function(session, definition)
-    except Stop:
-        return session.report.sorted()
     return session.report.sorted()
+
+
+@contextmanager
+def _reporting(session: Session) -> Iterator[None]:
+    """What ends a run early ends it with a report."""
+    try:
+        yield
+    except Stop:
+        return
+    except Fault as fault:
+        session.report.fault(fault, None)
+    except RecursionError:
+        message = "functions, cells and expressions are nested too deep, all taken together"
+        session.report.fault(Fault(code.TOO_DEEP, message), None)
 
 
 def _session(loader: Loader | None) -> Session:

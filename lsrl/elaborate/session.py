@@ -18,7 +18,7 @@ from lsrl.ir.value import Value
 MOST_TURNS = 10_000
 MOST_VALUES = 50_000
 DEEPEST_INLINING = 50
-DEEPEST_EXPRESSION = 150
+DEEPEST_EXPRESSION = 80
 
 Numbers = Mapping[str, int]
 CellMaker = Callable[["Session", CellTerm, Numbers], Cell | None]

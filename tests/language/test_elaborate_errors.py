@@ -98,6 +98,26 @@ HOSTILE = {
         + "cell c60(D):\n    input x: [D]\n    output y = x\n",
         {"E0605"},
     ),
+    "functions deep inside of expressions": (
+        doubling("def f{this}(x) = " + "tanh(" * 20 + "f{before}(x)" + ")" * 20, "def f0(x) = x", 40)
+        + "cell c(D):\n    input x: [D]\n    output y = f39(x)\n",
+        {"E0605"},
+    ),
+    "cells deep inside of expressions": (
+        "".join(
+            f"cell c{n}(D):\n    input x: [D]\n    output y = {'tanh(' * 9}c{n + 1}(D)(x){')' * 9}\n" for n in range(45)
+        )
+        + "cell c45(D):\n    input x: [D]\n    output y = x\n",
+        {"E0605"},
+    ),
+    "a sum of a hundred terms in a hundred sums": (
+        "def f(x) = "
+        + " + ".join(["x"] * 100)
+        + "\n\ncell c(D):\n    input x: [D]\n    output y = "
+        + " + ".join(["f(x)"] * 100)
+        + "\n",
+        set(),
+    ),
     "a million turns of turns": (
         "cell c(D):\n    input x: [D]\n" + "    repeat 100:\n        repeat 100:\n            repeat 100:\n"
         "                x = x + 1\n    output y = x\n",

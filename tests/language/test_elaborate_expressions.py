@@ -119,10 +119,8 @@ def test_an_expression_is_numpys(expression: str) -> None:
 
 
 def test_axes_are_named_by_sizes() -> None:
-    text = (
-        "cell f(K, V):\n    input a: [K, V]\n"
+    text = "cell f(K, V):\n    input a: [K, V]\n"
     text += "    output y = sum(a, K), z = softmax(a, axis=V), w = max(a, axis=[V])\n"
-    )
     outputs = run_text(text, {"K": 2, "V": 3}, {"a": M[None, None, :2, :3]}).outputs
     np.testing.assert_allclose(outputs["y"][0, 0], M[:2, :3].sum(0), rtol=1e-12)
     np.testing.assert_allclose(outputs["z"][0, 0], torch.softmax(torch.from_numpy(M[:2, :3]), 1), rtol=1e-12)
