@@ -30,19 +30,22 @@ def test_every_code_has_an_example_that_provokes_it_or_cannot_be_shown() -> None
     assert set(CODES) - shown == UNPRINTABLE
 
 
-def functions_named(text: str) -> set[str]:
-    """Every name that opens a piece of code, or stands in one as a function."""
-    return {name for code in re.findall(r"`([^`\n]+)`", text) for name in re.findall(r"\b([A-Za-z_]\w*)\b", code)}
+def pieces_of_code(text: str) -> list[str]:
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    return re.findall(r"`([^`]+)`", prose)
 
 
 def test_language_page_names_every_function() -> None:
     prelude = {item.name.id for item in load_library("std/prelude").program.items}
-    assert {*FUNCTIONS, *prelude} - functions_named(LANGUAGE) == set()
+    code = pieces_of_code(LANGUAGE)
+    named = {name for piece in code for name in re.findall(r"^\w+|\w+(?=\()", piece)}
+    assert {*FUNCTIONS, *prelude} - named == set()
 
 
 def test_language_page_names_every_distribution_and_reserved_word() -> None:
+    words = {word for piece in pieces_of_code(LANGUAGE) for word in re.findall(r"\w+", piece)}
     drawn = set(DISTRIBUTIONS) - {"value"}  # written `= expr`
-    assert {*drawn, *RESERVED} - functions_named(re.sub(r"\n(?!\n)", " ", LANGUAGE)) == set()
+    assert {*drawn, *RESERVED} - words == set()
 
 
 def test_architecture_page_speaks_of_modules_that_exist() -> None:
