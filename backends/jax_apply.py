@@ -6,14 +6,15 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from itertools import takewhile
 
+from lsrl.backends.expressions import method
 from lsrl.backends.jax_draw import write_noise
 from lsrl.backends.jax_module import POSITION, SEQUENCE, Module, constant_leaves
 from lsrl.backends.jax_prelude import identifiers
 from lsrl.backends.writer import Writer
 from lsrl.ir.cell import State
-from lsrl.ir.dims import shape_of, shape_text
+from lsrl.ir.dims import Shape, shape_of, shape_text
 from lsrl.ir.plan import Loop, Parallel, Shift, Stage
-from lsrl.ir.value import Value, postorder, users
+from lsrl.ir.value import Kind, Value, postorder, users
 
 
 def write_apply(module: Module) -> None:
@@ -59,8 +60,10 @@ class _Apply:
         self.module = module
         self.cell = module.cell
         self.writer = module.writer
-        self.order = tuple(postorder(self.cell.roots()))
-        self.users = users(self.cell.roots())
+        roots = [*self.cell.roots(), *(arg for noise in self.cell.noises for arg in noise.draw.args)]
+        leaves = [v for v in postorder(roots) if v.op in ("input", "param", "noise", "state")]
+        self.leaves = {(v.op, str(v.attr("name"))): v for v in leaves}
+        self.users = users(roots)
         self.statements = module.statements(SEQUENCE)
         self.final: dict[str, str] = {}
 
@@ -88,17 +91,14 @@ class _Apply:
 
     def unpack(self) -> None:
         """Arrays from outside get names and types."""
-        params = {p.name: p for p in self.cell.params}
-        leaves = [v for v in self.order if v.op == "param"]
-        for leaf in sorted(leaves, key=lambda v: list(params).index(str(v.attr("name")))):
-            code = self.module.converted(leaf.kind, f'params["{leaf.attr("name")}"]')
-            self.writer.line(f"{self.statements.bind(leaf)} = {code}", shape_text(leaf.shape))
-        used = {str(v.attr("name")): v for v in self.order if v.op == "input"}
-        for declared in self.cell.inputs:
-            if (leaf_ := used.get(declared.name)) is not None:
-                code = self.module.converted(leaf_.kind, f'inputs["{declared.name}"]')
-                self.writer.line(f"{self.statements.bind(leaf_)} = {code}", _sequence(leaf_))
-        write_noise(self.module, self.statements, [v for v in self.order if v.op == "noise"])
+        places: list[tuple[str, str, Shape]] = [("param", param.name, ()) for param in self.cell.params]
+        places += [("input", declared.name, shape_of("B", "T")) for declared in self.cell.inputs]
+        for sort, name, lead in places:
+            leaf = self.leaves.get((sort, name))
+            if leaf is not None:
+                code = self.module.converted(leaf.kind, f'{sort}s["{name}"]')
+                self.writer.line(f"{self.statements.bind(leaf)} = {code}", shape_text((*lead, *leaf.shape)))
+        write_noise(self.module, self.statements, [v for v in self.leaves.values() if v.op == "noise"])
         if self.cell.states:
             self.writer.line("state = starting(params, state, batch)")
 
@@ -128,21 +128,19 @@ class _Apply:
         """Those of the values that something else than these values uses."""
         own = frozenset(values)
         roots = {*self.cell.roots(), *(r for s in self.module.plan.stages for r in _crossing(s))}
-        constants = frozenset(constant_leaves(values))
-        return frozenset(
-            v
-            for v in values
-            if v in roots or (v not in constants and not self.statements.pieces(v) and self.leaves(v, own))
-        )
+        light = frozenset(constant_leaves(values))
 
-    def leaves(self, value: Value, own: Collection[Value]) -> bool:
-        return any(user not in own for user in self.users.get(value, ()))
+        def goes_on(value: Value) -> bool:
+            beyond = any(user not in own for user in self.users.get(value, ()))
+            return beyond and value not in light and not self.statements.pieces(value)
+
+        return frozenset(value for value in values if value in roots or goes_on(value))
 
     def shift(self, state: State) -> None:
         """A lag: the sequence of `next` one position later, and its end."""
         statics = self.missing_statics([state.next])
         self.statements.write(statics, statics)
-        leaf = next((v for v in self.order if v.op == "state" and v.attr("name") == state.name), None)
+        leaf = self.leaves.get(("state", state.name))
         arriving = "_" if leaf is None else self.statements.bind(leaf)
         last = self.module.names.fresh(f"{state.name if leaf is None else arriving}_last")
         following = self.module.array(state.next, self.statements.codes, SEQUENCE)
@@ -157,7 +155,7 @@ class _Apply:
         outside = self.missing_statics([*loop.statics, *loop.body])
         self.statements.write(outside, self.wanted_elsewhere(outside))
         self.writer.blank()
-        leaves = [self.leaf(state) for state in loop.states]
+        leaves = [self.leaves["state", state.name] for state in loop.states]
         last = [names.fresh(f"{names[leaf]}_last") for leaf in leaves]
         function = self.step(loop, leaves)
         reads = [str(self.statements.codes[v]) for v in loop.reads]
@@ -201,15 +199,11 @@ class _Apply:
         self.writer.blank()
         return function
 
-    def leaf(self, state: State) -> Value:
-        """The arriving value of a state."""
-        return next(v for v in self.order if v.op == "state" and v.attr("name") == state.name)
-
     def output(self, value: Value) -> str:
+        """An output for every position, in the type of data."""
         code = self.module.array(value, self.statements.codes, SEQUENCE)
         types = self.module.types
-        narrowed = types.narrow and str(value.kind) == "float"
-        return f"{code}.astype({types.data})" if narrowed else str(code)
+        return str(method(code, "astype", types.data) if types.narrow and value.kind is Kind.FLOAT else code)
 
 
 def _scope(names: Sequence[str]) -> str:
@@ -227,10 +221,6 @@ def _crossing(stage: Stage) -> Iterable[Value]:
             return (state.next,)
         case _:
             return ()
-
-
-def _sequence(value: Value) -> str:
-    return shape_text((*shape_of("B", "T"), *value.shape))
 
 
 def _tuple(parts: Sequence[str], empty: str = "()") -> str:

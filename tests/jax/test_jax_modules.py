@@ -124,7 +124,7 @@ def test_seeds() -> None:
 
 def test_noise_is_drawn_with_a_key() -> None:
     module = emitted(Case(NOISY, (("D", 400),)))
-    params, inputs = {"scale": jnp.ones(())}, {"x": jnp.zeros((3, 50, 400))}
+    params, inputs = {"scale": jnp.ones(()), "width": jnp.full((), 2.0)}, {"x": jnp.zeros((3, 50, 400))}
     one, two = (module.apply(params, inputs, key=jax.random.key(seed))[0]["h"] for seed in (0, 1))
     assert not np.array_equal(one, two)
     np.testing.assert_allclose([one[:, 0].std(), two[:, 0].std()], 2, rtol=0.1)

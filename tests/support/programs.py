@@ -114,8 +114,8 @@ cell learner(K=3, V=2):
 NOISY = """
 cell noisy(D=3):
     input x: [D]
-    param scale: [] = 0.5
-    noise eps: [D] ~ normal(2)
+    param scale, width: [] = 2
+    noise eps: [D] ~ normal(width)
     noise mask: [D] ~ bernoulli(0.5)
     state h: [D] = 0
     h' = 0.5 * h + scale * eps + mask * x

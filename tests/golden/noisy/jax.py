@@ -2,7 +2,7 @@
 
 Arrays, by name:
     inputs   x, eps, mask [B, T, D]
-    params   scale []
+    params   scale, width []
     state    h [B, D]
     outputs  h [B, T, D]
 
@@ -49,7 +49,7 @@ def noise_key(key, name, number):
 
 def init(seed):
     """Parameters by name, drawn as the program says."""
-    return {"scale": jnp.full((), 0.5, jnp.float32)}
+    return {"scale": jnp.full((), 2.0, jnp.float32), "width": jnp.full((), 2.0, jnp.float32)}
 
 
 def initial_state(params, batch):
@@ -65,9 +65,10 @@ def apply(params, inputs, state=None, key=None):
     """
     batch, length = jnp.shape(inputs["x"])[:2]
     scale = floats(params["scale"])  # []
+    width = floats(params["width"])  # []
     x = floats(inputs["x"])  # [B, T, D]
     eps = floats(
-        inputs["eps"] if "eps" in inputs else 2 * normal(noise_key(key, "eps", 0), (batch, length, D))
+        inputs["eps"] if "eps" in inputs else width * normal(noise_key(key, "eps", 0), (batch, length, D))
     )  # [B, T, D]
     mask = floats(
         inputs["mask"]
