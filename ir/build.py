@@ -255,7 +255,7 @@ def slice_(x: Value, start: DimLike | None, stop: DimLike | None, axis: int = 0,
         )
     first = place_in(x, axis, 0 if start is None else start)
     last = x.shape[axis] if stop is None else place_in(x, axis, stop)
-    length = (last - first + (step - 1)) // step
+    length = last - first if step == 1 else (last - first + (step - 1)) // step
     if first == Dim.of(0) and length == x.shape[axis] and step == 1:
         return x
     return ops.apply("slice", x, axis=axis, start=first, size=length, step=step)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from inspect import cleandoc
 
 from lsrl import syntax
 from lsrl.elaborate import fault_codes as code
@@ -90,7 +91,7 @@ def _elaborated(env: Env, node: syntax.Cell) -> tuple[Cell | None, dict[str, Typ
     if len(report.errors) > before:
         return None, {}
     warn_unused(env)
-    cell = _assembled(body, node)
+    cell = _assembled(body, node, env.module.program.doc)
     try:
         if body.reset is not None:
             cell = with_reset(cell, body.reset[0], body.exempt)
@@ -152,7 +153,7 @@ def _check_complete(env: Env, node: syntax.Cell) -> None:
         )
 
 
-def _assembled(body: Body, node: syntax.Cell) -> Cell:
+def _assembled(body: Body, node: syntax.Cell, document: str | None) -> Cell:
     own = tuple(
         State(slot.name, slot.init.shape, slot.kind, slot.axes, slot.init, slot.next, domain=slot.domain)
         for slot in body.slots
@@ -160,7 +161,7 @@ def _assembled(body: Body, node: syntax.Cell) -> Cell:
     )
     return Cell(
         name=node.name.id,
-        doc=(node.doc or "").strip(),
+        doc=cleandoc(node.doc or document or ""),
         sizes=tuple(body.sizes),
         axes=body.axes,
         inputs=tuple(body.inputs),

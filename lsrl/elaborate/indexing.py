@@ -5,8 +5,9 @@ from __future__ import annotations
 from lsrl import syntax
 from lsrl.elaborate import fault_codes as code
 from lsrl.elaborate import lags, places, sizes
-from lsrl.elaborate.env import Env
+from lsrl.elaborate.env import Env, value_of
 from lsrl.elaborate.report import Misplaced
+from lsrl.elaborate.terms import Several
 from lsrl.ir import build
 from lsrl.ir.dims import Dim, shape_text
 from lsrl.ir.fault import AXIS_RANGE, KIND_MISMATCH
@@ -21,7 +22,10 @@ def index(env: Env, expr: syntax.Index) -> Value:
     back = lags.offset(env, expr.items)
     if back is not None:
         return lags.lagged(env, expr.base, back, expr.span)
-    value, axis, spread = env.value(expr.base), 0, False
+    base = env.term(expr.base)
+    if isinstance(base, Several):
+        return _part(env, base, expr)
+    value, axis, spread = value_of(base, expr.base.span), 0, False
     for item in _written_out(expr.items, value, expr.span):
         match item:
             case syntax.Slice():
@@ -41,6 +45,19 @@ def index(env: Env, expr: syntax.Index) -> Value:
                 value = _gathered(env, value, axis, chosen, item.span)
                 axis += chosen.rank
     return value
+
+
+def _part(env: Env, parts: Several, expr: syntax.Index) -> Value:
+    """`parts[0]` of what `split` gives."""
+    number = None
+    match expr.items:
+        case (syntax.Num() | syntax.Unary() | syntax.Name() as item,):
+            place = sizes.maybe(env, item)
+            number = place.constant if place is not None else None
+    if number is None or not -len(parts.items) <= number < len(parts.items):
+        message = f"these are {len(parts.items)} values: one is chosen by its number"
+        raise Misplaced(code.WRONG_INDEX, message, expected=f"0 to {len(parts.items) - 1}", span=expr.span)
+    return value_of(parts.items[number], expr.span)
 
 
 def _written_out(items: tuple[Item, ...], value: Value, span: Span) -> list[Item]:

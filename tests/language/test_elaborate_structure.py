@@ -266,6 +266,14 @@ def test_sizes_of_used_cells_are_formulas_of_the_users() -> None:
         bind_sizes(cell, {"K": 0})
 
 
+def test_parts_of_a_split() -> None:
+    text = "cell f(D):\n    input x: [D]\n    p = split(x, 2)\n    q = split(x, [1, D - 1])\n"
+    text += "    output y = concat(p[1], p[0]) + concat(q[-1], q[0])\n"
+    x = np.arange(4.0)[None, None]
+    same(run_text(text, {"D": 4}, {"x": x}).outputs["y"][0, 0], [2 + 1, 3 + 2, 0 + 3, 1 + 0])
+    assert cell_of_text(text).outputs[0].value.shape == (Dim.of("D"),)
+
+
 def test_requirements_are_checked_when_sizes_are_known() -> None:
     cell = cell_of_text("cell f(D, K):\n    input x: [D]\n    a, b = split(x, 2)\n    output y = x[1:K], z = a * b\n")
     assert bind_sizes(cell, {"D": 6, "K": 4}) == {"D": 6, "K": 4}
