@@ -14,6 +14,7 @@ from lsrl.backends.module_loader import load_module
 from lsrl.backends.reference import run
 from lsrl.ir import build, ops
 from lsrl.ir.cell import Cell, Distribution, Input, Output, Param, Size, State
+from lsrl.ir.dims import Dim
 from lsrl.ir.ops import OPS, Family
 from lsrl.ir.plan import Loop, make_plan
 from lsrl.ir.value import Kind, Value, postorder
@@ -137,3 +138,30 @@ def test_inside_a_loop(op: str) -> None:
         compare(cell, seed)
 
 
+
+
+@pytest.mark.parametrize(("axis", "batch"), [(0, 0), (1, 0), (2, 0), (1, 1), (2, 1), (2, 2)])
+@pytest.mark.parametrize(("table", "index"), [("input", "input"), ("param", "input"), ("input", "param")])
+def test_gather_and_scatter(axis: int, batch: int, table: str, index: str) -> None:
+    """Any axis, shared leading axes, indices outside (which are clamped), operands that vary or do not."""
+    shape = (Dim.of("H"), Dim.of("D"), Dim.of(3))
+    places = ops.leaf(index, "places", (*shape[:batch], Dim.of(2)), Kind.INT)
+    entries = ops.leaf(table, "entries", shape, Kind.FLOAT)
+    picked = ops.apply("gather", entries, places, axis=axis, batch=batch)
+    updates = ops.leaf(table, "updates", picked.shape, Kind.FLOAT)
+    added = ops.apply("scatter", updates, places, axis=axis, batch=batch, size=shape[axis])
+    compare(cell_of([picked, added, ops.leaf("input", "x", (), Kind.FLOAT)]), seed=axis + 10 * batch)
+
+
+@pytest.mark.parametrize("op", ["conv", "conv_dx", "conv_dw"])
+@pytest.mark.parametrize(("image", "kernel"), [("input", "param"), ("input", "input"), ("param", "input")])
+def test_strided_dilated_grouped_convolution(op: str, image: str, kernel: str) -> None:
+    x = ops.leaf(image, "image", (Dim.of(4), Dim.of(9), Dim.of("D")), Kind.FLOAT)
+    w = ops.leaf(kernel, "kernel", (Dim.of("D"), Dim.of(2), Dim.of(3), Dim.of(2)), Kind.FLOAT)
+    made = build.conv(x, w, stride=2, dilation=2, groups=2, padding=2)
+    values = {
+        "conv": lambda: made,
+        "conv_dx": lambda: ops.apply("conv_dx", made, w, shape=x.shape, **dict(made.attrs)),
+        "conv_dw": lambda: ops.apply("conv_dw", x, made, shape=w.shape, **dict(made.attrs)),
+    }
+    compare(cell_of([values[op](), ops.leaf("input", "x", (), Kind.FLOAT)]), seed=7)
