@@ -73,10 +73,11 @@ class TorchEngine:
 
     def leaves(self, tensors: Tensors, names: Sequence[str]) -> Tensors:
         """These tensors as floats, or complex numbers, that gradients are collected for."""
-        real = getattr(torch, self.dtype)
+        real: torch.dtype = getattr(torch, self.dtype)
+        complex_ = torch.complex128 if real == torch.float64 else torch.complex64
         found = {name: tensors[name].detach() for name in names}
-        typed = {name: t if t.is_complex() else t.to(real) for name, t in found.items()}
-        return {name: tensor.clone().requires_grad_() for name, tensor in typed.items()}
+        typed = {name: t.to(complex_ if t.is_complex() else real, copy=True) for name, t in found.items()}
+        return {name: tensor.requires_grad_() for name, tensor in typed.items()}
 
     def to_numpy(self, array: torch.Tensor) -> Array:
         wide = array.float() if array.dtype in (torch.bfloat16, torch.float16) else array

@@ -98,6 +98,16 @@ def library() -> tuple[str, ...]:
     return tuple(f"{STD}/{name}" for name in sorted(names) if (STD, name) != PRELUDE)
 
 
+def load_source(source: Path | str) -> Loaded:
+    """A program from a path or, by its name, from the library; see `load_path` and `load_library`."""
+    return load_library(str(source)) if is_library_name(source) else load_path(source)
+
+
+def is_library_name(source: Path | str) -> bool:
+    """Whether a program is meant by its name in the library, `std/gru`."""
+    return isinstance(source, str) and source.startswith(f"{STD}/") and not source.endswith(SUFFIX)
+
+
 def load_text(text: str, name: str = "<text>") -> Loaded:
     """A program given as text; it can import from `std`.  LsrlError when the text is at fault."""
     loader = Loader()

@@ -16,7 +16,7 @@ from lsrl.ir.cell import Cell, Input, Noise, Output, Param, State, bind_sizes
 from lsrl.ir.dims import Dim, shape_text
 from lsrl.ir.fault import Refusal
 from lsrl.ir.span import LsrlError
-from lsrl.loader import STD, SUFFIX, Loaded, load_library, load_path, load_text
+from lsrl.loader import Loaded, is_library_name, load_source, load_text
 from lsrl.sizes import infer_sizes
 from lsrl.syntax import Cell as CellSyntax
 
@@ -179,22 +179,12 @@ def load(source: str | Path, cell: str | None = None) -> Program:
         LsrlError: the program is at fault; the error has every diagnostic.
         OSError: the file cannot be read.
     """
-    return _checked(loaded(source), cell, str(source) if _in_library(source) else Path(source).name)
+    return _checked(load_source(source), cell, str(source) if is_library_name(source) else Path(source).name)
 
 
 def parse(text: str, cell: str | None = None) -> Program:
     """A program from its text; see `load`."""
     return _checked(load_text(text), cell, "")
-
-
-def loaded(source: str | Path) -> Loaded:
-    """The syntax tree of a path or library name; see `load`."""
-    return load_library(str(source)) if _in_library(source) else load_path(Path(source))
-
-
-def _in_library(source: str | Path) -> bool:
-    name = str(source)
-    return isinstance(source, str) and name.startswith(f"{STD}/") and not name.endswith(SUFFIX)
 
 
 def _checked(found: Loaded, cell: str | None, origin: str) -> Program:

@@ -14,8 +14,7 @@ from lsrl.cli.options import ProgramName, json_option
 from lsrl.cli.status import FAULT, FINE
 from lsrl.cli.terminal import colour_on
 from lsrl.ir.span import Diagnostic, LsrlError
-from lsrl.loader import Loaded
-from lsrl.program import loaded
+from lsrl.loader import Loaded, load_source
 from lsrl.syntax import Cell, Function
 from lsrl.types_report import TypedLine
 
@@ -54,7 +53,7 @@ def command(prog: str, types: bool, as_json: bool) -> int:
 def _checked(prog: str) -> tuple[Loaded | None, Sequence[Diagnostic]]:
     """The program, None when there is an error, and everything there is to say about it."""
     try:
-        found = loaded(prog)
+        found = load_source(prog)
         reports = elaborate.check(found.program, loader=found.loader)
     except LsrlError as error:
         return None, error.diagnostics

@@ -7,6 +7,7 @@ import shlex
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -22,7 +23,15 @@ from lsrl.ir.span import LsrlError
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and leave the process with its exit status."""
-    sys.exit(_run(list(sys.argv[1:] if arguments is None else arguments)))
+    with warnings.catch_warnings():
+        warnings.showwarning = _tell
+        status = _run(list(sys.argv[1:] if arguments is None else arguments))
+    sys.exit(status)
+
+
+def _tell(message: Warning | str, *_: object) -> None:
+    """A warning as one line for people."""
+    complain(str(message))
 
 
 def _run(words: list[str]) -> int:

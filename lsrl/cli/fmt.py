@@ -13,7 +13,7 @@ from lsrl.cli.terminal import colour_on
 from lsrl.files import write_text
 from lsrl.format import format_program
 from lsrl.ir.span import LsrlError
-from lsrl.parser import parse, parse_file
+from lsrl.parser import parse_file
 
 STDIN = Path("-")
 
@@ -44,7 +44,7 @@ def command(progs: tuple[Path, ...], only_check: bool) -> int:
 
 
 def _filter() -> bool:
-    click.echo(format_program(parse(sys.stdin.read(), "<stdin>")), nl=False)
+    click.echo(format_program(parse_file(Path("/dev/stdin"), "<stdin>")), nl=False)
     return False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 import lsrl
 from lsrl.cli import check
 from lsrl.cli.commands import COMMANDS
-from support.commands import Run
+from support.commands import DECAY, Run
 from support.golden import ROOT, Golden
 
 
@@ -69,7 +70,7 @@ def test_an_error_of_ours_is_3_and_asks_for_a_report(run: Run, monkeypatch: pyte
     def broken(_: str) -> None:
         raise IndexError("off by one")
 
-    monkeypatch.setattr(check, "loaded", broken)
+    monkeypatch.setattr(check, "load_source", broken)
     done = run("check", "decay.lsrl")
     assert done.status == 3
     assert "Please report" in done.err
@@ -97,6 +98,34 @@ def test_as_a_process(tmp_path: Path) -> None:
     assert (process.returncode, out) == (1, "")
     assert "wrong.lsrl:3:16" in err
     assert "\x1b" not in err
+
+
+@pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}], ids=["terminal", "NO_COLOR"])
+def test_colours_on_a_terminal_only(tmp_path: Path, environment: dict[str, str]) -> None:
+    (tmp_path / "wrong.lsrl").write_text("cell f(D):\n    input x: [D]\n    output y = z\n")
+    settings = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TERM")}
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lsrl", "check", "wrong.lsrl"],
+        cwd=tmp_path,
+        env=settings | {"TERM": "xterm"} | environment,
+        stderr=follower,
+    )
+    assert process.wait() == 1
+    os.close(follower)
+    shown = os.read(leader, 100_000).decode()
+    os.close(leader)
+    assert "wrong.lsrl:3:16" in shown
+    assert ("\x1b[" in shown) == (not environment)
+
+
+def test_fmt_is_a_filter_too(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lsrl", "fmt", "-"]
+    done = subprocess.run(command, input=DECAY.replace("1 - a", "1-a").encode(), capture_output=True, check=True)
+    assert done.stdout.decode() == DECAY
+    done = subprocess.run(command, input=b"cell f(\xff", capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"not UTF-8" in done.stderr
 
 
 def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
