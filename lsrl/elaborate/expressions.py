@@ -67,7 +67,10 @@ def _attempted(env: Env, expr: syntax.Expr, build_it: Callable[[], Term]) -> Ter
         if session.depth > DEEPEST_EXPRESSION:
             raise Fault(code.TOO_DEEP, f"expressions are inlined more than {DEEPEST_EXPRESSION} deep")
         term = build_it()
-        return env.body.placed(term, expr.span) if isinstance(term, Value) else term
+        # A name builds nothing: what it stands for has the place of its definition.
+        if isinstance(term, Value) and not isinstance(expr, syntax.Name | syntax.Prime):
+            return env.body.placed(term, expr.span)
+        return term
     except Poisoned:
         return POISON
     except Fault as fault:
