@@ -15,6 +15,8 @@ SHELLS = ("bash", "zsh", "fish")
 def command(ctx: Context, shell: str) -> None:
     """Print what completes `lsrl` in a shell: commands, options, names of the library.
 
+    What is printed belongs where the shell reads it when it starts.
+
     \b
     Examples:
       lsrl completion bash >> ~/.bashrc
