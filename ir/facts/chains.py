@@ -1,0 +1,59 @@
+"""An affine map taken apart into maps that act one after the other.
+
+A value that every path from the arriving state to the next one goes through is a waist.  `S - b outer(k, k @ S)`
+inside of a longer update is one: what follows is affine in it.  So a product of Householder matrices is found as the
+product that it is, and never multiplied out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import networkx as nx
+
+from lsrl.ir.facts.affine_layout import read_affine
+from lsrl.ir.facts.linear import LinearForm, materialise
+from lsrl.ir.substitute import rebuild
+from lsrl.ir.value import Value, depends_on
+
+
+def waists(leaf: Value, root: Value) -> tuple[Value, ...]:
+    """The values of the leaf's type that all paths from it to the root go through, the leaf first, the root last."""
+    tied = depends_on([root], lambda value: value is leaf)
+    if root not in tied:
+        return (leaf, root)
+    graph = nx.DiGraph()
+    graph.add_node(leaf)
+    graph.add_edges_from((arg, value) for value in tied for arg in value.args if arg in tied and value is not leaf)
+    above = nx.immediate_dominators(graph, leaf)
+    chain = [root]
+    while chain[-1] is not leaf:
+        chain.append(above[chain[-1]])
+    alike = [v for v in reversed(chain) if v in (leaf, root) or (v.shape, v.kind) == (leaf.shape, leaf.kind)]
+    return tuple(dict.fromkeys(alike)) if root is not leaf else (leaf, root)
+
+
+def chain(leaf: Value, root: Value) -> tuple[tuple[Value, LinearForm], ...]:
+    """The map from leaf to root as pairs of a waist and the affine form, in it, of the next; empty if not affine.
+
+    """
+    places = waists(leaf, root)
+    found = tuple(_steps(places))
+    return found if len(found) == len(places) - 1 else ()
+
+
+def composed(steps: tuple[tuple[Value, LinearForm], ...]) -> Value:
+    """The last value of a chain, built anew from its forms."""
+    value = steps[0][0]
+    for waist, form in steps:
+        made = materialise(form)
+        value = made if waist is steps[0][0] else rebuild([made], {waist: value})[made]
+    return value
+
+
+def _steps(places: tuple[Value, ...]) -> Iterator[tuple[Value, LinearForm]]:
+    for waist, following in zip(places, places[1:]):
+        (form,), _ = read_affine([following], [waist])
+        if form is None:
+            return
+        yield waist, form
