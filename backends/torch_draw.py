@@ -62,6 +62,7 @@ def write_noise(frame: Frame, statements: Statements, leaves: Iterable[Value]) -
     noises = {noise.name: noise for noise in frame.cell.noises}
     for leaf in leaves:
         noise = noises[str(leaf.attr("name"))]
+        _bind_params(frame, statements, noise.draw.args)
         write_static(frame, statements, noise.draw.args)
         drawn = method(_drawn(frame, statements, noise.draw, noise.shape, True), "to", "device", frame.types.data)
         given = frame.converted(Kind.FLOAT, f'inputs["{noise.name}"]')

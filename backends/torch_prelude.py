@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lsrl.backends.jax_prelude import identifiers
+from lsrl.backends.kernel_functions import KERNEL_FUNCTIONS
 
 IMPORTS = (
     ("functools", "import functools"),
@@ -119,6 +120,10 @@ INTERPRETED = """
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"  # kernels then run on the CPU, slowly
 """
 
+DOT_TYPE = """
+DOT_TYPE = tl.float32 if INTERPRETED else tl.bfloat16  # the interpreter has no products of bfloat16
+"""
+
 RUNS_KERNELS = '''
 def runs_kernels(tensor):
     """Whether kernels run where the tensor is: on a GPU, or anywhere when they are interpreted."""
@@ -135,20 +140,37 @@ def announce_fallback():
 '''
 
 PULLED_BACK = '''
-def pulled_back(plain, ctx, gradients):
-    """The gradients of a loop's inputs, through its plain form run anew; differentiable once more when asked to be."""
+def pulled_back(plain, tensors, needs, gradients):
+    """The gradients of a loop's tensors, through its plain form run anew; differentiable once more when asked to be."""
     again = torch.is_grad_enabled()
     with torch.enable_grad():
-        inputs = [x if again or not n else x.detach().requires_grad_() for x, n in zip(ctx.saved_tensors, ctx.needs)]
-        pairs = [(y, g) for y, g in zip(plain(*inputs, *ctx.extent), gradients) if y.requires_grad]
-        wanted = [x for x, n in zip(inputs, ctx.needs) if n]
-        found = torch.autograd.grad(*zip(*pairs), wanted, create_graph=again, allow_unused=True)
-    found = iter(found)
-    return [next(found) if n else None for n in ctx.needs]
+        inputs = [x if again or not need else x.detach().requires_grad_() for x, need in zip(tensors, needs)]
+        pairs = [(y, g) for y, g in zip(plain(*inputs), gradients) if y.requires_grad]
+    wanted = [x for x, need in zip(inputs, needs) if need]
+    found = iter(torch.autograd.grad(*zip(*pairs), wanted, create_graph=again, allow_unused=True))
+    return [next(found) if need else None for need in needs]
+'''
+
+IS_SMOOTH = '''
+def is_smooth(tensor):
+    """Whether a tensor can have gradients."""
+    return tensor.is_floating_point() or tensor.is_complex()
+'''
+
+REGISTER = '''
+def register(module, name, param):
+    """A parameter under its dotted name: `layers.0.Wz` becomes the parameter Wz of module.layers.0."""
+    *path, last = name.split(".")
+    for part in path:
+        if not hasattr(module, part):
+            module.add_module(part, torch.nn.Module())
+        module = getattr(module, part)
+    module.register_parameter(last, torch.nn.Parameter(param, requires_grad=is_smooth(param)))
 '''
 
 FUNCTIONS: Mapping[str, str] = {
     "INTERPRETED": INTERPRETED,
+    "DOT_TYPE": DOT_TYPE,
     "announce_fallback": ANNOUNCE_FALLBACK,
     "runs_kernels": RUNS_KERNELS,
     "starting": STARTING,
@@ -156,7 +178,9 @@ FUNCTIONS: Mapping[str, str] = {
     "over_time": OVER_TIME,
     "later": LATER,
     "earlier": EARLIER,
+    "is_smooth": IS_SMOOTH,
     "pulled_back": PULLED_BACK,
+    "register": REGISTER,
     "uniform": UNIFORM,
     "orthogonal": ORTHOGONAL,
     "take": TAKE,
@@ -168,9 +192,9 @@ FUNCTIONS: Mapping[str, str] = {
 
 
 def reserved() -> tuple[str, ...]:
-    """Every identifier that a module may use for itself."""
+    """Every identifier that a module may use for itself, whatever it is for."""
     parameters = ("params", "inputs", "outputs", "state", "seed", "batch", "length", "generator", "device", "at")
-    functions = ("init", "initial_state", "apply", "step", "KERNELS", *FUNCTIONS)
+    functions = ("init", "initial_state", "apply", "step", "SCHEDULE", "KERNELS", "DOT", *FUNCTIONS, *KERNEL_FUNCTIONS)
     builtins = ("float", "int", "bool", "max", "min", "abs", "complex", "range", "dict", "set", "sorted", "zip", "list")
     return (*parameters, *functions, *builtins, *(name for name, _ in IMPORTS))
 

@@ -37,15 +37,18 @@ class AxisClasses:
         return tuple(self.numbers[value, axis] for axis in range(value.rank))
 
 
-def axis_classes(body: Sequence[Value], tied: Iterable[tuple[Value, Value]] = ()) -> AxisClasses:
+def axis_classes(
+    body: Sequence[Value], tied: Iterable[tuple[Value, Value]] = (), leaves: Iterable[Value] = ()
+) -> AxisClasses:
     """The classes of the axes of the values of `body` and of their operands.
 
     Args:
         body: operations; operands that are not among them are taken as they are.
         tied: pairs of values that share their axes, such as an arriving state and what it becomes.
+        leaves: further values whose axes count, which no operation may use.
     """
     pairs = [pair for first, second in tied for pair in _all(first, second)]
-    values = list(dict.fromkeys([*(v for v in body), *(arg for v in body for arg in v.args)]))
+    values = list(dict.fromkeys([*body, *(arg for v in body for arg in v.args), *leaves]))
     graph = nx.Graph()
     graph.add_nodes_from((value, axis) for value in values for axis in range(value.rank))
     graph.add_nodes_from(axis for pair in pairs for axis in pair)

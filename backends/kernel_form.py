@@ -1,0 +1,139 @@
+"""A loop in the form that a kernel computes: real numbers, what is read from memory and how, what its axes are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+from lsrl.backends.loop_cell import LoopCell
+from lsrl.ir.axes import AxisClasses, axis_classes
+from lsrl.ir.cell import Cell
+from lsrl.ir.dims import Dim, Shape, count
+from lsrl.ir.infer import dim, integer, integers
+from lsrl.ir.laws_parts import KERNEL_FORM
+from lsrl.ir.realify import NoRealForm, realify
+from lsrl.ir.rewrite import rewrite
+from lsrl.ir.value import Kind, Value, postorder
+
+
+class NoKernel(ValueError):
+    """Why a loop has no kernel; the message completes "it runs in plain PyTorch: "."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a value lies in an array in memory.
+
+    Attributes:
+        base: the input or param that is the array; complex ones are read as pairs of real numbers.
+        offset: of the first element, in elements.
+        strides: from one element to the next, for each axis of the value.
+    """
+
+    base: Value
+    offset: Dim
+    strides: tuple[Dim, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KernelForm:
+    """A loop on real numbers.
+
+    Attributes:
+        cell: inputs are read at every position, params once; states are carried, outputs stored at every position.
+        reverse: it runs from the end to the start.
+        parts: for states and outputs that are a part of a complex one, its name and which part.
+        views: what is read from memory.
+        body: operations, operands first.
+        classes: the axes of everything.
+    """
+
+    cell: Cell
+    reverse: bool
+    parts: Mapping[str, tuple[str, int]]
+    views: Mapping[Value, View]
+    body: tuple[Value, ...]
+    classes: AxisClasses
+
+    def is_static(self, value: Value) -> bool:
+        """Whether the value is read once, before the loop."""
+        return value in self.views and self.views[value].base.op == "param"
+
+    def arriving(self) -> dict[str, Value]:
+        """The arriving value of every state that something reads."""
+        leaves = (v for v in postorder(self.cell.roots()) if v.op == "state")
+        return {str(v.attr("name")): v for v in leaves}
+
+
+def kernel_form(loop: LoopCell, numbers: Mapping[str, int]) -> KernelForm:
+    """The loop's form.
+
+    Args:
+        numbers: the number of every size.
+
+    Raises:
+        NoKernel: an operation or a shape that kernels do not know.
+    """
+    try:
+        real = realify(rewrite(loop.cell, KERNEL_FORM))
+    except NoRealForm as reason:
+        raise NoKernel(str(reason)) from reason
+    cell = rewrite(real.cell, KERNEL_FORM)
+    views: dict[Value, View] = {}
+    for value in postorder(cell.roots()):
+        view = _view(value, views)
+        if view is not None:
+            views[value] = view
+    read = {v: view for v, view in views.items() if v.kind is not Kind.COMPLEX}
+    order = tuple(postorder(cell.roots(), stop=read.__contains__))
+    body = tuple(v for v in order if v.args and v not in read)
+    _check_sizes(order, numbers)
+    leaves = {str(v.attr("name")): v for v in order if v.op == "state"}
+    tied = [(leaves[state.name], state.next) for state in cell.states if state.name in leaves]
+    used = {v: read[v] for v in order if v in read}
+    return KernelForm(cell, loop.reverse, real.parts, used, body, axis_classes(body, tied, used))
+
+
+def _check_sizes(values: tuple[Value, ...], numbers: Mapping[str, int]) -> None:
+    for value in values:
+        if prod(size.evaluate(numbers) for size in value.shape) == 0:
+            raise NoKernel("an axis has no elements")
+
+
+def _view(value: Value, views: Mapping[Value, View]) -> View | None:
+    """How the value lies in memory, None where it does not."""
+    if value.op in ("input", "param"):
+        pairs = 2 if value.kind is Kind.COMPLEX else 1
+        return View(value, Dim.of(0), tuple(stride * pairs for stride in row_major(value.shape)))
+    if len(value.args) != 1 or value.args[0] not in views:
+        return None
+    inner, shape = views[value.args[0]], value.args[0].shape
+    match value.op:
+        case "re" | "im" if value.args[0].kind is Kind.COMPLEX:
+            return View(inner.base, inner.offset + (value.op == "im"), inner.strides)
+        case "transpose":
+            return View(inner.base, inner.offset, tuple(inner.strides[axis] for axis in integers(value.attr("perm"))))
+        case "slice" | "select" | "flip":
+            return _part(value, inner, shape)
+        case "reshape" if inner.strides == row_major(shape):
+            return View(inner.base, inner.offset, row_major(value.shape))
+    return None
+
+
+def _part(value: Value, inner: View, shape: Shape) -> View:
+    axis = integer(value.attr("axis"))
+    before, stride, after = inner.strides[:axis], inner.strides[axis], inner.strides[axis + 1 :]
+    match value.op:
+        case "slice":
+            offset = inner.offset + dim(value.attr("start")) * stride
+            return View(inner.base, offset, (*before, stride * integer(value.attr("step")), *after))
+        case "select":
+            return View(inner.base, inner.offset + dim(value.attr("index")) * stride, (*before, *after))
+        case _:
+            return View(inner.base, inner.offset + (shape[axis] - 1) * stride, (*before, -stride, *after))
+
+
+def row_major(shape: Shape) -> tuple[Dim, ...]:
+    """The strides of a contiguous array."""
+    return tuple(count(shape[axis + 1 :]) for axis in range(len(shape)))

@@ -1,0 +1,56 @@
+"""What the docstring of an emitted module says of its program, whatever the framework."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+
+from lsrl.ir.cell import Cell
+from lsrl.ir.dims import Shape, shape_of, shape_text
+from lsrl.ir.value import Kind
+
+WIDTH = 108
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
+
+def title(cell: Cell) -> str:
+    """The program's name and what its own docstring says."""
+    first, _, more = cell.doc.strip().partition("\n")
+    whole = textwrap.fill(f"{cell.name}: {first}" if first else cell.name, WIDTH)
+    rest = "\n".join(textwrap.fill(line, WIDTH) for line in textwrap.dedent(more).strip().split("\n"))
+    return f"{whole}\n\n{rest}" if rest else whole
+
+
+def origin(source_name: str, command: str, needs: str) -> str:
+    """Where the module is from, how to make it again, and what it needs."""
+    made = f"Made from {source_name}" if source_name else "Made"
+    return f"{made} by\n    {command or 'lsrl'}\nIt needs nothing but {needs}."
+
+
+def arrays(cell: Cell) -> str:
+    """Every array that the module takes and gives, by name, with its shape."""
+    inputs = [*((i.name, i.shape, i.kind) for i in cell.inputs), *((n.name, n.shape, Kind.FLOAT) for n in cell.noises)]
+    rows = (
+        ("inputs", ("B", "T"), inputs),
+        ("params", (), [(p.name, p.shape, p.kind) for p in cell.params]),
+        ("state", ("B",), [(s.name, s.shape, s.kind) for s in cell.states]),
+        ("outputs", ("B", "T"), [(o.name, o.value.shape, o.value.kind) for o in cell.outputs]),
+    )
+    lines = [f"    {title:8} {text}" for title, lead, arrays in rows for text in _row(lead, arrays)]
+    return "\n".join(["Arrays, by name:", *(line.rstrip() for line in lines)])
+
+
+def _row(lead: Sequence[str], arrays: Iterable[tuple[str, Shape, Kind]]) -> Iterator[str]:
+    """`Wz, Wh [H, D]; bz [H]`, as one text with its continuation lines indented."""
+    groups: list[tuple[list[str], str]] = []
+    for name, shape, kind in arrays:
+        suffix = shape_text((*shape_of(*lead), *shape)) + (f" {kind}" if kind is not Kind.FLOAT else "")
+        if groups and groups[-1][1] == suffix:
+            groups[-1][0].append(name)
+        else:
+            groups.append(([name], suffix))
+    text = "; ".join(f"{', '.join(names)} {suffix}" for names, suffix in groups)
+    if text:
+        unbroken = re.sub(r" \[[^]]*\]", lambda shape: shape[0].replace(" ", NO_BREAK), text)
+        yield textwrap.fill(unbroken, WIDTH - 13, subsequent_indent=" " * 13).replace(NO_BREAK, " ")

@@ -1,0 +1,225 @@
+"""Tensors in a kernel: their names, where a program's part of them lies, loads and stores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from lsrl.backends.expressions import Code, call, infix, method, subscript
+from lsrl.backends.kernel_form import View
+from lsrl.backends.kernel_place import KernelPlace, lane_mask
+from lsrl.backends.kernel_tiles import Tile
+from lsrl.backends.loop_cell import LoopCell
+from lsrl.backends.naming import identifier
+from lsrl.ir.dims import Dim, Shape, count, shape_text
+from lsrl.ir.value import Kind, Value
+
+
+class Role(StrEnum):
+    """What a tensor of a kernel is."""
+
+    READ = "read at every position"
+    STATIC = "the same at every position"
+    START = "first state"
+    KEPT = "kept of every position"
+    END = "last state"
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor argument of a kernel.
+
+    Attributes:
+        name: of the argument.
+        of: the input, param, state or output that it holds.
+        narrow: it is stored in 16 bits.
+    """
+
+    name: str
+    of: str
+    role: Role
+    shape: Shape
+    kind: Kind
+    narrow: bool
+
+    @property
+    def row(self) -> Dim:
+        """Elements of one position, or of one sequence."""
+        return count(self.shape) * (2 if self.kind is Kind.COMPLEX else 1)
+
+    @property
+    def remark(self) -> str:
+        """`[B, T, H]`, and what it is where that is not plain."""
+        lead = {Role.READ: ("B", "T"), Role.KEPT: ("B", "T"), Role.STATIC: ()}.get(self.role, ("B",))
+        text = shape_text((*(Dim.of(axis) for axis in lead), *self.shape))
+        return text if self.kind is not Kind.COMPLEX else f"{text} as pairs"
+
+
+class Identifiers:
+    """Identifiers that differ from each other and from `taken`."""
+
+    def __init__(self, taken: Iterable[str]) -> None:
+        self._taken = set(taken)
+
+    def fresh(self, wanted: str) -> str:
+        base = identifier(wanted)
+        found, number = base, 2
+        while found in self._taken:
+            found, number = f"{base}_{number}", number + 1
+        self._taken.add(found)
+        return found
+
+
+def tensors_of(
+    loop: LoopCell, bases: Iterable[Value], narrow: frozenset[Value], few_bits: bool, names: Identifiers
+) -> tuple[Tensor, ...]:
+    """The tensors of a loop's kernel in order: what it reads, what stays the same, where it starts, what it writes.
+
+    Args:
+        bases: the inputs and params of the loop that the kernel reads; others are left out.
+        narrow: values of the surrounding cell that are stored in 16 bits.
+        few_bits: whether what the loop keeps is.
+    """
+    cell = loop.cell
+    used = {(v.op, str(v.attr("name"))) for v in bases}
+    found: list[Tensor] = []
+    for declared, value in zip(cell.inputs, loop.reads, strict=True):
+        if ("input", declared.name) in used:
+            name = names.fresh(declared.name)
+            found.append(Tensor(name, declared.name, Role.READ, declared.shape, declared.kind, value in narrow))
+    for param, value in zip(cell.params, loop.statics, strict=True):
+        if ("param", param.name) in used:
+            name = names.fresh(param.name)
+            found.append(Tensor(name, param.name, Role.STATIC, param.shape, param.kind, value in narrow))
+    for state in cell.states:
+        found.append(Tensor(names.fresh(f"{state.name}_0"), state.name, Role.START, state.shape, state.kind, False))
+    for output in cell.outputs:
+        shape, kind = output.value.shape, output.value.kind
+        kept = few_bits and kind is Kind.FLOAT
+        found.append(Tensor(names.fresh(output.name), output.name, Role.KEPT, shape, kind, kept))
+    for state in cell.states:
+        found.append(Tensor(names.fresh(f"{state.name}_T"), state.name, Role.END, state.shape, state.kind, False))
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Addresses, loads and stores of one kernel.
+
+    Attributes:
+        tensors: by role and by what they hold.
+        masks: names of masks of several axes, made from `names` when first used.
+        length: the identifier of the number of positions.
+        reverse: whether the loop starts at the last position.
+    """
+
+    place: KernelPlace
+    tensors: Mapping[tuple[Role, str], Tensor]
+    masks: dict[tuple[str, ...], str]
+    names: Identifiers
+    length: str
+    reverse: bool
+
+    def address(self, tensor: Tensor, value: Value, view: View | None, part: int = 0) -> Code:
+        """Where a program's block of a value lies at the first position.
+
+        Args:
+            view: how the value lies in the tensor; None for one that is the tensor.
+            part: of a complex tensor: 0 the real, 1 the imaginary one.
+        """
+        strides, offset = self._strides(tensor, view, part)
+        code = Code(tensor.name)
+        for term in (self._lead(tensor, value), *self._terms(value, strides)):
+            code = infix("+", code, term) if term is not None else code
+        return infix("+", code, self.place.dim(offset)) if offset != Dim.of(0) else code
+
+    def _strides(self, tensor: Tensor, view: View | None, part: int) -> tuple[tuple[Dim, ...], Dim]:
+        if view is not None:
+            return view.strides, view.offset
+        pairs = 2 if tensor.kind is Kind.COMPLEX else 1
+        shape = tensor.shape
+        return tuple(count(shape[axis + 1 :]) * pairs for axis in range(len(shape))), Dim.of(part)
+
+    def _lead(self, tensor: Tensor, value: Value) -> Code | None:
+        """The start of the program's sequence, or of its last position."""
+        if tensor.role is Role.STATIC:
+            return None
+        batch = self.place.tiling.batch
+        sequence = Code("i_b") if batch.single else self._lanes(self.place.tiling.axes(value), 0)
+        if tensor.role in (Role.START, Role.END):
+            return _times(sequence, self.place.dim(tensor.row))
+        first = infix("*", sequence, Code(self.length))
+        if self.reverse:
+            first = infix("-", infix("+", first, Code(self.length)), Code("1"))
+        return _times(first, self.place.dim(tensor.row))
+
+    def _terms(self, value: Value, strides: Sequence[Dim]) -> Iterable[Code]:
+        axes = self.place.tiling.axes(value)
+        for axis, tile in enumerate(self.place.tiling.all_tiles(value)):
+            stride = self.place.dim(strides[axis])
+            if not tile.single:
+                yield _times(self._lanes(axes, self.place.block_axis(value, axis)), stride)
+            elif tile.number > 1:
+                yield _times(Code(f"i_{tile.name}"), stride)
+
+    def _lanes(self, axes: Sequence[Tile], at: int) -> Code:
+        lanes = Code(f"o_{axes[at].name}")
+        if len(axes) == 1:
+            return lanes
+        return subscript(lanes, ", ".join(":" if place == at else "None" for place in range(len(axes))))
+
+    def advance(self, tensor: Tensor) -> Code:
+        """From one position to the next."""
+        return self.place.dim(tensor.row)
+
+    def load(self, tensor: Tensor, value: Value, pointer: Code) -> Code:
+        """A block in the type that is computed in."""
+        mask = self.mask(value)
+        other = "0.0" if value.kind is Kind.FLOAT else "0"
+        code = call("tl.load", pointer, **({"mask": mask, "other": other} if mask else {}))
+        types = self.place.types
+        if value.kind is not Kind.FLOAT:
+            return code
+        wanted = types.dot if value in self.place.raw else types.real
+        stored = types.data if tensor.narrow else types.real
+        return code if wanted == stored else method(code, "to", wanted)
+
+    def store(self, value: Value, pointer: Code, block: Code) -> str:
+        """A store of one block; of programs that hold the same one, the first writes it."""
+        own = self.place.tiling.all_tiles(value)
+        first = [f"(i_{tile.name} == 0)" for tile in self.place.tiling.cut() if tile not in own]
+        mask = " & ".join([part for part in (self.mask(value), *first) if part])
+        if mask.startswith("(") and len(first) == 1 and not self.mask(value):
+            mask = mask[1:-1]
+        return str(call("tl.store", pointer, block, **({"mask": mask} if mask else {})))
+
+    def mask(self, value: Value) -> str:
+        """The lanes of a value's block that exist, by the name of their mask; empty where all do."""
+        axes = self.place.tiling.axes(value)
+        padded = [tile for tile in axes if tile.padded]
+        if not padded or len(axes) == 1:
+            return lane_mask(axes)
+        key = tuple(tile.name if tile.padded else "" for tile in axes)
+        if key not in self.masks:
+            self.masks[key] = self.names.fresh(f"m_{'_'.join(tile.name for tile in axes)}")
+        return self.masks[key]
+
+    def mask_lines(self) -> Iterable[str]:
+        """The definitions of masks of several axes."""
+        for key, name in self.masks.items():
+            parts = []
+            for at, tile in enumerate(key):
+                index = ", ".join(":" if place == at else "None" for place in range(len(key)))
+                parts += [f"m_{tile}[{index}]"] if tile else []
+            yield f"{name} = {' & '.join(parts)}"
+
+
+def _times(left: Code, right: Code) -> Code:
+    if right.text == "1":
+        return left
+    if right.text == "0":
+        return Code("0")
+    return infix("*", left, right)
+
+
