@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lsrl import syntax
 from lsrl.elaborate import fault_codes as code
@@ -11,9 +11,9 @@ from lsrl.elaborate import places, sizes
 from lsrl.elaborate.env import Env
 from lsrl.elaborate.report import Misplaced, Poisoned
 from lsrl.elaborate.scope import nearest
-from lsrl.elaborate.terms import Term, size_in
+from lsrl.elaborate.terms import Term
 from lsrl.ir.dims import Dim, Shape, shape_text
-from lsrl.ir.fault import ARGUMENT_COUNT, AXIS_RANGE, KIND_MISMATCH, RANK_MISMATCH, Fault
+from lsrl.ir.fault import ARGUMENT_COUNT, AXIS_RANGE, RANK_MISMATCH, Fault
 from lsrl.ir.span import Span
 from lsrl.ir.value import Value
 
@@ -119,20 +119,37 @@ class Arguments:
 def bound(env: Env, builtin: Builtin, call: syntax.Call) -> Arguments:
     """The arguments of a call by parameter; a fault when one is missing, unknown or too many."""
     names = [p.strip("=") for p in builtin.parameters if not p.startswith("*")]
-    takes_rest = any(p.startswith("*") for p in builtin.parameters)
-    given = dict(zip([] if takes_rest else names, call.args, strict=False))
-    if not takes_rest and len(call.args) > len(names):
-        raise _count(builtin, f"{len(call.args)} arguments", call.args[len(names)].span)
+    if len(names) < len(builtin.parameters):
+        named = replace(call, args=())
+        given, rest = matched(builtin.name, names, named, builtin.signature), call.args
+    else:
+        given, rest = matched(builtin.name, names, call, builtin.signature), ()
+    missing = [p for p in builtin.parameters if not p.endswith("=") and p not in given and not (p[0] == "*" and rest)]
+    if missing:
+        message = f"`{builtin.name}` needs {', '.join(p.strip('*') for p in missing)}"
+        raise Misplaced(ARGUMENT_COUNT, message, None, builtin.signature, span=call.span)
+    return Arguments(env, call.span, given, rest)
+
+
+def matched(
+    callee: str, names: Sequence[str], call: syntax.Call, signature: str, what: str = "arguments"
+) -> dict[str, syntax.Expr]:
+    """The expression of each parameter that a call gives, by position or by name; `what` is what they are called."""
+    if len(call.args) > len(names):
+        found, span = f"{len(call.args)} {what}", call.args[len(names)].span
+        raise Misplaced(ARGUMENT_COUNT, f"too many {what} for `{callee}`", found, signature, span=span)
+    given = dict(zip(names, call.args, strict=False))
     for keyword in call.keywords:
         if keyword.name not in names:
-            raise unknown_keyword(builtin.name, keyword, names)
+            guess = nearest(keyword.name, names)
+            listed = ", ".join(f"`{name}`" for name in names) or "none"
+            remedy = f"did you mean `{guess}`?" if guess else f"it has {listed}"
+            message = f"`{callee}` has no `{keyword.name}` among its {what}"
+            raise Misplaced(ARGUMENT_COUNT, message, remedy=remedy, span=keyword.span)
         if keyword.name in given:
             raise Misplaced(ARGUMENT_COUNT, f"`{keyword.name}` is given twice", span=keyword.span)
         given[keyword.name] = keyword.value
-    missing = [p for p in builtin.parameters if not p.startswith("*") and not p.endswith("=") and p not in given]
-    if missing or (takes_rest and not call.args):
-        raise _count(builtin, f"{len(call.args)} arguments", call.span)
-    return Arguments(env, call.span, given, call.args if takes_rest else ())
+    return given
 
 
 def _tried(env: Env, expr: syntax.Expr) -> Value | None:
@@ -146,21 +163,7 @@ def _tried(env: Env, expr: syntax.Expr) -> Value | None:
         return None
 
 
-def unknown_keyword(function: str, keyword: syntax.Keyword, known: Sequence[str]) -> Fault:
-    guess = nearest(keyword.name, known)
-    remedy = f"did you mean `{guess}`?" if guess else f"it has {', '.join(f'`{name}`' for name in known) or 'none'}"
-    return Misplaced(ARGUMENT_COUNT, f"`{function}` has no argument `{keyword.name}`", remedy=remedy, span=keyword.span)
-
-
-def _count(builtin: Builtin, found: str, span: Span) -> Fault:
-    return Misplaced(
-        ARGUMENT_COUNT, f"wrong number of arguments for `{builtin.name}`", found, builtin.signature, span=span
-    )
-
-
-def whole(value: Value, span: Span, what: str) -> int:
-    """The whole number that a value is."""
-    size = size_in(value)
-    if size is None or size.constant is None:
-        raise Misplaced(KIND_MISMATCH, f"{what} must be a whole number", span=span)
-    return size.constant
+def evaluate_all(env: Env, call: syntax.Call) -> None:
+    """Find the mistakes in the arguments of a call that cannot be built itself."""
+    for arg in (*call.args, *(keyword.value for keyword in call.keywords)):
+        env.term(arg)

@@ -283,6 +283,13 @@ def test_requirements_are_checked_when_sizes_are_known() -> None:
         bind_sizes(cell, {"D": 5, "K": 3})
 
 
+def test_defaults_of_arguments_see_the_arguments_before() -> None:
+    text = "def f(a, b=2 * a, c=b + 1) = [a, b, c]\n\ncell g():\n    input x: []\n    output y = f(x, c=x), z = f(x)\n"
+    outputs = run_text(text, {}, {"x": np.array([[3.0]])}).outputs
+    same(outputs["y"][0, 0], [3, 6, 3])
+    same(outputs["z"][0, 0], [3, 6, 7])
+
+
 def test_a_kernel_may_have_a_size() -> None:
     text = "cell f(C, Y, X, K=3):\n    input x: [C, Y, X]\n    param W: [C, C, K, K]\n    output y = conv(x, W)\n"
     for taps in (3, 5):
