@@ -113,7 +113,7 @@ def _neg(value: Value, reader: Reader) -> LinearForm | None:
 
 
 def _sum(value: Value, reader: Reader) -> LinearForm | None:
-    left, right = (_taken(arg, reader) for arg in value.args)
+    left, right = (taken(arg, reader) for arg in value.args)
     minus = value.op == "sub"
     terms = [*left.terms, *(map(negated, right.terms) if minus else right.terms)]
     rest = left.rest
@@ -155,7 +155,7 @@ def _where(value: Value, reader: Reader) -> LinearForm | None:
     if reader.form(condition):
         return None
     taken = build.cast(condition, Kind.FLOAT)
-    sides = ((_taken(yes, reader), taken), (_taken(no, reader), build.sub(1, taken)))
+    sides = ((taken(yes, reader), taken), (taken(no, reader), build.sub(1, taken)))
     wide = [(spread(term, value, reader), mask) for form, mask in sides for term in form.terms]
     terms = [scaled(term, mask, term.result if mask.rank else ()) for term, mask in wide]
     rests = [form.rest for form, _ in sides]
@@ -188,9 +188,7 @@ def _einsum(value: Value, reader: Reader) -> LinearForm | None:
     return made(value, terms, reader.rest(value, arg, form.rest))
 
 
-def _contracted(
-    term: Term, own: str, others: Sequence[tuple[str, Value]], result: str, reader: Reader
-) -> Term:
+def _contracted(term: Term, own: str, others: Sequence[tuple[str, Value]], result: str, reader: Reader) -> Term:
     """A term in an einsum: the spec's letters become the term's, equal letters become one."""
     table: dict[str, int] = {}
     same: dict[int, int] = {}
@@ -259,7 +257,8 @@ def _stencil(value: Value, reader: Reader) -> LinearForm | None:
     return opaque(value, dependent[0], [None] * value.rank, reader) if len(dependent) == 1 else None
 
 
-def _taken(value: Value, reader: Reader) -> LinearForm:
+def taken(value: Value, reader: Reader) -> LinearForm:
+    """The form of an operand; one that does not depend on the states is its own rest."""
     return reader.form(value) or LinearForm(value.shape, value.kind, (), value)
 
 

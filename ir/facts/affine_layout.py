@@ -11,14 +11,16 @@ from dataclasses import replace
 
 from lsrl.ir import build, ops
 from lsrl.ir.dims import Dim
-from lsrl.ir.facts.affine import ARITHMETIC, Reader, Rule, interpret, made
+from lsrl.ir.facts.affine import ARITHMETIC, Reader, Rule, interpret, made, taken
 from lsrl.ir.facts.factors import repeated
 from lsrl.ir.facts.linear import Factor, LinearForm, Term
 from lsrl.ir.infer import dim, integer, integers
 from lsrl.ir.value import Kind, Value
 
 
-def read_affine(roots: Sequence[Value], leaves: Sequence[Value]) -> tuple[tuple[LinearForm | None, ...], tuple[Value, ...]]:
+def read_affine(
+    roots: Sequence[Value], leaves: Sequence[Value]
+) -> tuple[tuple[LinearForm | None, ...], tuple[Value, ...]]:
     """The forms of the roots, None where one is not affine in the leaves, and the values whose operation is why."""
     found, offenders = interpret(roots, leaves, RULES)
     return tuple(form if isinstance(form, LinearForm) else None for form in found), offenders
@@ -121,11 +123,11 @@ def _concat(value: Value, reader: Reader) -> LinearForm:
     axis = integer(value.attr("axis"))
     terms, rests, start = [], [], Dim.of(0)
     for part in value.args:
-        form = reader.form(part) or LinearForm(part.shape, part.kind, (), part)
+        form = taken(part, reader)
         terms += [_padded(term, axis, value.shape[axis], start, reader) for term in form.terms]
         rests.append(build.zeros(part.shape, part.kind) if form.rest is None else form.rest)
         start = start + part.shape[axis]
-    empty = all((form := reader.form(part)) is not None and form.rest is None for part in value.args)
+    empty = all(taken(part, reader).rest is None for part in value.args)
     return made(value, terms, None if empty else ops.apply("concat", *rests, axis=axis))
 
 
@@ -167,7 +169,7 @@ def _gather(value: Value, reader: Reader) -> LinearForm | None:
 
 
 def _scatter(value: Value, reader: Reader) -> LinearForm | None:
-    update, index = value.args
+    _, index = value.args
     if reader.form(index):
         return None
     axis, batch = integer(value.attr("axis")), integer(value.attr("batch"))

@@ -6,6 +6,7 @@ A state's bounds include its initial value and, when all arriving states keep to
 from __future__ import annotations
 
 import math
+
 from lsrl.ir.cell import Cell
 from lsrl.ir.facts.intervals import ALL, Interval, intervals
 from lsrl.ir.value import Kind, Value, postorder
@@ -55,4 +56,3 @@ def _widened(before: Interval, after: Interval, turn: int) -> Interval:
     low = after.low if after.low == before.low else max(step for step in STEPS if step <= after.low)
     high = after.high if after.high == before.high else min(step for step in STEPS if step >= after.high)
     return Interval(low, high)
-

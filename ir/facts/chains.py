@@ -8,13 +8,18 @@ product that it is, and never multiplied out.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import networkx as nx
 
+from lsrl.ir import ops
 from lsrl.ir.facts.affine_layout import read_affine
 from lsrl.ir.facts.linear import LinearForm, materialise
 from lsrl.ir.substitute import rebuild
 from lsrl.ir.value import Value, depends_on
+
+BLANK = "what the maps before give"
+"""A name that no state of a program can have."""
 
 
 def waists(leaf: Value, root: Value) -> tuple[Value, ...]:
@@ -34,9 +39,7 @@ def waists(leaf: Value, root: Value) -> tuple[Value, ...]:
 
 
 def chain(leaf: Value, root: Value) -> tuple[tuple[Value, LinearForm], ...]:
-    """The map from leaf to root as pairs of a waist and the affine form, in it, of the next; empty if not affine.
-
-    """
+    """The map from leaf to root as pairs of a waist and the affine form, in it, of the next; empty if not affine."""
     places = waists(leaf, root)
     found = tuple(_steps(places))
     return found if len(found) == len(places) - 1 else ()
@@ -46,13 +49,16 @@ def composed(steps: tuple[tuple[Value, LinearForm], ...]) -> Value:
     """The last value of a chain, built anew from its forms."""
     value = steps[0][0]
     for waist, form in steps:
+        # The value so far may well be the waist itself again, and a replacement must not contain what it replaces.
+        blank = ops.state(BLANK, "t", waist.shape, waist.kind, waist.domain)
         made = materialise(form)
-        value = made if waist is steps[0][0] else rebuild([made], {waist: value})[made]
+        opened = rebuild([made], {waist: blank})[made]
+        value = rebuild([opened], {blank: value})[opened]
     return value
 
 
 def _steps(places: tuple[Value, ...]) -> Iterator[tuple[Value, LinearForm]]:
-    for waist, following in zip(places, places[1:]):
+    for waist, following in pairwise(places):
         (form,), _ = read_affine([following], [waist])
         if form is None:
             return

@@ -83,7 +83,8 @@ def _apart(value: Value, axes: Letters) -> tuple[int, tuple[Factor, ...]]:
 
 
 def _product(parts: Iterable[tuple[int, tuple[Factor, ...]]]) -> tuple[int, tuple[Factor, ...]]:
-    sign, factors = 1, ()
+    sign = 1
+    factors: tuple[Factor, ...] = ()
     for other, more in parts:
         sign, factors = sign * other, (*factors, *more)
     return sign, factors

@@ -120,12 +120,12 @@ def _finite(x: float | int | Fraction) -> float:
 
 
 def _const(value: Value, _: Sequence[Interval]) -> Interval:
-    match number(value):
-        case bool() | int() | Fraction() | float() as x if x == x:
-            return Interval(_finite(x), _finite(x))
-        case "pi":
-            return Interval(math.pi, math.pi)
-    return ALL
+    known = number(value)
+    if known == "pi":
+        return Interval(math.pi, math.pi)
+    if not isinstance(known, (int, float, Fraction)) or known != known:
+        return ALL
+    return Interval(_finite(known), _finite(known))
 
 
 def _exp(x: float) -> float:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from lsrl.ir.cell import State
-from lsrl.ir.facts.structure import STENCILS
 from lsrl.ir.infer import integer, integers
 from lsrl.ir.ops import Family, family
 from lsrl.ir.value import Value, postorder
@@ -56,7 +55,7 @@ class Jacobian:
 def jacobian(states: Sequence[State]) -> Jacobian:
     """The sparsity of the step of some states."""
     reads = {state.name: relations(state.next, [other.name for other in states]) for state in states}
-    lanes = {state.name: [] for state in states}  # type: dict[str, list[int]]
+    lanes: dict[str, list[int]] = {state.name: [] for state in states}
     for axis in range(len(states[0].shape)):
         found = _lane(states, reads, axis)
         for name, place in found.items():

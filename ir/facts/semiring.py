@@ -91,8 +91,8 @@ def _folded(join: str, values: Sequence[Value]) -> Value:
 def _relu(value: Value, operands: Sequence[Operand], join: str) -> SemiringForm | None:
     match operands:
         case [SemiringForm() as form] if join == "max":
-            zero = ops.const(Fraction(0))
-            return SemiringForm(join, form.leaf, form.shift, zero if form.rest is None else build.unary("relu", form.rest))
+            rest = ops.const(Fraction(0)) if form.rest is None else build.unary("relu", form.rest)
+            return SemiringForm(join, form.leaf, form.shift, rest)
     return None
 
 
@@ -101,12 +101,20 @@ def _where(value: Value, operands: Sequence[Operand], join: str) -> SemiringForm
     condition, yes, no = operands
     if not isinstance(condition, Value):
         return None
-    none = ops.const(NEUTRAL[join])
-    pairs = [(side.shift or ops.const(Fraction(0)), side.rest or none) if isinstance(side, SemiringForm) else (none, side)
-             for side in (yes, no)]
+    (shift, rest), (other_shift, other_rest) = (_split(side, ops.const(NEUTRAL[join])) for side in (yes, no))
     leaf = next(side.leaf for side in (yes, no) if isinstance(side, SemiringForm))
-    shift, rest = (build.where(condition, first, second) for first, second in zip(*pairs))
-    return SemiringForm(join, leaf, shift, fitted(rest, value.shape, value.kind))
+    chosen = build.where(condition, rest, other_rest)
+    shifts = build.where(condition, shift, other_shift)
+    return SemiringForm(join, leaf, shifts, fitted(chosen, value.shape, value.kind))
+
+
+def _split(side: Operand, none: Value) -> tuple[Value, Value]:
+    """Shift and rest of one branch."""
+    match side:
+        case SemiringForm():
+            return side.shift or ops.const(Fraction(0)), side.rest or none
+        case Value():
+            return none, side
 
 
 _RULES: Mapping[str, Callable[[Value, Sequence[Operand], str], SemiringForm | None]] = {

@@ -152,8 +152,8 @@ class _Words:
     def times(self) -> Iterator[Fact]:
         if self.recurrence.algebra is Algebra.AFFINE:
             varying = self.recurrence.varying
-            reason = "the transition varies with the position" if varying else "the transition is the same at every step"
-            yield Fact("time", "varies" if varying else "invariant", reason, self.spans(varying))
+            how = "varies with the position" if varying else "is the same at every step"
+            yield Fact("time", "varies" if varying else "invariant", f"the transition {how}", self.spans(varying))
 
     def stabilisers(self) -> Iterator[Fact]:
         """Coefficients that a running maximum keeps at 1 or below."""
