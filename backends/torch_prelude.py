@@ -144,10 +144,14 @@ def pulled_back(plain, tensors, needs, gradients):
     """The gradients of a loop's tensors, through its plain form run anew; differentiable once more when asked to be."""
     again = torch.is_grad_enabled()
     with torch.enable_grad():
-        inputs = [x if again or not need else x.detach().requires_grad_() for x, need in zip(tensors, needs)]
-        pairs = [(y, g) for y, g in zip(plain(*inputs), gradients) if y.requires_grad]
-    wanted = [x for x, need in zip(inputs, needs) if need]
-    found = iter(torch.autograd.grad(*zip(*pairs), wanted, create_graph=again, allow_unused=True))
+        # A view is a variable of its own: what reaches one tensor by way of another must not count twice.
+        own = [x.view_as(x) if again else x.detach().requires_grad_(need) for x, need in zip(tensors, needs)]
+        pairs = [(y, g) for y, g in zip(plain(*own), gradients) if y.requires_grad]
+        wanted = [x for x, need in zip(own, needs) if need]
+        if not pairs:
+            return [None] * len(needs)
+        outputs, seeds = zip(*pairs)
+        found = iter(torch.autograd.grad(outputs, wanted, seeds, create_graph=again, allow_unused=True))
     return [next(found) if need else None for need in needs]
 '''
 
