@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from lsrl.backends.loop_cell import LoopCell
@@ -91,8 +91,38 @@ def kernel_form(loop: LoopCell, numbers: Mapping[str, int]) -> KernelForm:
     _check_sizes(order, numbers)
     leaves = {str(v.attr("name")): v for v in order if v.op == "state"}
     tied = [(leaves[state.name], state.next) for state in cell.states if state.name in leaves]
-    used = {v: read[v] for v in order if v in read}
-    return KernelForm(cell, loop.reverse, real.parts, used, body, axis_classes(body, tied, used))
+    used = _in_order({v: read[v] for v in order if v in read}, cell, numbers)
+    named = replace(cell, names={**_part_names(used, body, cell), **cell.names})
+    return KernelForm(named, loop.reverse, real.parts, used, body, axis_classes(body, tied, used))
+
+
+def _in_order(views: Mapping[Value, View], cell: Cell, numbers: Mapping[str, int]) -> dict[Value, View]:
+    """The views as their arrays are declared, and as they follow each other in one array."""
+    names = [*(i.name for i in cell.inputs), *(p.name for p in cell.params)]
+
+    def place(value: Value) -> tuple[int, int]:
+        view = views[value]
+        return names.index(str(view.base.attr("name"))), view.offset.evaluate(numbers)
+
+    return {value: views[value] for value in sorted(views, key=place)}
+
+
+def _part_names(views: Mapping[Value, View], body: tuple[Value, ...], cell: Cell) -> dict[Value, str]:
+    """Names of parts of arrays: after the array and the named value that the part is for."""
+    users: dict[Value, list[Value]] = {}
+    for user in body:
+        for arg in user.args:
+            users.setdefault(arg, []).append(user)
+    named = {**{state.next: f"{state.name}'" for state in cell.states}, **cell.names}
+    found: dict[Value, str] = {}
+    for value, view in views.items():
+        if value is not view.base:
+            purpose = value
+            while purpose not in named and purpose in users:
+                purpose = users[purpose][0]
+            what = value.op if value.op in ("re", "im") else named.get(purpose, "part")
+            found[value] = f"{view.base.attr('name')}.{what}"
+    return found
 
 
 def _check_sizes(values: tuple[Value, ...], numbers: Mapping[str, int]) -> None:

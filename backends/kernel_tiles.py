@@ -24,6 +24,7 @@ RESIDENT = 16384  # 32-bit words of matrices that a program can keep in register
 RESIDENT_16 = 65536  # elements of matrices that tensor cores read from shared memory and registers
 PER_THREAD = 64
 WARPS = 8
+DOT_WARPS = 4
 DOT = 16  # the least size of an axis of tl.dot
 
 
@@ -92,8 +93,8 @@ class Tiling:
         return tuple(self.tiles[number] for number in self.form.classes.of(value))
 
     def keeps(self, value: Value) -> bool:
-        """Whether a value that stays the same is in registers all the time; a large matrix is read at every step."""
-        return self.resident or len(self.axes(value)) < 2
+        """Whether a value that stays the same is in registers all the time; next to large matrices no array is."""
+        return self.resident or not self.axes(value)
 
     def cut(self) -> tuple[Tile, ...]:
         """The axes of which a program holds a part, so that they need several programs."""
@@ -191,10 +192,11 @@ def _dot_tiling(tiles: Tiling) -> Tiling | None:
         for n, tile in tiles.tiles.items()
     }
     wide = replace(tiles, tiles=padded, batch=Tile("b", Dim.of("B"), 2 * DOT + 1, DOT, True), dots=frozenset(layers))
-    fits = _resident_elements(wide) <= RESIDENT_16 and _largest(wide) <= MATRIX_TILE * 4
+    kept = _resident_elements(wide)
+    fits = kept <= RESIDENT_16 and _largest(wide) <= MATRIX_TILE * 4
     if not fits or not all(_is_dot(wide, value) for value in layers):
         return None
-    return replace(wide, warps=4)
+    return replace(wide, warps=max(DOT_WARPS, _clamped(kept // (LANES * 4 * PER_THREAD))))
 
 
 def _is_dot(tiles: Tiling, value: Value) -> bool:
@@ -284,7 +286,7 @@ def _resident_elements(tiles: Tiling) -> int:
 
 def _largest(tiles: Tiling) -> int:
     """Elements of the largest block of a value or of a product before it is summed."""
-    values = [*tiles.form.body, *tiles.form.views]
+    values = [*tiles.form.body, *(v for v in tiles.form.views if not tiles.form.is_static(v))]
     volumes = [_volume(tiles.axes(v)) for v in values if not v.rank or (v, 0) in tiles.form.classes.numbers]
     products = [_product_volume(tiles, v) for v in tiles.form.body if v.op == "einsum" and v not in tiles.dots]
     return max([1, *volumes, *products])

@@ -167,6 +167,9 @@ class _KernelWriter:
         if host is not None:
             plain = "math." not in host.code.text and "float(" not in host.code.text
             return Operand(value, host.code if plain else _literal(host.number), (), host=True)
+        if value not in codes and value in self.form.views:
+            # Next to large matrices arrays are read right before their use: all at once they would not fit.
+            self._write_load(self.statements.writer, value, self.form.views[value])
         if value in codes:
             return Operand(value, codes[value], self.tiling.axes(value))
         if value.op == "iota":
@@ -210,7 +213,7 @@ class _KernelWriter:
         writer.line(f"@triton.jit(do_not_specialize=[{keep}])")
         writer.text(f"def {self.name}(")
         for tensor in self.tensors:
-            writer.text(f"    {tensor.name},  # {tensor.remark} {tensor.role}")
+            writer.text(f"    {tensor.name},  # {tensor.remark}")
         writer.text("".join(f"    {name},\n" for name in scalars))
         writer.text("".join(f"    {name}: tl.constexpr,\n" for name in (*sizes, *blocks, *([dots] if dots else []))))
         writer.text("):")
@@ -306,8 +309,6 @@ class _KernelWriter:
             if not self.form.is_static(value):
                 pointer = self._pointer(pointers, self._tensor(view), value, view, 0, moved)
                 self._write_load(loop, value, view, pointer)
-            elif not self.tiling.keeps(value):
-                self._write_load(loop, value, view)
         self.statements.writer = loop
         nexts = {state.next for state in self.cell.states}
         body = set(self.form.body)

@@ -92,7 +92,8 @@ def _write_launch_function(
                 writer.line(f"{result} = {_empty(tensor, given, names, sizes, types)}")
                 passed.append(_passed(tensor, result))
             else:
-                passed.append(_passed(tensor, f"{given[_key(tensor)]}.contiguous()"))
+                resolved = ".resolve_conj()" if tensor.kind is Kind.COMPLEX else ""
+                passed.append(_passed(tensor, f"{given[_key(tensor)]}{resolved}.contiguous()"))
         passed.append("length")
         passed += ["batch"] if kernel.batch else []
         writer.line(f"grid = ({', '.join(kernel.grid)}{',' if len(kernel.grid) == 1 else ''})")

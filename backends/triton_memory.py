@@ -17,13 +17,13 @@ from lsrl.ir.value import Kind, Value
 
 
 class Role(StrEnum):
-    """What a tensor of a kernel is."""
+    """What a tensor of a kernel is, in the words of its remark."""
 
-    READ = "read at every position"
-    STATIC = "the same at every position"
-    START = "first state"
-    KEPT = "kept of every position"
-    END = "last state"
+    READ = ""
+    STATIC = "the same at all positions"
+    START = "at the start"
+    KEPT = "written"
+    END = "at the end, written"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,11 @@ class Tensor:
 
     @property
     def remark(self) -> str:
-        """`[B, T, H]`, and what it is where that is not plain."""
+        """`[B, T, H], written`: its shape and role."""
         lead = {Role.READ: ("B", "T"), Role.KEPT: ("B", "T"), Role.STATIC: ()}.get(self.role, ("B",))
         text = shape_text((*(Dim.of(axis) for axis in lead), *self.shape))
-        return text if self.kind is not Kind.COMPLEX else f"{text} as pairs"
+        pairs = "as pairs of numbers" if self.kind is Kind.COMPLEX else ""
+        return ", ".join(part for part in (text, pairs, str(self.role)) if part)
 
 
 class Identifiers:
