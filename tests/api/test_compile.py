@@ -16,6 +16,7 @@ import lsrl
 from lsrl.compiled import Compiled, StreamError
 from lsrl.stages import TargetError
 from support.commands import DECAY
+from support.process import run_python
 
 B, T, D, H = 2, 6, 3, 4
 TARGETS = ("reference", "jax", "triton")
@@ -279,11 +280,23 @@ def test_a_module_can_be_copied_and_moved(module: lsrl.torch.Module, rng: np.ran
     assert module.to("meta").params["type"].device.type == "meta"
 
 
-def test_a_module_is_traced_by_torch_compile(rng: np.random.Generator) -> None:
-    module = lsrl.torch.Module(lsrl.parse(DECAY), sizes={"D": D}, seed=0)
-    x = torch.from_numpy(decay_inputs(rng)[1]["x"])
-    traced = torch.compile(module, backend="eager")
-    torch.testing.assert_close(traced(x).outputs["h"], module(x).outputs["h"])
+TRACED = """
+import sys, torch, lsrl
+module = lsrl.torch.Module(lsrl.load(sys.argv[1]), sizes={"D": 3}, seed=0)
+x = torch.linspace(-1, 1, 30).reshape(2, 5, 3)
+expected = module(x).outputs["h"]
+torch.testing.assert_close(torch.compile(module, backend="eager")(x).outputs["h"], expected)
+exported = torch.export.export(module, (x,)).module()(x)
+assert isinstance(exported, lsrl.Result)
+torch.testing.assert_close(exported.outputs["h"], expected)
+print("agree")
+"""
+
+
+def test_a_module_is_traced_by_torch(tmp_path: Path) -> None:
+    """By torch.compile and torch.export, in a process that interprets no kernels: those cannot be traced."""
+    (tmp_path / "decay.lsrl").write_text(DECAY)
+    assert run_python("-c", TRACED, str(tmp_path / "decay.lsrl")).strip() == "agree"
 
 
 def test_global_seed_draws_the_parameters() -> None:
