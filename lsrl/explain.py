@@ -10,6 +10,7 @@ from lsrl.explain_loops import StageFact, loops, reference_loops
 from lsrl.ir import ops
 from lsrl.ir.cell import TIME, Cell
 from lsrl.ir.dims import count, shape_text
+from lsrl.ir.facts.sentences import Fact, facts
 from lsrl.ir.pipeline import components, states_read
 from lsrl.ir.plan import VARYING, Loop, Parallel, Plan
 from lsrl.ir.span import Span
@@ -37,15 +38,30 @@ class StateFact:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is known about a recurrence (`lsrl.ir.facts`), in a sentence, with its places."""
+
+    name: str
+    value: str
+    sentence: str
+    places: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RecurrenceFact:
-    """States that need each other, how they run and why so, and the states of other recurrences that they read."""
+    """States that need each other, how they run and why so, and the states of other recurrences that they read.
+
+    `facts`: what kind of recurrence it is.
+    """
 
     states: tuple[str, ...]
     reverse: bool
     schedule: str
     why: str
+    way: str
     reads: tuple[str, ...]
     together: tuple[str, ...]
+    facts: tuple[Finding, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +157,7 @@ def explain(
         batch=setting.batch,
         length=setting.length,
         states=tuple(_states(cell, sizes)),
-        recurrences=tuple(_recurrences(cell, schedule, made.plan if made else None)),
+        recurrences=tuple(_recurrences(cell, schedule, made, setting)),
         hoisted=tuple(_hoisted(made)) if made else (),
         fused=tuple(_fused(made)) if made else (),
         split=tuple(_split(made)) if made else (),
@@ -175,17 +191,19 @@ def _start(value: Value) -> Value:
     return value
 
 
-def _recurrences(cell: Cell, schedule: Schedule, plan: Plan | None) -> Iterator[RecurrenceFact]:
+def _recurrences(
+    cell: Cell, schedule: Schedule, made: stages.Made | None, setting: Setting
+) -> Iterator[RecurrenceFact]:
     by_state = {directive.states: directive.how for directive in schedule.directives}
+    ways = stages.ways(made.plan, setting.target, setting.dtype) if made else {}
     parts = [part for part in components(cell) if part.cyclic]
-    loops = [stage for stage in plan.stages if isinstance(stage, Loop)] if plan else []
     for part in parts:
         names = tuple(state.name for state in part.states)
+        loop, way = next(((loop.split(", "), way) for loop, way in ways.items() if names[0] in loop.split(", ")), ([], ""))
         reads = states_read(state.next for state in part.states)
-        loop = next((loop for loop in loops if part.states[0].name in {state.name for state in loop.states}), None)
-        together = tuple(state.name for state in loop.states if state.name not in part.names) if loop else ()
-        outside = tuple(name for other in parts for name in reads if name in other.names and name not in part.names)
-        yield RecurrenceFact(names, part.reverse, by_state[names], WHY, outside, together)
+        outside = tuple(name for other in parts for name in reads if name in other.names - part.names)
+        together = tuple(name for name in loop if name not in names)
+        yield RecurrenceFact(names, part.reverse, by_state[names], WHY, way, outside, together)
 
 
 def _hoisted(made: stages.Made) -> Iterator[tuple[str, str]]:

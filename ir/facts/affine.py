@@ -154,15 +154,15 @@ def _where(value: Value, reader: Reader) -> LinearForm | None:
     condition, yes, no = value.args
     if reader.form(condition):
         return None
-    taken = build.cast(condition, Kind.FLOAT)
-    sides = ((taken(yes, reader), taken), (taken(no, reader), build.sub(1, taken)))
+    chosen = build.cast(condition, Kind.FLOAT)
+    sides = ((taken(yes, reader), chosen), (taken(no, reader), build.sub(1, chosen)))
     wide = [(spread(term, value, reader), mask) for form, mask in sides for term in form.terms]
     terms = [scaled(term, mask, term.result if mask.rank else ()) for term, mask in wide]
     rests = [form.rest for form, _ in sides]
     if rests == [None, None]:
         return made(value, terms, None)
-    chosen = [fitted(rest or ops.const(0), value.shape, value.kind) for rest in rests]
-    return made(value, terms, build.where(condition, *chosen))
+    first, second = (fitted(rest or ops.const(0), value.shape, value.kind) for rest in rests)
+    return made(value, terms, build.where(condition, first, second))
 
 
 def _cast(value: Value, reader: Reader) -> LinearForm | None:

@@ -116,7 +116,9 @@ def _complements(weight: Value, other: Value) -> bool:
 
 def _finite(x: float | int | Fraction) -> float:
     """The nearest float, infinite beyond their range."""
-    return math.copysign(math.inf, x) if abs(x) > 10**308 else float(x)
+    if isinstance(x, float) or abs(Fraction(x)) < 10**308:
+        return float(x)
+    return math.inf if x > 0 else -math.inf
 
 
 def _const(value: Value, _: Sequence[Interval]) -> Interval:

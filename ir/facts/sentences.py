@@ -194,8 +194,9 @@ class _Words:
         return f" {sign} ".join(parts) if sign else f"{value.op}({', '.join(parts)})"
 
     def spans(self, values: Iterable[Value]) -> tuple[Span, ...]:
-        """Where values are written; of one that several places use, the first."""
-        return tuple(dict.fromkeys(span for value in values for span in self.cell.spans.get(value, ())[:1]))
+        """Where values are written, the first place of several; a declared one acts where the states are updated."""
+        places = [place for value in values for place in ([value] if value.args else self.nexts())]
+        return tuple(dict.fromkeys(span for value in places for span in self.cell.spans.get(value, ())[:1]))
 
 
 def _bare(text: str) -> str:
