@@ -62,6 +62,7 @@ DOES_NOT_HOLD = {
     "shown": ("<!-- shows: echo 1 -->\n" + fenced("python", "2\n"), "it prints\n1"),
     "command": (fenced("console", "$ echo 1\n2\n"), "it prints\n1"),
     "silent command": (fenced("console", "$ echo 1\n"), "it prints\n1"),
+    "crash": (fenced("console", "$ exit 3\n"), "`exit 3` crashed"),
     "second command": (fenced("console", "$ echo 1\n1\n$ echo 2\n1\n"), "it prints\n2"),
 }
 

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import lsrl
+from lsrl.cli.status import BUG
 
 _FENCE = re.compile(
     r"^(?:<!-- *(?P<note>[^\n]*?) *-->\n)?(?P<fence>`{3,})(?P<language>[\w-]+)\n(?P<text>.*?)^(?P=fence)$",
@@ -144,12 +145,14 @@ def _check_refused(path: Path) -> None:
 
 
 def _shell(command: str) -> str:
-    """Everything a command prints; it may fail, then the page shows what it says."""
+    """Everything a command prints; it may fail, then the page shows what it says, but for errors of ours."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "NO_COLOR": "1", "COLUMNS": "100", "TERM": "dumb"}
     done = subprocess.run(
         command, shell=True, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
+    if done.returncode == BUG:
+        raise PageError(f"`{command}` crashed:\n{done.stdout}")
     return done.stdout
 
 
