@@ -12,7 +12,7 @@ from lsrl.ir.cell import TIME, Cell
 from lsrl.ir.dims import count, shape_text
 from lsrl.ir.facts.sentences import Fact, facts
 from lsrl.ir.pipeline import components, states_read
-from lsrl.ir.plan import VARYING, Loop, Parallel, Plan
+from lsrl.ir.plan import VARYING, Loop, Parallel
 from lsrl.ir.span import Span
 from lsrl.ir.value import Value, depends_on, postorder
 from lsrl.schedule import Schedule
@@ -49,9 +49,14 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class RecurrenceFact:
-    """States that need each other, how they run and why so, and the states of other recurrences that they read.
+    """States that need each other, and how they run.
 
-    `facts`: what kind of recurrence it is.
+    Attributes:
+        schedule, why: the schedule, and what speaks for it.
+        way: what the target makes of the loop.
+        reads: states of other recurrences that these need.
+        together: states of other recurrences in the same loop.
+        facts: what kind of recurrence it is.
     """
 
     states: tuple[str, ...]
@@ -194,16 +199,28 @@ def _start(value: Value) -> Value:
 def _recurrences(
     cell: Cell, schedule: Schedule, made: stages.Made | None, setting: Setting
 ) -> Iterator[RecurrenceFact]:
-    by_state = {directive.states: directive.how for directive in schedule.directives}
+    schedules = {directive.states: directive.how for directive in schedule.directives}
+    known = {found.states: tuple(map(_finding, found.facts)) for found in facts(cell)}
     ways = stages.ways(made.plan, setting.target, setting.dtype) if made else {}
-    parts = [part for part in components(cell) if part.cyclic]
-    for part in parts:
-        names = tuple(state.name for state in part.states)
-        loop, way = next(((loop.split(", "), way) for loop, way in ways.items() if names[0] in loop.split(", ")), ([], ""))
-        reads = states_read(state.next for state in part.states)
-        outside = tuple(name for other in parts for name in reads if name in other.names - part.names)
-        together = tuple(name for name in loop if name not in names)
-        yield RecurrenceFact(names, part.reverse, by_state[names], WHY, way, outside, together)
+    for names in schedules:
+        states = [cell.state(name) for name in names]
+        loop = next((loop for loop in ways if names[0] in loop), ())
+        others = [name for other in schedules if other != names for name in other]
+        read = states_read(state.next for state in states)
+        yield RecurrenceFact(
+            names,
+            states[0].reverse,
+            schedules[names],
+            WHY,
+            way=ways.get(loop, ""),
+            reads=tuple(name for name in read if name in others),
+            together=tuple(name for name in loop if name not in names),
+            facts=known[names],
+        )
+
+
+def _finding(fact: Fact) -> Finding:
+    return Finding(fact.name, fact.value, fact.sentence, tuple(map(str, fact.spans)))
 
 
 def _hoisted(made: stages.Made) -> Iterator[tuple[str, str]]:

@@ -57,13 +57,12 @@ def _recurrences(report: Report) -> Iterator[str]:
     for part in report.recurrences:
         clauses = [
             f"{', '.join(part.states)}: {part.schedule}",
-            part.way,
             "from the end to the start" if part.reverse else "",
             "each needs the others" if len(part.states) > 1 else "",
             f"reads {', '.join(part.reads)}" if part.reads else "",
             f"in one loop with {', '.join(part.together)}" if part.together else "",
         ]
-        yield ", ".join(clause for clause in clauses if clause)
+        yield "; ".join(filter(None, (", ".join(filter(None, clauses)), part.way)))
         yield from (f"{_INDENT}{fact.sentence[:1].upper()}{fact.sentence[1:]}" for fact in part.facts)
     for why in dict.fromkeys(part.why for part in report.recurrences):
         yield f"Sequential is {why}."

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from lsrl.backends.emit_triton import emit_triton
 from lsrl.ir.cell import TIME, Cell
 from lsrl.ir.fault import Refusal
 from lsrl.ir.laws import simplify
-from lsrl.ir.plan import Plan, make_plan
+from lsrl.ir.plan import Loop, Plan, make_plan
 from lsrl.ir.products import fuse_products, split_products
 
 DEFAULT_DTYPES = {"jax": "float32", "triton": "float32", "reference": "float64"}
@@ -97,3 +98,15 @@ def write(plan: Plan, target: str, dtype: str, source_name: str, command: str, *
             return emit_jax(plan, dtype, source_name, command)
         case _:
             return emit_triton(plan, dtype, source_name, command, gradients=gradients)
+
+
+def ways(plan: Plan, target: str, dtype: str) -> dict[tuple[str, ...], str]:
+    """How a target runs each loop of a plan, in words, by the names of the loop's states."""
+    loops = [stage for stage in plan.stages if isinstance(stage, Loop)]
+    if target == "jax":
+        return {tuple(state.name for state in loop.states): "one `lax.scan`" for loop in loops}
+    for node in ast.parse(emit_triton(plan, dtype)).body:
+        match node:
+            case ast.Assign([ast.Name("SCHEDULE")], value):
+                return {tuple(names.split(", ")): way for names, way in ast.literal_eval(value).items()}
+    return {}
