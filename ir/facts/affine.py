@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, product
+from math import prod
 
 from lsrl.ir import build, ops
 from lsrl.ir.facts.factors import repeated, scaled
@@ -184,8 +185,34 @@ def _einsum(value: Value, reader: Reader) -> LinearForm | None:
     ((own, arg),) = dependent
     form = _some(reader.form(arg))
     others = [pair for pair in operands if pair[1] is not arg]
-    terms = [_contracted(term, own, others, result, reader) for term in form.terms]
+    choices = list(product(*(_summands(factor) for _, factor in others)))
+    terms = []
+    for term in form.terms:
+        for choice in choices:
+            signs = [sign for sign, _ in choice]
+            chosen = [(letters, part) for (letters, _), (_, part) in zip(others, choice)]
+            whole = _contracted(term, own, chosen, result, reader)
+            terms.append(replace(whole, sign=whole.sign * prod(signs)))
     return made(value, terms, reader.rest(value, arg, form.rest))
+
+
+def _summands(value: Value) -> list[tuple[int, Value]]:
+    """`eye(K) - b * outer(k, k)` as its two parts, with signs: what they do together is more than each alone."""
+    parts = [(1, value)]
+    while any(part.op in ("add", "sub") and part.rank > 1 for _, part in parts):
+        parts = [each for sign, part in parts for each in _once(sign, part)]
+    return parts if any(_is_eye(part) for _, part in parts) else [(1, value)]
+
+
+def _once(sign: int, value: Value) -> list[tuple[int, Value]]:
+    if value.op not in ("add", "sub") or value.rank < 2:
+        return [(sign, value)]
+    left, right = (fitted(arg, value.shape, value.kind) for arg in value.args)
+    return [(sign, left), (-sign if value.op == "sub" else sign, right)]
+
+
+def _is_eye(value: Value) -> bool:
+    return value.rank == 2 and value is build.eye(value.shape[0])
 
 
 def _contracted(term: Term, own: str, others: Sequence[tuple[str, Value]], result: str, reader: Reader) -> Term:
@@ -194,12 +221,18 @@ def _contracted(term: Term, own: str, others: Sequence[tuple[str, Value]], resul
     same: dict[int, int] = {}
     for letter, number in zip(own, term.result):
         same[number] = table.setdefault(letter, number)
-    for letters, _ in others:
-        for letter in letters:
-            if letter not in table:
-                table[letter] = reader.letters(1)[0]
-    joined = renamed(term, same)
+    factors = []
     for letters, value in others:
+        if _is_eye(value) and (letters[0] in table) != (letters[1] in table) and not set(letters) <= set(result):
+            known = next(table[letter] for letter in letters if letter in table)
+            table |= dict.fromkeys(letters, known)  # the identity renames an axis
+        else:
+            factors.append((letters, value))
+    for letter in (letter for letters, _ in factors for letter in letters):
+        if letter not in table:
+            table[letter] = reader.letters(1)[0]
+    joined = renamed(term, same)
+    for letters, value in factors:
         joined = scaled(replace(joined, result=()), value, tuple(table[letter] for letter in letters))
     return replace(joined, result=tuple(table[letter] for letter in result))
 

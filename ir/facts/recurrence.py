@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -58,7 +58,7 @@ class Recurrence:
         heads: for each state the axes that everything it is made of has.
         bounds: of each state at every position, when it starts where the program says.
         coefficients: of the transitions, with their bounds.
-        varying: the coefficients that differ from position to position.
+        varying: the coefficients, and leaves inside of operands, that differ from position to position.
     """
 
     states: tuple[State, ...]
@@ -119,8 +119,18 @@ def _recurrence(cell: Cell, part: Component, known: Mapping[Value, Interval]) ->
         heads=owned,
         bounds={state.name: known[state.next] | known[leaf] for state, leaf in _arriving(part, leaves)},
         coefficients={value: _bound(value, known) for value in coefficients},
-        varying=tuple(value for value in coefficients if any(leaf.op in VARYING for leaf in postorder([value]))),
+        varying=tuple(value for value in (*coefficients, *_hidden(used)) if _varies(value)),
     )
+
+
+def _hidden(forms: list[LinearForm]) -> Iterator[Value]:
+    """What is inside of operands that went through other operations."""
+    for term in (term for form in forms for term in form.terms if term.through):
+        yield from (value for value in postorder([term.operand]) if not value.args and value is not term.leaf)
+
+
+def _varies(value: Value) -> bool:
+    return any(leaf.op in VARYING for leaf in postorder([value]))
 
 
 def _arriving(part: Component, leaves: tuple[Value, ...]) -> list[tuple[State, Value]]:

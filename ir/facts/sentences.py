@@ -125,7 +125,7 @@ class _Words:
         plain = found.kind in (Transition.SCALAR, Transition.DIAGONAL, Transition.SEPARABLE)
         if not plain or not 0 < len(found.coefficients) <= 2:
             return ""
-        return " " + " and ".join(self.bounded(value) for value in found.coefficients)
+        return ", " + " and ".join(self.bounded(value) for value in found.coefficients)
 
     def bounded(self, value: Value) -> str:
         bounds = self.recurrence.coefficients[value]
@@ -216,7 +216,6 @@ def _whole(found: Structure) -> str:
     if found.kind is Transition.PRODUCT:
         low = sum(factor.kind is Transition.LOW_RANK for factor in found.factors)
         kind = f"a product of {low} factors diagonal + low rank"
-    article = "" if found.kind in (Transition.NONE, Transition.IDENTITY, Transition.MOVES, Transition.PRODUCT) else "a "
     number = "complex " if found.complex else ""
     match found.kind:
         case Transition.IDENTITY:
@@ -226,7 +225,7 @@ def _whole(found: Structure) -> str:
         case Transition.SCALAR:
             return f"a {number}scalar"
         case _:
-            return f"{article}{number}{kind}"
+            return f"{number}{kind}"
 
 
 def _along(state: State, found: Structure) -> str:

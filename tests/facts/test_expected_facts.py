@@ -120,6 +120,7 @@ RANK_ONE = (Along.LOW_RANK, Along.IDENTITY, 1)
         ("S' = outer(a, d) * S + outer(k, v)", Transition.SEPARABLE, [DIAGONAL, DIAGONAL]),
         ("S' = exp(outer(a, d)) * S + outer(k, v)", Transition.DIAGONAL, [DIAGONAL, DIAGONAL]),
         ("S' = S - b * outer(k, k @ S)", Transition.LOW_RANK, [RANK_ONE, SAME]),
+        ("S' = (eye(K) - b * outer(k, k)) @ S", Transition.LOW_RANK, [RANK_ONE, SAME]),
         ("S' = S - outer(S @ v, d)", Transition.LOW_RANK, [SAME, RANK_ONE]),
         ("S' = diag(a) @ S + outer(c, l @ S)", Transition.LOW_RANK, [(Along.LOW_RANK, Along.DIAGONAL, 1), SAME]),
         ("S' = S - outer(k, k @ S) - outer(k, c @ S)", Transition.LOW_RANK, [RANK_ONE, SAME]),
@@ -212,6 +213,21 @@ def test_stencils() -> None:
     assert (found.algebra, transition(found).kind) == (Algebra.AFFINE, Transition.STENCIL)
 
 
+def test_what_an_operand_hides_still_varies() -> None:
+    """A reshape is no einsum: coefficients before it are not seen apart, yet they differ from step to step."""
+    text = """
+cell folded(N=2, P=3):
+    input x: [N*P], A: [N, P, P]
+    state h: [N*P] = 0
+    h' = reshape(einsum("n i j, n j -> n i", A, reshape(h, [N, P])), [N*P]) + x
+    output h'
+"""
+    (varying,) = check_recurrences(cell_of_text(text), {"N": 2, "P": 3})
+    assert (varying.algebra, varying.time_invariant) == (Algebra.AFFINE, False)
+    learned = text.replace("x: [N*P], A: [N, P, P]", "x: [N*P]\n    param A: [N, P, P]")
+    assert only(cell_of_text(learned)).time_invariant
+
+
 def test_rotation() -> None:
     """A plane rotated by an angle is one complex number, or a block for two states."""
     cell = cell_of_text("""
@@ -293,7 +309,7 @@ def test_sentences_name_values_and_lines() -> None:
     assert str(said(library("mingru"))).splitlines() == [
         "h:",
         "  `h'` is affine in `h` (line 11).",
-        "  the transition of `h` is a diagonal `1 - z` in [0, 1] (line 11).",
+        "  the transition of `h` is diagonal, `1 - z` in [0, 1] (line 11).",
         "  the transition varies with the position (line 11).",
     ]
     assert str(said(library("rnn"))).splitlines() == [
