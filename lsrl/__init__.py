@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lsrl import torch, trace
+    import lsrl.torch as torch
+    import lsrl.trace as trace
     from lsrl.backends.arrays import ArrayError
     from lsrl.backends.result import Gradients, Result
     from lsrl.compiled import Compiled
