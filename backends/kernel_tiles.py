@@ -252,12 +252,12 @@ def _grown(tiles: Tiling, words: int) -> Tiling:
 
 
 def _inner_first(tiles: Tiling) -> list[int]:
-    """The parallel classes, those that lie closer in memory first."""
+    """The parallel classes, those that lie closer in memory first: V before N in a state [N, K, V]."""
     depth: dict[int, int] = {}
     for value in (*tiles.form.views, *tiles.form.body):
         numbers = tiles.form.classes.of(value) if (value, 0) in tiles.form.classes.numbers else ()
         for place, number in enumerate(numbers):
-            depth[number] = min(depth.get(number, len(numbers)), len(numbers) - place)
+            depth[number] = max(depth.get(number, 0), len(numbers) - place)
     parallel = [number for number, tile in tiles.tiles.items() if tile.parallel]
     return sorted(parallel, key=lambda number: depth.get(number, 0))
 
