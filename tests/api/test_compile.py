@@ -299,6 +299,21 @@ def test_a_module_is_traced_by_torch(tmp_path: Path) -> None:
     assert run_python("-c", TRACED, str(tmp_path / "decay.lsrl")).strip() == "agree"
 
 
+@pytest.mark.parametrize("text", [DECAY, SPIN], ids=["decay", "spin"])
+def test_first_and_second_derivatives_of_a_module(text: str) -> None:
+    """Against finite differences in float64, as PyTorch takes them."""
+    module = lsrl.torch.Module(lsrl.parse(text), sizes={"D": 2}, dtype=torch.float64, seed=0)
+    x = torch.linspace(-1, 1, 6, dtype=torch.float64).reshape(1, 3, 2).requires_grad_()
+
+    def outputs(x: torch.Tensor, *params: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        named = dict(zip(module.params, params))
+        return tuple(module.compiled(named, {"x": x}).outputs.values())
+
+    params = tuple(tensor.detach().clone().requires_grad_() for tensor in module.params.values())
+    assert torch.autograd.gradcheck(outputs, (x, *params))
+    assert torch.autograd.gradgradcheck(outputs, (x, *params))
+
+
 def test_global_seed_draws_the_parameters() -> None:
     program = lsrl.parse(DECAY)
     drawn = []

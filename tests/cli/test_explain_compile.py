@@ -199,3 +199,9 @@ def test_the_library_is_listed(run: Run) -> None:
     assert gru["signature"] == "(D, H) x: [D] -> h: [H]"
     assert gru["how"] == "1 sequential recurrence: h; jax, triton"
     assert "nothing in the library" in run("list", "no such thing").out
+
+
+def test_a_backward_pass_can_be_left_out(run: Run) -> None:
+    words = ("compile", "decay.lsrl", "--target", "triton", "--set", "D=3")
+    assert "torch.autograd.Function" in run(*words).out
+    assert "torch.autograd.Function" not in run(*words, "--no-grad").out

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -261,3 +264,59 @@ def test_ints_and_bools_have_no_gradient(run: Run) -> None:
     done = run("run", "pick.lsrl", "--inputs", "in.npz", "--seed", 0, "-o", "out.npz")
     assert done.status == 1
     assert "3 at [0, 1] is outside int(V=3)" in done.err
+
+
+def test_grids_run_in_the_reference(run: Run) -> None:
+    """Both states sum up along their axis: a two-dimensional cumulative sum, with border states for a start."""
+    Path("sums.lsrl").write_text(
+        "cell sums() over y, x:\n    input v: []\n    state row: [] along x = 0\n    state all: [] along y = 0\n"
+        "    row' = row + v\n    all' = all + row'\n    output all'\n"
+    )
+    v = np.random.default_rng(0).normal(size=(2, 3, 4))
+    np.savez("in.npz", v=v)
+    np.savez("s.npz", all=np.arange(8.0).reshape(2, 4))
+    assert run("run", "sums.lsrl", "--inputs", "in.npz", "--state", "s.npz", "--grad", "-o", "out.npz").status == 0
+    found = npz("out.npz")
+    expected = v.cumsum(1).cumsum(2) + np.arange(8.0).reshape(2, 1, 4)
+    close(found["all"], expected, 1e-12)
+    close(found["state.all"], expected[:, -1], 1e-12)
+    close(found["state.row"], v.sum(2), 1e-12)
+    close(found["grad.v"], np.broadcast_to(np.outer([3, 2, 1], [4, 3, 2, 1]), (2, 3, 4)), 1e-12)
+    done = run("run", "sums.lsrl", "--inputs", "in.npz", "--target", "jax", "-o", "out.npz")
+    assert done.status == 1
+    assert "runs over y, x" in done.err
+
+
+def test_graphs_run_in_the_reference(run: Run) -> None:
+    """A state that sums up what lies before a node counts the paths from every other node to it."""
+    Path("paths.lsrl").write_text(
+        "cell paths() over graph:\n    node input x: []\n    edge state c: [] = 0\n"
+        "    c' = sum_in(c) + x\n    output y = sum_in(c)\n"
+    )
+    edges = np.array([[0, 1], [0, 2], [1, 3], [2, 3], [3, 4]])
+    x = np.array([1.0, 10, 100, 1000, 10000])
+    np.savez("in.npz", x=x, edges=edges)
+    assert run("run", "paths.lsrl", "--inputs", "in.npz", "--grad", "-o", "out.npz").status == 0
+    found = npz("out.npz")
+    np.testing.assert_array_equal(found["y"], [0, 1, 1, 112, 1112])
+    np.testing.assert_array_equal(found["state.c"], [1, 1, 11, 101, 1112])
+    np.testing.assert_array_equal(found["grad.x"], [6, 2, 2, 1, 0])
+    np.savez("in.npz", x=x, edges=np.array([[0, 1], [1, 0]]))
+    done = run("run", "paths.lsrl", "--inputs", "in.npz", "-o", "out.npz")
+    assert done.status == 1
+    assert "edge" in done.err
+
+
+@pytest.mark.usefixtures("files")
+def test_without_a_gpu_the_plain_form_runs_and_says_so() -> None:
+    words = ("run", "decay.lsrl", "--inputs", "in.npz", "--params", "p.npz", "--target", "triton", "-o", "out.npz")
+    done = subprocess.run(
+        [sys.executable, "-m", "lsrl", *words],
+        env=os.environ | {"TRITON_INTERPRET": "0", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr.count("no GPU") == 1
+    assert len(done.stderr.splitlines()) == 2
+    close(npz("out.npz")["h"], by_hand(*arrays(), np.zeros((B, H))), 1e-5)
