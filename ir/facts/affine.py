@@ -17,6 +17,7 @@ from lsrl.ir.facts.linear import MOST_LETTERS, LinearForm, Term, fitted, term_va
 from lsrl.ir.value import Kind, Value, postorder
 
 MOST_TERMS = 64
+MOST_SUMMANDS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +200,7 @@ def _einsum(value: Value, reader: Reader) -> LinearForm | None:
 def _summands(value: Value) -> list[tuple[int, Value]]:
     """`eye(K) - b * outer(k, k)` as its two parts, with signs: what they do together is more than each alone."""
     parts = [(1, value)]
-    while any(part.op in ("add", "sub") and part.rank > 1 for _, part in parts):
+    while len(parts) < MOST_SUMMANDS and any(part.op in ("add", "sub") and part.rank > 1 for _, part in parts):
         parts = [each for sign, part in parts for each in _once(sign, part)]
     return parts if any(_is_eye(part) for _, part in parts) else [(1, value)]
 

@@ -6,7 +6,7 @@ So a factor's letters are exactly the axes that its coefficient depends on, as f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 from lsrl.ir import build, ops
@@ -14,7 +14,7 @@ from lsrl.ir.dims import Shape
 from lsrl.ir.facts.linear import Factor, Letters, Term, is_ones, ones
 from lsrl.ir.infer import integers
 from lsrl.ir.ops import Family, family
-from lsrl.ir.value import Kind, Value
+from lsrl.ir.value import Value
 
 
 def scaled(term: Term, value: Value, axes: Letters) -> Term:
@@ -37,64 +37,88 @@ def repeated(term: Term, letters: Letters, shape: Shape) -> Term:
 
 
 def without_axis(value: Value, axis: int) -> Value | None:
-    """The value with an axis removed along which its elements are equal; None where the graph does not show that."""
+    """The value with an axis removed along which its elements are equal; None where the graph does not show that.
+
+    Iterative, and each operand once: a coefficient may be deep, and share its parts.
+    """
+    done: dict[tuple[Value, int], Value] = {}
+    stack = [(value, axis)]
+    while stack:
+        place = stack[-1]
+        inner = _repeats(*place)
+        if inner is None:
+            return None
+        waiting = [each for each in inner if each not in done]
+        if not waiting:
+            done[place] = _removed(*place, done)
+            stack.pop()
+        stack += waiting
+    return done[value, axis]
+
+
+def _repeats(value: Value, axis: int) -> list[tuple[Value, int]] | None:
+    """Which axes of operands must have equal elements for that axis of the value to have them; None if it has not."""
     if value.op == "expand":
-        return _unexpanded(value, axis)
+        new = integers(value.attr("axes"))
+        return [] if axis in new else [(value.args[0], axis - sum(n < axis for n in new))]
+    if value.op == "transpose":
+        return [(value.args[0], integers(value.attr("perm"))[axis])]
+    if family(value.op) is Family.ELEMENTWISE and value.rank:
+        return [(arg, axis) for arg in dict.fromkeys(value.args) if arg.rank]
+    return None
+
+
+def _removed(value: Value, axis: int, done: dict[tuple[Value, int], Value]) -> Value:
+    shape = (*value.shape[:axis], *value.shape[axis + 1 :])
+    if value.op == "expand":
+        new = integers(value.attr("axes"))
+        left = [n - (n > axis) for n in new if n != axis]
+        inner = value.args[0]
+        return build.expand(inner if axis in new else done[inner, axis - sum(n < axis for n in new)], shape, left)
     if value.op == "transpose":
         perm = integers(value.attr("perm"))
-        inner = without_axis(value.args[0], perm[axis])
-        left = tuple(p - (p > perm[axis]) for p in perm if p != perm[axis])
-        return None if inner is None else ops.apply("transpose", inner, perm=left)
-    if family(value.op) is not Family.ELEMENTWISE or not value.rank:
-        return None
-    parts = [without_axis(arg, axis) if arg.rank else arg for arg in value.args]
-    found = [part for part in parts if part is not None]
-    return ops.apply(value.op, *found, **dict(value.attrs)) if len(found) == len(parts) else None
-
-
-def _unexpanded(value: Value, axis: int) -> Value | None:
-    (inner,) = value.args
-    new = integers(value.attr("axes"))
-    shape = (*value.shape[:axis], *value.shape[axis + 1 :])
-    if axis in new:
-        return build.expand(inner, shape, [n - (n > axis) for n in new if n != axis])
-    smaller = without_axis(inner, axis - sum(n < axis for n in new))
-    return None if smaller is None else build.expand(smaller, shape, [n - (n > axis) for n in new])
+        moved = tuple(p - (p > perm[axis]) for p in perm if p != perm[axis])
+        return ops.apply("transpose", done[value.args[0], perm[axis]], perm=moved)
+    return ops.apply(value.op, *(done[arg, axis] if arg.rank else arg for arg in value.args), **dict(value.attrs))
 
 
 def _apart(value: Value, axes: Letters) -> tuple[int, tuple[Factor, ...]]:
     """A sign and factors whose product is the value."""
-    for axis in range(value.rank):
-        smaller = without_axis(value, axis)
+    sign = 1
+    factors: list[Factor] = []
+    stack = [(value, axes)]
+    while stack:
+        each, letters = stack.pop()
+        smaller = next(((axis, s) for axis in range(each.rank) if (s := without_axis(each, axis)) is not None), None)
         if smaller is not None:
-            return _apart(smaller, (*axes[:axis], *axes[axis + 1 :]))
+            stack.append((smaller[1], (*letters[: smaller[0]], *letters[smaller[0] + 1 :])))
+            continue
+        if each.op == "neg":
+            sign = -sign
+        parts = _parts(each, letters)
+        stack += reversed(parts)
+        factors += [] if parts else [Factor(each, letters)]
+    return sign, tuple(factors)
+
+
+def _parts(value: Value, axes: Letters) -> list[tuple[Value, Letters]]:
+    """The operands of a product that say more apart than together, with their letters; none where it is no such."""
     match value:
-        case Value("neg", (x,)) if value.kind is not Kind.BOOL:
-            sign, factors = _apart(x, axes)
-            return -sign, factors
+        case Value("neg", (x,)):
+            return [(x, axes)]
         case Value("mul", (x, y)) if value.rank and not (_full(x, value) and _full(y, value)):
-            return _product([_apart(arg, axes if arg.rank else ()) for arg in (x, y)])
+            return [(arg, axes if arg.rank else ()) for arg in (x, y)]
         case Value("einsum", (_, _, *_)) if value.rank > 1 and not _contracts(value):
-            return _product(_apart(arg, letters) for arg, letters in _operands(value, axes))
+            return list(_operands(value, axes))
         case Value("transpose", (x,)):
             perm = integers(value.attr("perm"))
-            return _apart(x, tuple(axes[perm.index(axis)] for axis in range(x.rank)))
-    return 1, (Factor(value, axes),)
-
-
-def _product(parts: Iterable[tuple[int, tuple[Factor, ...]]]) -> tuple[int, tuple[Factor, ...]]:
-    sign = 1
-    factors: tuple[Factor, ...] = ()
-    for other, more in parts:
-        sign, factors = sign * other, (*factors, *more)
-    return sign, factors
+            return [(x, tuple(axes[perm.index(axis)] for axis in range(x.rank)))]
+    return []
 
 
 def _full(arg: Value, value: Value) -> bool:
-    """Whether an operand varies along every axis of the product, and is itself no product of smaller ones."""
+    """Whether an operand varies along every axis of the product, and is itself no product of vectors."""
     if not arg.rank or (arg.op == "einsum" and len(arg.args) > 1 and not _contracts(arg)):
-        return False
-    if arg.op == "mul" and any(not _full(each, arg) for each in arg.args):
         return False
     return all(without_axis(arg, axis) is None for axis in range(value.rank))
 

@@ -15,6 +15,7 @@ from lsrl.ir.span import Span
 from lsrl.ir.value import Value
 
 Data = dict[str, object]
+DEEPEST = 3
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 
 
@@ -181,14 +182,16 @@ class _Words:
         """What broke it: the operation; the text of a product, since `*` says little."""
         return f"`{self.text(value)}`" if value.op in ("mul", "einsum") else f"`{value.op}`"
 
-    def text(self, value: Value) -> str:
+    def text(self, value: Value, depth: int = 0) -> str:
         """A value's name, or the text it was written as; of one that nobody wrote, what it is made of."""
         named, spans, sign = self.cell.names.get(value), self.cell.spans.get(value, ()), _INFIX.get(value.op)
         if named or (value.args and spans and spans[0].text):
             return named or _bare(spans[0].text)
         if value.op == "const":
             return str(value.attr("value"))
-        parts = [self.text(arg) for arg in value.args]
+        if depth == DEEPEST:
+            return "…"
+        parts = [self.text(arg, depth + 1) for arg in value.args]
         if value.op in ("expand", "cast"):
             return parts[0]
         return f" {sign} ".join(parts) if sign else f"{value.op}({', '.join(parts)})"

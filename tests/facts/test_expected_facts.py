@@ -172,6 +172,15 @@ def test_many_householders_are_not_multiplied_out() -> None:
     assert transition(found).axes[0].rank == 12
 
 
+@pytest.mark.parametrize("line", ["y = y * y", "y = y + y", "y = b * y", "y = y * exp(y)", "y = y @ eye(K) + y"])
+def test_deep_coefficients_take_no_time(line: str) -> None:
+    """What is shared is looked at once, and depth is no limit."""
+    text = "\n    ".join(["y = full([K, K], b)", *[line] * 1500])
+    head = "cell deep(K=4):\n    input x: [K], b: []\n    state h: [K] = 0"
+    cell = cell_of_text(f"{head}\n    {text}\n    h' = y @ h + x\n    output h'\n")
+    assert only(cell).algebra is Algebra.AFFINE
+
+
 def test_block_diagonal() -> None:
     cell = cell_of_text("""
 cell blocks(N=2, P=3) heads N:
