@@ -196,7 +196,7 @@ def _write_tables(frame: Frame, schedule: Mapping[str, str], written: list[Writt
 def _assembled(frame: Frame, docstring: str) -> str:
     """The functions preceded by what they need."""
     text = str(frame.writer)
-    functions = torch_prelude.definitions(text, {**torch_prelude.FUNCTIONS, **KERNEL_FUNCTIONS})
+    functions = torch_prelude.definitions(text, {**torch_prelude.functions(frame.types), **KERNEL_FUNCTIONS})
     whole = Writer()
     whole.docstring(docstring)
     whole.blank()

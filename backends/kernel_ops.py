@@ -120,6 +120,11 @@ def _same(value: Value, operands: Sequence[Operand], place: KernelPlace) -> Code
     return promoted(operands, value.kind, place.types)[0].code
 
 
+def _nothing(value: Value, operands: Sequence[Operand], place: KernelPlace) -> Code:
+    """The imaginary part of a real number."""
+    return call("tl.full", place.shape(place.tiling.axes(value)), "0.0", place.types.real)
+
+
 PRINTERS: Mapping[str, Printer] = {
     "neg": _unary(lambda x: prefix("-", x)),
     **{name: _unary(_function(f"tl.{name}")) for name in ("exp", "log", "sqrt", "rsqrt")},
@@ -132,6 +137,7 @@ PRINTERS: Mapping[str, Printer] = {
     "relu": _unary(lambda x: call("maximum", x, 0)),
     "abs": _absolute,
     "re": _same,
+    "im": _nothing,
     "conj": _same,
     "stopgrad": _same,
     "cast": _cast,

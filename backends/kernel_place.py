@@ -138,6 +138,8 @@ def promoted(operands: Sequence[Operand], kind: Kind, types: KernelTypes) -> lis
 
 
 def _raised(operand: Operand, kind: Kind, types: KernelTypes) -> Operand:
+    if operand.host and operand.kind is Kind.BOOL and kind is not Kind.BOOL:
+        return replace(operand, code=Code(str(int(operand.code.text == "True"))))
     enough = PROMOTION.index(operand.kind) >= PROMOTION.index(kind)
     return operand if operand.host or enough else operand.as_type(kind, types)
 

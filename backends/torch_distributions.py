@@ -27,7 +27,7 @@ def _uniform(args: Sequence[Code], shape: Shape, place: Place, varies: bool) -> 
 
 
 def _normal(args: Sequence[Code], shape: Shape, place: Place, varies: bool) -> Code:
-    standard = call("torch.randn", place.shape(shape, varies), generator=GENERATOR)
+    standard = call("torch.randn", place.shape(shape, varies), generator=GENERATOR, dtype=place.types.real)
     scaled = _scaled(args[-1:], standard)
     return infix("+", args[0], scaled) if len(args) == 2 else scaled
 
@@ -47,7 +47,7 @@ def _orthogonal(args: Sequence[Code], shape: Shape, place: Place, varies: bool) 
 
 
 def _eye(args: Sequence[Code], shape: Shape, place: Place, varies: bool) -> Code:
-    eye = call("torch.eye", *(place.dim(dim) for dim in _matrix(shape)))
+    eye = call("torch.eye", *(place.dim(dim) for dim in _matrix(shape)), dtype=place.types.real)
     whole = method(eye, "expand", place.shape(shape, varies)) if len(shape) > 2 or varies else eye
     return _scaled(args, whole)
 

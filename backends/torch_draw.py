@@ -77,9 +77,9 @@ def _initial(frame: Frame, statements: Statements, param: Param) -> Code:
         return _given(frame, statements, param, type_)
     if param.kind is Kind.COMPLEX and param.init.name not in ("eye", "orthogonal"):
         parts = [_drawn(frame, statements, param.init, param.shape, False) for _ in range(2)]
-        return method(call("torch.complex", *parts), "to", type_)
+        return call("torch.complex", *parts)
     drawn = _drawn(frame, statements, param.init, param.shape, False)
-    return method(drawn, "to", type_) if type_ != "torch.float32" else drawn
+    return method(drawn, "to", type_) if type_ != types.real else drawn
 
 
 def _given(frame: Frame, statements: Statements, param: Param, type_: str) -> Code:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -90,10 +91,10 @@ class _Plain:
 
     def docstring(self) -> str:
         states = ", ".join(state.name for state in self.loop.cell.states)
-        end = " from the end to the start" if self.loop.reverse else ""
-        kept = len(self.loop.emits)
-        first = f"{kept} kept sequence{'s' if kept != 1 else ''}, then " if kept else ""
-        return f"{states}, position after position{end}, in plain PyTorch: {first}the last state of each."
+        end = ", from the end to the start" if self.loop.reverse else ""
+        kept = ", ".join(output.name for output in self.loop.cell.outputs)
+        results = f"{kept} of every position, then the last states" if kept else "the last states"
+        return textwrap.fill(f"{states} over time in plain PyTorch{end}: {results}.", 100)
 
     def write_body(self, writer: Writer) -> None:
         cell, names, frame = self.loop.cell, self.frame.names, self.frame.to(writer)
@@ -125,7 +126,8 @@ class _Plain:
         kinds = [*(i.kind for i in cell.inputs), *(p.kind for p in cell.params)]
         wide = [n for n, kind in zip((*arguments.reads, *arguments.statics), kinds, strict=True) if kind is Kind.FLOAT]
         if wide:
-            writer.line(f"{', '.join(wide)} = {', '.join(f'{name}.float()' for name in wide)}")
+            names = ", ".join(wide)
+            writer.line(f"{names} = {names}.float()" if len(wide) == 1 else f"{names} = widened({names})")
 
     def _write_statics(self, frame: Frame, statements: Statements) -> None:
         """What is the same at every position, once, before the loop."""

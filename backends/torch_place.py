@@ -140,6 +140,8 @@ def promoted(operands: Sequence[Operand], kind: Kind, types: Types) -> list[Oper
 
 
 def _raised(operand: Operand, kind: Kind, types: Types) -> Operand:
+    if operand.host and operand.kind is Kind.BOOL and kind is not Kind.BOOL:
+        return replace(operand, code=call("int", operand.code))
     least = Kind.FLOAT if kind is Kind.COMPLEX else kind
     enough = PROMOTION.index(operand.kind) >= PROMOTION.index(least)
     return operand if operand.host or enough else operand.as_type(kind, types)

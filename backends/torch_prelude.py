@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from lsrl.backends.jax_prelude import identifiers
 from lsrl.backends.kernel_functions import KERNEL_FUNCTIONS
+from lsrl.backends.torch_place import Types
 
 IMPORTS = (
     ("functools", "import functools"),
@@ -54,6 +55,12 @@ def over_time(steps, shape, dtype, like, reverse=False):
     if not steps:
         return like.new_empty((like.shape[0], 0, *shape), dtype=dtype)
     return torch.stack(steps[::-1] if reverse else steps, 1)
+'''
+
+WIDENED = '''
+def widened(*tensors):
+    """Tensors of 16 bits in the 32 that a loop computes in."""
+    return [tensor.float() for tensor in tensors]
 '''
 
 TAKE = '''
@@ -105,7 +112,8 @@ ORTHOGONAL = '''
 def orthogonal(shape, generator):
     """Uniformly distributed matrices with orthonormal rows or columns, whichever are fewer (Mezzadri 2007)."""
     *lead, rows, columns = shape
-    q, r = torch.linalg.qr(torch.randn(*lead, max(rows, columns), min(rows, columns), generator=generator))
+    tall = (*lead, max(rows, columns), min(rows, columns))
+    q, r = torch.linalg.qr(torch.randn(tall, generator=generator, dtype=REAL))
     q = q * r.diagonal(0, -2, -1).sign()[..., None, :]
     return q if rows >= columns else q.mT
 '''
@@ -113,7 +121,7 @@ def orthogonal(shape, generator):
 UNIFORM = '''
 def uniform(shape, low, high, generator):
     """Uniform between two numbers."""
-    return low + (high - low) * torch.rand(shape, generator=generator)
+    return low + (high - low) * torch.rand(shape, generator=generator, dtype=REAL)
 '''
 
 INTERPRETED = """
@@ -172,7 +180,7 @@ def register(module, name, param):
     module.register_parameter(last, torch.nn.Parameter(param, requires_grad=is_smooth(param)))
 '''
 
-FUNCTIONS: Mapping[str, str] = {
+_FUNCTIONS: Mapping[str, str] = {
     "INTERPRETED": INTERPRETED,
     "DOT_TYPE": DOT_TYPE,
     "announce_fallback": ANNOUNCE_FALLBACK,
@@ -180,6 +188,7 @@ FUNCTIONS: Mapping[str, str] = {
     "starting": STARTING,
     "positions": POSITIONS,
     "over_time": OVER_TIME,
+    "widened": WIDENED,
     "later": LATER,
     "earlier": EARLIER,
     "is_smooth": IS_SMOOTH,
@@ -195,12 +204,18 @@ FUNCTIONS: Mapping[str, str] = {
 }
 
 
+def functions(types: Types) -> dict[str, str]:
+    """What a module may define, with its types filled in."""
+    return {name: text.replace("REAL", types.real) for name, text in _FUNCTIONS.items()}
+
+
 def reserved() -> tuple[str, ...]:
     """Every identifier that a module may use for itself, whatever it is for."""
     parameters = ("params", "inputs", "outputs", "state", "seed", "batch", "length", "generator", "device", "at")
-    functions = ("init", "initial_state", "apply", "step", "SCHEDULE", "KERNELS", "DOT", *FUNCTIONS, *KERNEL_FUNCTIONS)
+    own = ("init", "initial_state", "apply", "step", "SCHEDULE", "KERNELS", "DOT", *_FUNCTIONS, *KERNEL_FUNCTIONS)
+    launch = ("grid", "warmup", "num_warps", "num_stages", "num_ctas", "maxnreg", "enable_fp_fusion", "ctx")
     builtins = ("float", "int", "bool", "max", "min", "abs", "complex", "range", "dict", "set", "sorted", "zip", "list")
-    return (*parameters, *functions, *builtins, *(name for name, _ in IMPORTS))
+    return (*parameters, *own, *launch, *builtins, *(name for name, _ in IMPORTS))
 
 
 def imports(text: str) -> str:

@@ -23,7 +23,7 @@ from lsrl.backends.naming import Names
 from lsrl.backends.statements import Statements, Target
 from lsrl.backends.torch_frame import thin_values
 from lsrl.backends.triton_memory import Identifiers, Memory, Role, Tensor, tensors_of
-from lsrl.backends.writer import Writer
+from lsrl.backends.writer import WIDTH, Writer
 from lsrl.ir.cell import Cell, State
 from lsrl.ir.value import Value
 
@@ -279,19 +279,21 @@ class _KernelWriter:
             tensor, part = self._of(Role.START, state.name)
             value = self.arriving[state.name]
             address = self.memory.address(tensor, value, None, part)
-            writer.line(f"{self.carried[state.name]} = {self.memory.load(tensor, value, address)}", self._shape(value))
+            self._write_block(writer, self.carried[state.name], self.memory.load(tensor, value, address), value)
             if value.op == "state":
                 self.statements.bind(value)
 
     def _write_load(self, writer: Writer, value: Value, view: View, pointer: str = "") -> None:
         tensor = self._tensor(view)
         address = Code(pointer) if pointer else self.memory.address(tensor, value, view)
-        block = self.statements.bind(value)
-        writer.line(f"{block} = {self.memory.load(tensor, value, address)}", self._shape(value))
+        self._write_block(writer, self.statements.bind(value), self.memory.load(tensor, value, address), value)
 
-    def _shape(self, value: Value) -> str:
+    def _write_block(self, writer: Writer, name: str, load: Code, value: Value) -> None:
+        """A load, with the block's shape where there is room."""
         axes = self.tiling.axes(value)
-        return self.place.shape(axes) if axes else ""
+        shape = self.place.shape(axes) if axes else ""
+        text = f"{name} = {load}"
+        writer.line(text, shape if len(text) + len(shape) + 12 <= WIDTH else "")
 
     def _tensor(self, view: View) -> Tensor:
         role = Role.READ if view.base.op == "input" else Role.STATIC

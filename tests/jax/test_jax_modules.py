@@ -17,24 +17,7 @@ from lsrl.backends.emit_jax import emit_jax
 from lsrl.backends.module_loader import load_module
 from support.golden import ROOT, Golden
 from support.process import run_python
-from support.programs import NOISY, PROGRAMS, Case, bound
-
-DRAWS = """
-cell draws(R=300, C=200):
-    input x: []
-    param a: [R, C] ~ uniform(0.5)
-    param b: [R, C] ~ uniform(-1, 3)
-    param c: [R, C] ~ normal(2)
-    param d: [R, C] ~ normal(5, 0.1)
-    param e: [R, C] ~ glorot
-    param f: [2, R, C] ~ orthogonal
-    param g: [2, R, R] ~ eye
-    param k: [C, C] complex ~ normal(1)
-    param m: [C] = 3/4
-    param n: [C] = m + 1
-    param o: [R, C]
-    output x
-"""
+from support.programs import DRAWS, NOISY, PROGRAMS, Case, bound
 
 CLASHES = """
 cell apply(length=2, H=3):

@@ -158,6 +158,23 @@ cell table(S=4, V=3):
     output s', seen', w = next[s']
 """
 
+DRAWS = """
+cell draws(R=300, C=200):
+    input x: []
+    param a: [R, C] ~ uniform(0.5)
+    param b: [R, C] ~ uniform(-1, 3)
+    param c: [R, C] ~ normal(2)
+    param d: [R, C] ~ normal(5, 0.1)
+    param e: [R, C] ~ glorot
+    param f: [2, R, C] ~ orthogonal
+    param g: [2, R, R] ~ eye
+    param k: [C, C] complex ~ normal(1)
+    param m: [C] = 3/4
+    param n: [C] = m + 1
+    param o: [R, C]
+    output x
+"""
+
 PROGRAMS: Mapping[str, Case] = {
     **LIBRARY,
     "lags": Case(LAGS, _sizes(D=3)),
