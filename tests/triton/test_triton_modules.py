@@ -16,7 +16,6 @@ from lsrl.backends import reference
 from lsrl.backends.arrays import Array
 from lsrl.backends.emit_triton import emit_triton
 from lsrl.backends.module_loader import load_module
-from support.golden import ROOT, Golden
 from support.process import run_python
 from support.programs import DRAWS, NOISY, PROGRAMS, Case, bound
 from support.running import random_arrays
@@ -37,7 +36,6 @@ cell apply(length=2, H=3, B=2, T=4):
     output init = partial, step = inputs', num_warps = sum(grid', axis=0)
 """
 
-GOLDEN = ("mingru", "lstm", "mlstm", "lru", "selective_ssm", "gated_delta", "reversed", "lags", "resets", "noisy")
 
 
 def source(case: Case, dtype: str = "float32", name: str = "", gradients: bool = True) -> str:
@@ -58,13 +56,6 @@ def random_tensors(case: Case, smooth: bool = False, length: int = 3) -> tuple[d
         return torch.tensor(array, requires_grad=smooth and array.dtype.kind in "fc")
 
     return tuple({name: tensor(array) for name, array in group.items()} for group in groups)
-
-
-@pytest.mark.parametrize("name", GOLDEN)
-def test_text(name: str, golden: Golden) -> None:
-    """Whole files, for people to review; the same cases run in `test_triton_programs`."""
-    case = PROGRAMS[name]
-    golden.check(ROOT / name / "triton.py", source(case, name=f"{name}.lsrl" if "\n" in case.source else case.source))
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

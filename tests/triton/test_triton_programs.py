@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from lsrl.backends.emit_triton import emit_triton
 from lsrl.backends.module_loader import load_module
 from support.comparing import BATCH, LENGTH, Named, agree, arrays, cotangents_of, expected, extent
 from support.programs import PROGRAMS, Case, bound
+from support.torch_modules import numpy, run, tensors
 
 MORE = ("lstm", "mlstm", "lru", "lags", "resets", "stack", "noisy", "autonomous", "pointwise", "table")
 DERIVED = (*MORE, "reversed", "learner", "picture", "selective_ssm", "slstm")
@@ -46,22 +46,6 @@ def module(name: str, dtype: str) -> ModuleType:
 def emitted(case: Case, dtype: str) -> ModuleType:
     cell, sizes = bound(case)
     return load_module(emit_triton(stages.make(cell, sizes, "triton").plan, dtype), f"emitted_{cell.name}_{dtype}")
-
-
-def tensors(arrays_: Named | None) -> dict[str, torch.Tensor] | None:
-    return None if arrays_ is None else {name: torch.as_tensor(array) for name, array in arrays_.items()}
-
-
-def numpy(found: Mapping[str, torch.Tensor]) -> dict[str, Array]:
-    narrow = (torch.bfloat16, torch.float16)
-    wide = {name: t.float() if t.dtype in narrow else t for name, t in found.items()}
-    return {name: tensor.detach().resolve_conj().numpy() for name, tensor in wide.items()}
-
-
-def run(emitted_: ModuleType, params: Named, inputs: Named, state: Named | None, **options: Any) -> Any:
-    with np.errstate(all="ignore"):  # the interpreter computes in NumPy
-        outputs, final = emitted_.apply(tensors(params), tensors(inputs), tensors(state), **options)
-    return numpy(outputs), numpy(final)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

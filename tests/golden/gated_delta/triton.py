@@ -5,7 +5,7 @@ Arrays, by name:
     state    S [B, N, K, V]
     outputs  o [B, T, N, V]
 
-Schedule of S: one Triton kernel over time, batch programs of 1 warp.
+Schedule of S: one Triton kernel over time, batch x N x cdiv(V, 8) programs of 1 warp.
 
 Kernels run forward. Gradients, those of higher order too, come from the plain PyTorch form of each loop,
 which runs anew in the backward pass. Where there is no GPU the plain form runs forward as well, and says
@@ -24,7 +24,7 @@ import torch
 import triton
 import triton.language as tl
 
-N, K, V = 2, 3, 5
+N, K, V = 4, 128, 128
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"  # kernels then run on the CPU, slowly
 
@@ -107,50 +107,35 @@ def S_kernel(
     N: tl.constexpr,
     K: tl.constexpr,
     V: tl.constexpr,
-    BN: tl.constexpr,
     BK: tl.constexpr,
     BV: tl.constexpr,
 ):
     i_b = tl.program_id(0).to(tl.int64)
-    o_n = tl.arange(0, BN)
+    i_n = tl.program_id(1)
+    i_v = tl.program_id(2)
     o_k = tl.arange(0, BK)
-    m_k = o_k < K
-    o_v = tl.arange(0, BV)
-    m_v = o_v < V
-    m_n_k_v = m_k[None, :, None] & m_v[None, None, :]
-    m_n_k = m_k[None, :]
-    m_n_v = m_v[None, :]
+    o_v = i_v * BV + tl.arange(0, BV)
 
-    b_S = tl.load(
-        S_0 + i_b * (K * N * V) + o_n[:, None, None] * (K * V) + o_k[None, :, None] * V + o_v[None, None, :],
-        mask=m_n_k_v,
-        other=0.0,
-    )
+    b_S = tl.load(S_0 + i_b * (K * N * V) + i_n * (K * V) + o_k[:, None] * V + o_v[None, :])  # [BK, BV]
 
-    p_q = q + i_b * T * (K * N) + o_n[:, None] * K + o_k[None, :]
-    p_k = k + i_b * T * (K * N) + o_n[:, None] * K + o_k[None, :]
-    p_v = v + i_b * T * (N * V) + o_n[:, None] * V + o_v[None, :]
-    p_a = a + i_b * T * N + o_n
-    p_b = b + i_b * T * N + o_n
-    p_o = o + i_b * T * (N * V) + o_n[:, None] * V + o_v[None, :]
+    p_q = q + i_b * T * (K * N) + i_n * K + o_k
+    p_k = k + i_b * T * (K * N) + i_n * K + o_k
+    p_v = v + i_b * T * (N * V) + i_n * V + o_v
+    p_a = a + i_b * T * N + i_n
+    p_b = b + i_b * T * N + i_n
+    p_o = o + i_b * T * (N * V) + i_n * V + o_v
     for _ in range(T):
-        b_q = tl.load(p_q, mask=m_n_k, other=0.0)  # [BN, BK]
-        b_k = tl.load(p_k, mask=m_n_k, other=0.0)  # [BN, BK]
-        b_v = tl.load(p_v, mask=m_n_v, other=0.0)  # [BN, BV]
-        b_a = tl.load(p_a)  # [BN]
-        b_b = tl.load(p_b)  # [BN]
+        b_q = tl.load(p_q)  # [BK]
+        b_k = tl.load(p_k)  # [BK]
+        b_v = tl.load(p_v)  # [BV]
+        b_a = tl.load(p_a)
+        b_b = tl.load(p_b)
         # std/gated_delta.lsrl:7  S' = a * (S - b * outer(k, k @ S)) + b * outer(k, v)
-        b_k_k_S = (
-            b_k[:, :, None]
-            * tl.sum(tl.where(m_k[None, :, None], b_k[:, :, None] * b_S, 0.0), axis=1)[:, None, :]
-        )
-        b_S_next = (
-            b_a[:, None, None] * (b_S - b_b[:, None, None] * b_k_k_S)
-            + b_b[:, None, None] * (b_k[:, :, None] * b_v[:, None, :])
-        )
+        b_S_next_product = b_a * (b_S - b_b * (b_k[:, None] * tl.sum(b_k[:, None] * b_S, axis=0)[None, :]))
+        b_S_next = b_S_next_product + b_b * (b_k[:, None] * b_v[None, :])
         # std/gated_delta.lsrl:9  output o = q @ S'
-        b_o = tl.sum(tl.where(m_k[None, :, None], b_q[:, :, None] * b_S_next, 0.0), axis=1)  # [BN, BV]
-        tl.store(p_o, b_o, mask=m_n_v)
+        b_o = tl.sum(b_q[:, None] * b_S_next, axis=0)
+        tl.store(p_o, b_o)
         b_S = b_S_next
         p_q += K * N
         p_k += K * N
@@ -158,14 +143,10 @@ def S_kernel(
         p_a += N
         p_b += N
         p_o += N * V
-    tl.store(
-        S_T + i_b * (K * N * V) + o_n[:, None, None] * (K * V) + o_k[None, :, None] * V + o_v[None, None, :],
-        b_S,
-        mask=m_n_k_v,
-    )
+    tl.store(S_T + i_b * (K * N * V) + i_n * (K * V) + o_k[:, None] * V + o_v[None, :], b_S)
 
 
-S_constants = {"N": N, "K": K, "V": V, "BN": 2, "BK": 4, "BV": 8, "num_warps": 1}
+S_constants = {"N": N, "K": K, "V": V, "BK": 128, "BV": 8, "num_warps": 1}
 
 
 def S_launch(q, k, v, a, b, S):
@@ -173,7 +154,7 @@ def S_launch(q, k, v, a, b, S):
     batch, length = q.shape[:2]
     o = S.new_empty((batch, length, N, V), dtype=torch.float32)
     S_T = torch.empty_like(S, memory_format=torch.contiguous_format)
-    grid = (batch,)
+    grid = (batch, N, triton.cdiv(V, 8))
     with torch.cuda.device_of(S):
         S_kernel[grid](
             q.contiguous(),
@@ -286,7 +267,7 @@ class GatedDelta(torch.nn.Module):
         return step(dict(self.named_parameters()), inputs, state, **options)
 
 
-SCHEDULE = {"S": "one Triton kernel over time, batch programs of 1 warp"}
+SCHEDULE = {"S": "one Triton kernel over time, batch x N x cdiv(V, 8) programs of 1 warp"}
 KERNELS = (
     (
         S_kernel,

@@ -24,7 +24,7 @@ import torch
 import triton
 import triton.language as tl
 
-D = 3
+D = 64
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"  # kernels then run on the CPU, slowly
 
@@ -124,9 +124,8 @@ def h_kernel(
 ):
     i_b = tl.program_id(0).to(tl.int64)
     o_d = tl.arange(0, BD)
-    m_d = o_d < D
 
-    b_h = tl.load(h_0 + i_b * D + o_d, mask=m_d, other=0.0)  # [BD]
+    b_h = tl.load(h_0 + i_b * D + o_d)  # [BD]
 
     p_x = x + i_b * T * D + o_d
     p_x_prev2 = x_prev2 + i_b * T * D + o_d
@@ -134,25 +133,25 @@ def h_kernel(
     p_h = h + i_b * T * D + o_d
     p_y = y + i_b * T * D + o_d
     for _ in range(T):
-        b_x = tl.load(p_x, mask=m_d, other=0.0)  # [BD]
-        b_x_prev2 = tl.load(p_x_prev2, mask=m_d, other=0.0)  # [BD]
-        b_x_prev = tl.load(p_x_prev, mask=m_d, other=0.0)  # [BD]
+        b_x = tl.load(p_x)  # [BD]
+        b_x_prev2 = tl.load(p_x_prev2)  # [BD]
+        b_x_prev = tl.load(p_x_prev)  # [BD]
         # <text>:5  h' = tanh(0.5 * h[t-1] + x[t-2] - 0.3 * x)
         b_h_next = tanh(0.5 * b_h + b_x_prev2 - 0.3 * b_x)
         # <text>:6  output y = h' + x[t-1], z = h'[t-3]
         b_y = b_h_next + b_x_prev
-        tl.store(p_h, b_h, mask=m_d)
-        tl.store(p_y, b_y, mask=m_d)
+        tl.store(p_h, b_h)
+        tl.store(p_y, b_y)
         b_h = b_h_next
         p_x += D
         p_x_prev2 += D
         p_x_prev += D
         p_h += D
         p_y += D
-    tl.store(h_T + i_b * D + o_d, b_h, mask=m_d)
+    tl.store(h_T + i_b * D + o_d, b_h)
 
 
-h_constants = {"D": D, "BD": 4, "num_warps": 1}
+h_constants = {"D": D, "BD": 64, "num_warps": 1}
 
 
 def h_launch(x, x_prev2, x_prev, h):

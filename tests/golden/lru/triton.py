@@ -26,7 +26,7 @@ import torch
 import triton
 import triton.language as tl
 
-D, N = 3, 5
+D, N = 32, 64
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"  # kernels then run on the CPU, slowly
 
@@ -114,36 +114,35 @@ def h_kernel(
 ):
     i_b = tl.program_id(0).to(tl.int64)
     o_n = tl.arange(0, BN)
-    m_n = o_n < N
 
-    b_a_re = tl.load(a + o_n * 2, mask=m_n, other=0.0)  # [BN]
-    b_a_im = tl.load(a + o_n * 2 + 1, mask=m_n, other=0.0)  # [BN]
-    b_exp_gamma = tl.load(exp_gamma + o_n, mask=m_n, other=0.0)  # [BN]
-    b_h_re = tl.load(h_0 + i_b * (2 * N) + o_n * 2, mask=m_n, other=0.0)  # [BN]
-    b_h_im = tl.load(h_0 + i_b * (2 * N) + o_n * 2 + 1, mask=m_n, other=0.0)  # [BN]
+    b_a_re = tl.load(a + o_n * 2)  # [BN]
+    b_a_im = tl.load(a + o_n * 2 + 1)  # [BN]
+    b_exp_gamma = tl.load(exp_gamma + o_n)  # [BN]
+    b_h_re = tl.load(h_0 + i_b * (2 * N) + o_n * 2)  # [BN]
+    b_h_im = tl.load(h_0 + i_b * (2 * N) + o_n * 2 + 1)  # [BN]
 
     p_B_x_re = B_x + i_b * T * (2 * N) + o_n * 2
     p_B_x_im = B_x + i_b * T * (2 * N) + o_n * 2 + 1
     p_h_next_re = h_next + i_b * T * (2 * N) + o_n * 2
     p_h_next_im = h_next + i_b * T * (2 * N) + o_n * 2 + 1
     for _ in range(T):
-        b_B_x_re = tl.load(p_B_x_re, mask=m_n, other=0.0)  # [BN]
-        b_B_x_im = tl.load(p_B_x_im, mask=m_n, other=0.0)  # [BN]
+        b_B_x_re = tl.load(p_B_x_re)  # [BN]
+        b_B_x_im = tl.load(p_B_x_im)  # [BN]
         # std/lru.lsrl:14  h' = a * h + exp(gamma) * (B @ x)
         b_h_next_re = b_a_re * b_h_re - b_a_im * b_h_im + b_exp_gamma * b_B_x_re
         b_h_next_im = b_a_re * b_h_im + b_a_im * b_h_re + b_exp_gamma * b_B_x_im
-        tl.store(p_h_next_re, b_h_next_re, mask=m_n)
-        tl.store(p_h_next_im, b_h_next_im, mask=m_n)
+        tl.store(p_h_next_re, b_h_next_re)
+        tl.store(p_h_next_im, b_h_next_im)
         b_h_re, b_h_im = b_h_next_re, b_h_next_im
         p_B_x_re += 2 * N
         p_B_x_im += 2 * N
         p_h_next_re += 2 * N
         p_h_next_im += 2 * N
-    tl.store(h_T + i_b * (2 * N) + o_n * 2, b_h_re, mask=m_n)
-    tl.store(h_T + i_b * (2 * N) + o_n * 2 + 1, b_h_im, mask=m_n)
+    tl.store(h_T + i_b * (2 * N) + o_n * 2, b_h_re)
+    tl.store(h_T + i_b * (2 * N) + o_n * 2 + 1, b_h_im)
 
 
-h_constants = {"N": N, "BN": 8, "num_warps": 1}
+h_constants = {"N": N, "BN": 64, "num_warps": 1}
 
 
 def h_launch(B_x, a, exp_gamma, h):

@@ -6,7 +6,7 @@ Arrays, by name:
     state    h, c [B, H]
     outputs  h [B, T, H]
 
-Schedule of h, c: one Triton kernel over time, batch programs of 1 warp.
+Schedule of h, c: one Triton kernel over time, batch programs of 8 warps.
 
 Kernels run forward. Gradients, those of higher order too, come from the plain PyTorch form of each loop,
 which runs anew in the backward pass. Where there is no GPU the plain form runs forward as well, and says
@@ -26,7 +26,7 @@ import torch
 import triton
 import triton.language as tl
 
-D, H = 3, 5
+D, H = 32, 64
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"  # kernels then run on the CPU, slowly
 
@@ -127,23 +127,21 @@ def h_c_kernel(
 ):
     i_b = tl.program_id(0).to(tl.int64)
     o_h = tl.arange(0, BH)
-    m_h = o_h < H
-    m_h_h = m_h[:, None] & m_h[None, :]
 
-    b_W_hh_i = tl.load(W_hh + o_h[:, None] * H + o_h[None, :], mask=m_h_h, other=0.0)  # [BH, BH]
-    b_W_hh_f = tl.load(W_hh + o_h[:, None] * H + o_h[None, :] + H ** 2, mask=m_h_h, other=0.0)  # [BH, BH]
-    b_W_hh_g = tl.load(W_hh + o_h[:, None] * H + o_h[None, :] + 2 * H ** 2, mask=m_h_h, other=0.0)
-    b_W_hh_o = tl.load(W_hh + o_h[:, None] * H + o_h[None, :] + 3 * H ** 2, mask=m_h_h, other=0.0)
-    b_b_ih_i = tl.load(b_ih + o_h, mask=m_h, other=0.0)  # [BH]
-    b_b_ih_f = tl.load(b_ih + o_h + H, mask=m_h, other=0.0)  # [BH]
-    b_b_ih_g = tl.load(b_ih + o_h + 2 * H, mask=m_h, other=0.0)  # [BH]
-    b_b_ih_o = tl.load(b_ih + o_h + 3 * H, mask=m_h, other=0.0)  # [BH]
-    b_b_hh_i = tl.load(b_hh + o_h, mask=m_h, other=0.0)  # [BH]
-    b_b_hh_f = tl.load(b_hh + o_h + H, mask=m_h, other=0.0)  # [BH]
-    b_b_hh_g = tl.load(b_hh + o_h + 2 * H, mask=m_h, other=0.0)  # [BH]
-    b_b_hh_o = tl.load(b_hh + o_h + 3 * H, mask=m_h, other=0.0)  # [BH]
-    b_h = tl.load(h_0 + i_b * H + o_h, mask=m_h, other=0.0)  # [BH]
-    b_c = tl.load(c_0 + i_b * H + o_h, mask=m_h, other=0.0)  # [BH]
+    b_W_hh_i = tl.load(W_hh + o_h[:, None] * H + o_h[None, :])  # [BH, BH]
+    b_W_hh_f = tl.load(W_hh + o_h[:, None] * H + o_h[None, :] + H ** 2)  # [BH, BH]
+    b_W_hh_g = tl.load(W_hh + o_h[:, None] * H + o_h[None, :] + 2 * H ** 2)  # [BH, BH]
+    b_W_hh_o = tl.load(W_hh + o_h[:, None] * H + o_h[None, :] + 3 * H ** 2)  # [BH, BH]
+    b_b_ih_i = tl.load(b_ih + o_h)  # [BH]
+    b_b_ih_f = tl.load(b_ih + o_h + H)  # [BH]
+    b_b_ih_g = tl.load(b_ih + o_h + 2 * H)  # [BH]
+    b_b_ih_o = tl.load(b_ih + o_h + 3 * H)  # [BH]
+    b_b_hh_i = tl.load(b_hh + o_h)  # [BH]
+    b_b_hh_f = tl.load(b_hh + o_h + H)  # [BH]
+    b_b_hh_g = tl.load(b_hh + o_h + 2 * H)  # [BH]
+    b_b_hh_o = tl.load(b_hh + o_h + 3 * H)  # [BH]
+    b_h = tl.load(h_0 + i_b * H + o_h)  # [BH]
+    b_c = tl.load(c_0 + i_b * H + o_h)  # [BH]
 
     p_W_ih_x_i = W_ih_x + i_b * T * (4 * H) + o_h
     p_W_ih_x_f = W_ih_x + i_b * T * (4 * H) + o_h + H
@@ -151,35 +149,31 @@ def h_c_kernel(
     p_W_ih_x_o = W_ih_x + i_b * T * (4 * H) + o_h + 3 * H
     p_h_next = h_next + i_b * T * H + o_h
     for _ in range(T):
-        b_W_ih_x_i = tl.load(p_W_ih_x_i, mask=m_h, other=0.0)  # [BH]
-        b_W_ih_x_f = tl.load(p_W_ih_x_f, mask=m_h, other=0.0)  # [BH]
-        b_W_ih_x_g = tl.load(p_W_ih_x_g, mask=m_h, other=0.0)  # [BH]
-        b_W_ih_x_o = tl.load(p_W_ih_x_o, mask=m_h, other=0.0)  # [BH]
+        b_W_ih_x_i = tl.load(p_W_ih_x_i)  # [BH]
+        b_W_ih_x_f = tl.load(p_W_ih_x_f)  # [BH]
+        b_W_ih_x_g = tl.load(p_W_ih_x_g)  # [BH]
+        b_W_ih_x_o = tl.load(p_W_ih_x_o)  # [BH]
         # std/lstm.lsrl:10  i, f, g, o = split(W_ih @ x + b_ih + W_hh @ h + b_hh, 4)
-        b_o_sum = b_W_ih_x_o + b_b_ih_o + tl.sum(tl.where(m_h[None, :], b_W_hh_o * b_h[None, :], 0.0), axis=1)
-        b_o = b_o_sum + b_b_hh_o
-        b_f_sum = b_W_ih_x_f + b_b_ih_f + tl.sum(tl.where(m_h[None, :], b_W_hh_f * b_h[None, :], 0.0), axis=1)
-        b_f = b_f_sum + b_b_hh_f
-        b_i_sum = b_W_ih_x_i + b_b_ih_i + tl.sum(tl.where(m_h[None, :], b_W_hh_i * b_h[None, :], 0.0), axis=1)
-        b_i = b_i_sum + b_b_hh_i
-        b_g_sum = b_W_ih_x_g + b_b_ih_g + tl.sum(tl.where(m_h[None, :], b_W_hh_g * b_h[None, :], 0.0), axis=1)
-        b_g = b_g_sum + b_b_hh_g
+        b_o = b_W_ih_x_o + b_b_ih_o + tl.sum(b_W_hh_o * b_h[None, :], axis=1) + b_b_hh_o
+        b_f = b_W_ih_x_f + b_b_ih_f + tl.sum(b_W_hh_f * b_h[None, :], axis=1) + b_b_hh_f
+        b_i = b_W_ih_x_i + b_b_ih_i + tl.sum(b_W_hh_i * b_h[None, :], axis=1) + b_b_hh_i
+        b_g = b_W_ih_x_g + b_b_ih_g + tl.sum(b_W_hh_g * b_h[None, :], axis=1) + b_b_hh_g
         # std/lstm.lsrl:11  c' = sigmoid(f) * c + sigmoid(i) * tanh(g)
         b_c_next = tl.sigmoid(b_f) * b_c + tl.sigmoid(b_i) * tanh(b_g)
         # std/lstm.lsrl:12  h' = sigmoid(o) * tanh(c')
         b_h_next = tl.sigmoid(b_o) * tanh(b_c_next)
-        tl.store(p_h_next, b_h_next, mask=m_h)
+        tl.store(p_h_next, b_h_next)
         b_h, b_c = b_h_next, b_c_next
         p_W_ih_x_i += 4 * H
         p_W_ih_x_f += 4 * H
         p_W_ih_x_g += 4 * H
         p_W_ih_x_o += 4 * H
         p_h_next += H
-    tl.store(h_T + i_b * H + o_h, b_h, mask=m_h)
-    tl.store(c_T + i_b * H + o_h, b_c, mask=m_h)
+    tl.store(h_T + i_b * H + o_h, b_h)
+    tl.store(c_T + i_b * H + o_h, b_c)
 
 
-h_c_constants = {"H": H, "BH": 8, "num_warps": 1}
+h_c_constants = {"H": H, "BH": 64, "num_warps": 8}
 
 
 def h_c_launch(W_ih_x, W_hh, b_ih, b_hh, h, c):
@@ -309,7 +303,7 @@ class Lstm(torch.nn.Module):
         return step(dict(self.named_parameters()), inputs, state, **options)
 
 
-SCHEDULE = {"h, c": "one Triton kernel over time, batch programs of 1 warp"}
+SCHEDULE = {"h, c": "one Triton kernel over time, batch programs of 8 warps"}
 KERNELS = (
     (
         h_c_kernel,

@@ -6,7 +6,7 @@ Arrays, by name:
     state    h [B, H]
     outputs  h [B, T, H]
 
-Schedule of h: one Triton kernel over time, batch programs of 1 warp.
+Schedule of h: one Triton kernel over time, batch x cdiv(H, 128) programs of 1 warp.
 
 Kernels run forward. Gradients, those of higher order too, come from the plain PyTorch form of each loop,
 which runs anew in the backward pass. Where there is no GPU the plain form runs forward as well, and says
@@ -26,7 +26,7 @@ import torch
 import triton
 import triton.language as tl
 
-D, H = 3, 5
+D, H = 32, 256
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"  # kernels then run on the CPU, slowly
 
@@ -113,34 +113,34 @@ def h_kernel(
     BH: tl.constexpr,
 ):
     i_b = tl.program_id(0).to(tl.int64)
-    o_h = tl.arange(0, BH)
-    m_h = o_h < H
+    i_h = tl.program_id(1)
+    o_h = i_h * BH + tl.arange(0, BH)
 
-    b_bz = tl.load(bz + o_h, mask=m_h, other=0.0)  # [BH]
-    b_bh = tl.load(bh + o_h, mask=m_h, other=0.0)  # [BH]
-    b_h = tl.load(h_0 + i_b * H + o_h, mask=m_h, other=0.0)  # [BH]
+    b_bz = tl.load(bz + o_h)  # [BH]
+    b_bh = tl.load(bh + o_h)  # [BH]
+    b_h = tl.load(h_0 + i_b * H + o_h)  # [BH]
 
     p_W_zh_x_z = W_zh_x + i_b * T * (2 * H) + o_h
     p_W_zh_x_c = W_zh_x + i_b * T * (2 * H) + o_h + H
     p_h_next = h_next + i_b * T * H + o_h
     for _ in range(T):
-        b_W_zh_x_z = tl.load(p_W_zh_x_z, mask=m_h, other=0.0)  # [BH]
-        b_W_zh_x_c = tl.load(p_W_zh_x_c, mask=m_h, other=0.0)  # [BH]
+        b_W_zh_x_z = tl.load(p_W_zh_x_z)  # [BH]
+        b_W_zh_x_c = tl.load(p_W_zh_x_c)  # [BH]
         # std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
         b_z = tl.sigmoid(b_W_zh_x_z + b_bz)
         # std/mingru.lsrl:10  c = Wh @ x + bh
         b_c = b_W_zh_x_c + b_bh
         # std/mingru.lsrl:11  h' = (1 - z) * h + z * c
         b_h_next = (1 - b_z) * b_h + b_z * b_c
-        tl.store(p_h_next, b_h_next, mask=m_h)
+        tl.store(p_h_next, b_h_next)
         b_h = b_h_next
         p_W_zh_x_z += 2 * H
         p_W_zh_x_c += 2 * H
         p_h_next += H
-    tl.store(h_T + i_b * H + o_h, b_h, mask=m_h)
+    tl.store(h_T + i_b * H + o_h, b_h)
 
 
-h_constants = {"H": H, "BH": 8, "num_warps": 1}
+h_constants = {"H": H, "BH": 128, "num_warps": 1}
 
 
 def h_launch(W_zh_x, bz, bh, h):
@@ -148,7 +148,7 @@ def h_launch(W_zh_x, bz, bh, h):
     batch, length = W_zh_x.shape[:2]
     h_next = h.new_empty((batch, length, H), dtype=torch.float32)
     h_T = torch.empty_like(h, memory_format=torch.contiguous_format)
-    grid = (batch,)
+    grid = (batch, triton.cdiv(H, 128))
     with torch.cuda.device_of(h):
         h_kernel[grid](
             W_zh_x.contiguous(),
@@ -262,7 +262,7 @@ class Mingru(torch.nn.Module):
         return step(dict(self.named_parameters()), inputs, state, **options)
 
 
-SCHEDULE = {"h": "one Triton kernel over time, batch programs of 1 warp"}
+SCHEDULE = {"h": "one Triton kernel over time, batch x cdiv(H, 128) programs of 1 warp"}
 KERNELS = (
     (
         h_kernel,

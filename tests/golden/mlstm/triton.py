@@ -8,7 +8,7 @@ Arrays, by name:
     state    C [B, N, K, V]; n [B, N, K]; m [B, N]
     outputs  h [B, T, N, V]
 
-Schedule of C, n, m: one Triton kernel over time, batch programs of 1 warp.
+Schedule of C, n, m: one Triton kernel over time, batch x N x cdiv(V, 8) programs of 1 warp.
 
 Kernels run forward. Gradients, those of higher order too, come from the plain PyTorch form of each loop,
 which runs anew in the backward pass. Where there is no GPU the plain form runs forward as well, and says
@@ -29,7 +29,7 @@ import torch.nn.functional as F
 import triton
 import triton.language as tl
 
-N, K, V = 2, 3, 5
+N, K, V = 4, 64, 64
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"  # kernels then run on the CPU, slowly
 
@@ -143,40 +143,31 @@ def C_n_m_kernel(
     N: tl.constexpr,
     K: tl.constexpr,
     V: tl.constexpr,
-    BN: tl.constexpr,
     BK: tl.constexpr,
     BV: tl.constexpr,
 ):
     i_b = tl.program_id(0).to(tl.int64)
-    o_n = tl.arange(0, BN)
+    i_n = tl.program_id(1)
+    i_v = tl.program_id(2)
     o_k = tl.arange(0, BK)
-    m_k = o_k < K
-    o_v = tl.arange(0, BV)
-    m_v = o_v < V
-    m_n_k_v = m_k[None, :, None] & m_v[None, None, :]
-    m_n_k = m_k[None, :]
-    m_n_v = m_v[None, :]
+    o_v = i_v * BV + tl.arange(0, BV)
 
-    b_C = tl.load(
-        C_0 + i_b * (K * N * V) + o_n[:, None, None] * (K * V) + o_k[None, :, None] * V + o_v[None, None, :],
-        mask=m_n_k_v,
-        other=0.0,
-    )
-    b_n = tl.load(n_0 + i_b * (K * N) + o_n[:, None] * K + o_k[None, :], mask=m_n_k, other=0.0)
-    b_m = tl.load(m_0 + i_b * N + o_n)  # [BN]
+    b_C = tl.load(C_0 + i_b * (K * N * V) + i_n * (K * V) + o_k[:, None] * V + o_v[None, :])  # [BK, BV]
+    b_n = tl.load(n_0 + i_b * (K * N) + i_n * K + o_k)  # [BK]
+    b_m = tl.load(m_0 + i_b * N + i_n)
 
-    p_q = q + i_b * T * (K * N) + o_n[:, None] * K + o_k[None, :]
-    p_k = k + i_b * T * (K * N) + o_n[:, None] * K + o_k[None, :]
-    p_v = v + i_b * T * (N * V) + o_n[:, None] * V + o_v[None, :]
-    p_i = i + i_b * T * N + o_n
-    p_f = f + i_b * T * N + o_n
-    p_h = h + i_b * T * (N * V) + o_n[:, None] * V + o_v[None, :]
+    p_q = q + i_b * T * (K * N) + i_n * K + o_k
+    p_k = k + i_b * T * (K * N) + i_n * K + o_k
+    p_v = v + i_b * T * (N * V) + i_n * V + o_v
+    p_i = i + i_b * T * N + i_n
+    p_f = f + i_b * T * N + i_n
+    p_h = h + i_b * T * (N * V) + i_n * V + o_v
     for _ in range(T):
-        b_q = tl.load(p_q, mask=m_n_k, other=0.0)  # [BN, BK]
-        b_k = tl.load(p_k, mask=m_n_k, other=0.0)  # [BN, BK]
-        b_v = tl.load(p_v, mask=m_n_v, other=0.0)  # [BN, BV]
-        b_i = tl.load(p_i)  # [BN]
-        b_f = tl.load(p_f)  # [BN]
+        b_q = tl.load(p_q)  # [BK]
+        b_k = tl.load(p_k)  # [BK]
+        b_v = tl.load(p_v)  # [BV]
+        b_i = tl.load(p_i)
+        b_f = tl.load(p_f)
         # std/mlstm.lsrl:10  lf = logsigmoid(f)
         b_lf = logsigmoid(b_f)
         # std/mlstm.lsrl:11  m' = max(lf + m, i)
@@ -185,20 +176,15 @@ def C_n_m_kernel(
         # std/mlstm.lsrl:12  C' = exp(lf + m - m') * C + exp(i - m') * outer(k, v)
         b_exp_lf_plus_m_minus_m_next = tl.exp(b_lf_plus_m - b_m_next)
         b_exp_i_minus_m_next = tl.exp(b_i - b_m_next)
-        b_exp_i_minus_m_next_wide_k_v = (
-            b_exp_i_minus_m_next[:, None, None]
-            * (b_k[:, :, None] * b_v[:, None, :])
-        )
-        b_C_next = b_exp_lf_plus_m_minus_m_next[:, None, None] * b_C + b_exp_i_minus_m_next_wide_k_v
+        b_C_next = b_exp_lf_plus_m_minus_m_next * b_C + b_exp_i_minus_m_next * (b_k[:, None] * b_v[None, :])
         # std/mlstm.lsrl:13  n' = exp(lf + m - m') * n + exp(i - m') * k
-        b_n_next = b_exp_lf_plus_m_minus_m_next[:, None] * b_n + b_exp_i_minus_m_next[:, None] * b_k
+        b_n_next = b_exp_lf_plus_m_minus_m_next * b_n + b_exp_i_minus_m_next * b_k
         # std/mlstm.lsrl:15  output h = (q @ C') / max(abs(q @ n'), exp(-m'))
-        b_q_C_next = tl.sum(tl.where(m_k[None, :, None], b_q[:, :, None] * b_C_next, 0.0), axis=1)  # [BN, BV]
-        b_h_max = maximum(
-            tl.abs(tl.sum(tl.where(m_k[None, :], b_q * b_n_next, 0.0), axis=1)), tl.exp(-b_m_next)
+        b_h = (
+            tl.sum(b_q[:, None] * b_C_next, axis=0)
+            / maximum(tl.abs(tl.sum(b_q * b_n_next, axis=0)), tl.exp(-b_m_next))
         )
-        b_h = b_q_C_next / b_h_max[:, None]
-        tl.store(p_h, b_h, mask=m_n_v)
+        tl.store(p_h, b_h)
         b_C, b_n, b_m = b_C_next, b_n_next, b_m_next
         p_q += K * N
         p_k += K * N
@@ -206,16 +192,12 @@ def C_n_m_kernel(
         p_i += N
         p_f += N
         p_h += N * V
-    tl.store(
-        C_T + i_b * (K * N * V) + o_n[:, None, None] * (K * V) + o_k[None, :, None] * V + o_v[None, None, :],
-        b_C,
-        mask=m_n_k_v,
-    )
-    tl.store(n_T + i_b * (K * N) + o_n[:, None] * K + o_k[None, :], b_n, mask=m_n_k)
-    tl.store(m_T + i_b * N + o_n, b_m)
+    tl.store(C_T + i_b * (K * N * V) + i_n * (K * V) + o_k[:, None] * V + o_v[None, :], b_C)
+    tl.store(n_T + i_b * (K * N) + i_n * K + o_k, b_n, mask=i_v == 0)
+    tl.store(m_T + i_b * N + i_n, b_m, mask=i_v == 0)
 
 
-C_n_m_constants = {"N": N, "K": K, "V": V, "BN": 2, "BK": 4, "BV": 8, "num_warps": 1}
+C_n_m_constants = {"N": N, "K": K, "V": V, "BK": 64, "BV": 8, "num_warps": 1}
 
 
 def C_n_m_launch(q, k, v, i, f, C, n, m):
@@ -225,7 +207,7 @@ def C_n_m_launch(q, k, v, i, f, C, n, m):
     C_T = torch.empty_like(C, memory_format=torch.contiguous_format)
     n_T = torch.empty_like(n, memory_format=torch.contiguous_format)
     m_T = torch.empty_like(m, memory_format=torch.contiguous_format)
-    grid = (batch,)
+    grid = (batch, N, triton.cdiv(V, 8))
     with torch.cuda.device_of(C):
         C_n_m_kernel[grid](
             q.contiguous(),
@@ -352,7 +334,7 @@ class Mlstm(torch.nn.Module):
         return step(dict(self.named_parameters()), inputs, state, **options)
 
 
-SCHEDULE = {"C, n, m": "one Triton kernel over time, batch programs of 1 warp"}
+SCHEDULE = {"C, n, m": "one Triton kernel over time, batch x N x cdiv(V, 8) programs of 1 warp"}
 KERNELS = (
     (
         C_n_m_kernel,

@@ -25,7 +25,7 @@ import torch
 import triton
 import triton.language as tl
 
-D = 3
+D = 64
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"  # kernels then run on the CPU, slowly
 
@@ -108,28 +108,27 @@ def h_kernel(
 ):
     i_b = tl.program_id(0).to(tl.int64)
     o_d = tl.arange(0, BD)
-    m_d = o_d < D
 
     b_scale = tl.load(scale)
-    b_h = tl.load(h_0 + i_b * D + o_d, mask=m_d, other=0.0)  # [BD]
+    b_h = tl.load(h_0 + i_b * D + o_d)  # [BD]
 
     p_eps = eps + i_b * T * D + o_d
     p_mask_x = mask_x + i_b * T * D + o_d
     p_h_next = h_next + i_b * T * D + o_d
     for _ in range(T):
-        b_eps = tl.load(p_eps, mask=m_d, other=0.0)  # [BD]
-        b_mask_x = tl.load(p_mask_x, mask=m_d, other=0.0)  # [BD]
+        b_eps = tl.load(p_eps)  # [BD]
+        b_mask_x = tl.load(p_mask_x)  # [BD]
         # <text>:8  h' = 0.5 * h + scale * eps + mask * x
         b_h_next = 0.5 * b_h + b_scale * b_eps + b_mask_x
-        tl.store(p_h_next, b_h_next, mask=m_d)
+        tl.store(p_h_next, b_h_next)
         b_h = b_h_next
         p_eps += D
         p_mask_x += D
         p_h_next += D
-    tl.store(h_T + i_b * D + o_d, b_h, mask=m_d)
+    tl.store(h_T + i_b * D + o_d, b_h)
 
 
-h_constants = {"D": D, "BD": 4, "num_warps": 1}
+h_constants = {"D": D, "BD": 64, "num_warps": 1}
 
 
 def h_launch(eps, mask_x, scale, h):

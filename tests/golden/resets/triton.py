@@ -27,7 +27,7 @@ import torch
 import triton
 import triton.language as tl
 
-D = 3
+D = 64
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"  # kernels then run on the CPU, slowly
 
@@ -122,30 +122,29 @@ def a_kernel(
 ):
     i_b = tl.program_id(0).to(tl.int64)
     o_d = tl.arange(0, BD)
-    m_d = o_d < D
 
-    b_s = tl.load(s + o_d, mask=m_d, other=0.0)  # [BD]
-    b_a = tl.load(a_0 + i_b * D + o_d, mask=m_d, other=0.0)  # [BD]
+    b_s = tl.load(s + o_d)  # [BD]
+    b_a = tl.load(a_0 + i_b * D + o_d)  # [BD]
 
     p_x = x + i_b * T * D + o_d
     p_r = r + i_b * T
     p_a_next = a_next + i_b * T * D + o_d
     for _ in range(T):
-        b_x = tl.load(p_x, mask=m_d, other=0.0)  # [BD]
+        b_x = tl.load(p_x)  # [BD]
         b_r = tl.load(p_r)
         # <text>:5  state a: [D] = s, n: [] int = 3
         b_a_or_init = tl.where(b_r, b_s, b_a)
         # <text>:7  a' = 0.9 * a + x
         b_a_next = 0.9 * b_a_or_init + b_x
-        tl.store(p_a_next, b_a_next, mask=m_d)
+        tl.store(p_a_next, b_a_next)
         b_a = b_a_next
         p_x += D
         p_r += 1
         p_a_next += D
-    tl.store(a_T + i_b * D + o_d, b_a, mask=m_d)
+    tl.store(a_T + i_b * D + o_d, b_a)
 
 
-a_constants = {"D": D, "BD": 4, "num_warps": 1}
+a_constants = {"D": D, "BD": 64, "num_warps": 1}
 
 
 def a_launch(x, r, s, a):

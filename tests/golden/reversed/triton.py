@@ -7,7 +7,7 @@ Arrays, by name:
     state    gru.h, mingru.h [B, H]
     outputs  y [B, T, 2*H]
 
-Schedule of gru.h: one Triton kernel over time, batch programs of 1 warp.
+Schedule of gru.h: one Triton kernel over time, batch programs of 8 warps.
 Schedule of mingru.h: one Triton kernel over time, batch programs of 1 warp.
 There is no `step`: mingru.h arrives from the end of the sequence.
 
@@ -29,7 +29,7 @@ import torch
 import triton
 import triton.language as tl
 
-V, D, H = 7, 3, 5
+V, D, H = 256, 32, 64
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"  # kernels then run on the CPU, slowly
 
@@ -127,34 +127,27 @@ def gru_h_kernel(
 ):
     i_b = tl.program_id(0).to(tl.int64)
     o_h = tl.arange(0, BH)
-    m_h = o_h < H
-    m_h_h = m_h[:, None] & m_h[None, :]
 
-    b_gru_W_hh_gru_hr = tl.load(gru_W_hh + o_h[:, None] * H + o_h[None, :], mask=m_h_h, other=0.0)
-    b_gru_W_hh_gru_hz = tl.load(gru_W_hh + o_h[:, None] * H + o_h[None, :] + H ** 2, mask=m_h_h, other=0.0)
-    b_gru_W_hh_gru_hn = tl.load(
-        gru_W_hh + o_h[:, None] * H + o_h[None, :] + 2 * H ** 2, mask=m_h_h, other=0.0
-    )
-    b_gru_b_hh_gru_hr = tl.load(gru_b_hh + o_h, mask=m_h, other=0.0)  # [BH]
-    b_gru_b_hh_gru_hz = tl.load(gru_b_hh + o_h + H, mask=m_h, other=0.0)  # [BH]
-    b_gru_b_hh_gru_hn = tl.load(gru_b_hh + o_h + 2 * H, mask=m_h, other=0.0)  # [BH]
-    b_gru_h = tl.load(gru_h_0 + i_b * H + o_h, mask=m_h, other=0.0)  # [BH]
+    b_gru_W_hh_gru_hr = tl.load(gru_W_hh + o_h[:, None] * H + o_h[None, :])  # [BH, BH]
+    b_gru_W_hh_gru_hz = tl.load(gru_W_hh + o_h[:, None] * H + o_h[None, :] + H ** 2)  # [BH, BH]
+    b_gru_W_hh_gru_hn = tl.load(gru_W_hh + o_h[:, None] * H + o_h[None, :] + 2 * H ** 2)  # [BH, BH]
+    b_gru_b_hh_gru_hr = tl.load(gru_b_hh + o_h)  # [BH]
+    b_gru_b_hh_gru_hz = tl.load(gru_b_hh + o_h + H)  # [BH]
+    b_gru_b_hh_gru_hn = tl.load(gru_b_hh + o_h + 2 * H)  # [BH]
+    b_gru_h = tl.load(gru_h_0 + i_b * H + o_h)  # [BH]
 
     p_gru_xr = gru_W_ih_x_plus_b_ih + i_b * T * (3 * H) + o_h
     p_gru_xz = gru_W_ih_x_plus_b_ih + i_b * T * (3 * H) + o_h + H
     p_gru_xn = gru_W_ih_x_plus_b_ih + i_b * T * (3 * H) + o_h + 2 * H
     p_gru_h_next = gru_h_next + i_b * T * H + o_h
     for _ in range(T):
-        b_gru_xr = tl.load(p_gru_xr, mask=m_h, other=0.0)  # [BH]
-        b_gru_xz = tl.load(p_gru_xz, mask=m_h, other=0.0)  # [BH]
-        b_gru_xn = tl.load(p_gru_xn, mask=m_h, other=0.0)  # [BH]
+        b_gru_xr = tl.load(p_gru_xr)  # [BH]
+        b_gru_xz = tl.load(p_gru_xz)  # [BH]
+        b_gru_xn = tl.load(p_gru_xn)  # [BH]
         # std/gru.lsrl:14  hr, hz, hn = split(W_hh @ h + b_hh, 3)
-        b_gru_W_hh_hz_h = tl.sum(tl.where(m_h[None, :], b_gru_W_hh_gru_hz * b_gru_h[None, :], 0.0), axis=1)
-        b_gru_hz = b_gru_W_hh_hz_h + b_gru_b_hh_gru_hz
-        b_gru_W_hh_hr_h = tl.sum(tl.where(m_h[None, :], b_gru_W_hh_gru_hr * b_gru_h[None, :], 0.0), axis=1)
-        b_gru_hr = b_gru_W_hh_hr_h + b_gru_b_hh_gru_hr
-        b_gru_W_hh_hn_h = tl.sum(tl.where(m_h[None, :], b_gru_W_hh_gru_hn * b_gru_h[None, :], 0.0), axis=1)
-        b_gru_hn = b_gru_W_hh_hn_h + b_gru_b_hh_gru_hn
+        b_gru_hz = tl.sum(b_gru_W_hh_gru_hz * b_gru_h[None, :], axis=1) + b_gru_b_hh_gru_hz
+        b_gru_hr = tl.sum(b_gru_W_hh_gru_hr * b_gru_h[None, :], axis=1) + b_gru_b_hh_gru_hr
+        b_gru_hn = tl.sum(b_gru_W_hh_gru_hn * b_gru_h[None, :], axis=1) + b_gru_b_hh_gru_hn
         # std/gru.lsrl:15  r = sigmoid(xr + hr)
         b_gru_r = tl.sigmoid(b_gru_xr + b_gru_hr)
         # std/gru.lsrl:16  z = sigmoid(xz + hz)
@@ -163,16 +156,16 @@ def gru_h_kernel(
         b_gru_n = tanh(b_gru_xn + b_gru_r * b_gru_hn)
         # std/gru.lsrl:18  h' = (1 - z) * n + z * h
         b_gru_h_next = (1 - b_gru_z) * b_gru_n + b_gru_z * b_gru_h
-        tl.store(p_gru_h_next, b_gru_h_next, mask=m_h)
+        tl.store(p_gru_h_next, b_gru_h_next)
         b_gru_h = b_gru_h_next
         p_gru_xr += 3 * H
         p_gru_xz += 3 * H
         p_gru_xn += 3 * H
         p_gru_h_next += H
-    tl.store(gru_h_T + i_b * H + o_h, b_gru_h, mask=m_h)
+    tl.store(gru_h_T + i_b * H + o_h, b_gru_h)
 
 
-gru_h_constants = {"H": H, "BH": 8, "num_warps": 1}
+gru_h_constants = {"H": H, "BH": 64, "num_warps": 8}
 
 
 def gru_h_launch(gru_W_ih_x_plus_b_ih, gru_W_hh, gru_b_hh, gru_h):
@@ -256,33 +249,32 @@ def mingru_h_kernel(
 ):
     i_b = tl.program_id(0).to(tl.int64)
     o_h = tl.arange(0, BH)
-    m_h = o_h < H
 
-    b_mingru_bz = tl.load(mingru_bz + o_h, mask=m_h, other=0.0)  # [BH]
-    b_mingru_bh = tl.load(mingru_bh + o_h, mask=m_h, other=0.0)  # [BH]
-    b_mingru_h = tl.load(mingru_h_0 + i_b * H + o_h, mask=m_h, other=0.0)  # [BH]
+    b_mingru_bz = tl.load(mingru_bz + o_h)  # [BH]
+    b_mingru_bh = tl.load(mingru_bh + o_h)  # [BH]
+    b_mingru_h = tl.load(mingru_h_0 + i_b * H + o_h)  # [BH]
 
     p_x_products_mingru_z = x_products + (i_b * T + T - 1) * (5 * H) + o_h + 3 * H
     p_x_products_mingru_c = x_products + (i_b * T + T - 1) * (5 * H) + o_h + 4 * H
     p_mingru_h_next = mingru_h_next + (i_b * T + T - 1) * H + o_h
     for _ in range(T):
-        b_x_products_mingru_z = tl.load(p_x_products_mingru_z, mask=m_h, other=0.0)  # [BH]
-        b_x_products_mingru_c = tl.load(p_x_products_mingru_c, mask=m_h, other=0.0)  # [BH]
+        b_x_products_mingru_z = tl.load(p_x_products_mingru_z)  # [BH]
+        b_x_products_mingru_c = tl.load(p_x_products_mingru_c)  # [BH]
         # std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
         b_mingru_z = tl.sigmoid(b_x_products_mingru_z + b_mingru_bz)
         # std/mingru.lsrl:10  c = Wh @ x + bh
         b_mingru_c = b_x_products_mingru_c + b_mingru_bh
         # std/mingru.lsrl:11  h' = (1 - z) * h + z * c
         b_mingru_h_next = (1 - b_mingru_z) * b_mingru_h + b_mingru_z * b_mingru_c
-        tl.store(p_mingru_h_next, b_mingru_h_next, mask=m_h)
+        tl.store(p_mingru_h_next, b_mingru_h_next)
         b_mingru_h = b_mingru_h_next
         p_x_products_mingru_z -= 5 * H
         p_x_products_mingru_c -= 5 * H
         p_mingru_h_next -= H
-    tl.store(mingru_h_T + i_b * H + o_h, b_mingru_h, mask=m_h)
+    tl.store(mingru_h_T + i_b * H + o_h, b_mingru_h)
 
 
-mingru_h_constants = {"H": H, "BH": 8, "num_warps": 1}
+mingru_h_constants = {"H": H, "BH": 64, "num_warps": 1}
 
 
 def mingru_h_launch(x_products, mingru_bz, mingru_bh, mingru_h):
@@ -419,7 +411,7 @@ class Tagger(torch.nn.Module):
 
 
 SCHEDULE = {
-    "gru.h": "one Triton kernel over time, batch programs of 1 warp",
+    "gru.h": "one Triton kernel over time, batch programs of 8 warps",
     "mingru.h": "one Triton kernel over time, batch programs of 1 warp",
 }
 KERNELS = (

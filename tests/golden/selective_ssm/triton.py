@@ -8,7 +8,7 @@ Arrays, by name:
     state    h [B, E, N]
     outputs  y [B, T, E]
 
-Schedule of h: one Triton kernel over time, batch programs of 1 warp.
+Schedule of h: one Triton kernel over time, batch x cdiv(E, 64) programs of 1 warp.
 
 Kernels run forward. Gradients, those of higher order too, come from the plain PyTorch form of each loop,
 which runs anew in the backward pass. Where there is no GPU the plain form runs forward as well, and says
@@ -29,7 +29,7 @@ import torch.nn.functional as F
 import triton
 import triton.language as tl
 
-E, N, R = 5, 3, 2
+E, N, R = 96, 16, 4
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"  # kernels then run on the CPU, slowly
 
@@ -143,11 +143,11 @@ def h_kernel(
     BN: tl.constexpr,
 ):
     i_b = tl.program_id(0).to(tl.int64)
-    o_e = tl.arange(0, BE)
+    i_e = tl.program_id(1)
+    o_e = i_e * BE + tl.arange(0, BE)
     m_e = o_e < E
     o_n = tl.arange(0, BN)
-    m_n = o_n < N
-    m_e_n = m_e[:, None] & m_n[None, :]
+    m_e_n = m_e[:, None]
 
     b_dt_bias = tl.load(dt_bias + o_e, mask=m_e, other=0.0)  # [BE]
     b_D = tl.load(D + o_e, mask=m_e, other=0.0)  # [BE]
@@ -162,15 +162,14 @@ def h_kernel(
     for _ in range(T):
         b_x = tl.load(p_x, mask=m_e, other=0.0)  # [BE]
         b_dt_proj_W_dt_x = tl.load(p_dt_proj_W_dt_x, mask=m_e, other=0.0)  # [BE]
-        b_W_dtBC_x_h_next = tl.load(p_W_dtBC_x_h_next, mask=m_n, other=0.0)  # [BN]
-        b_W_dtBC_x_y = tl.load(p_W_dtBC_x_y, mask=m_n, other=0.0)  # [BN]
+        b_W_dtBC_x_h_next = tl.load(p_W_dtBC_x_h_next)  # [BN]
+        b_W_dtBC_x_y = tl.load(p_W_dtBC_x_y)  # [BN]
         # std/selective_ssm.lsrl:16  dt = softplus(dt_proj @ (W_dt @ x) + dt_bias)
         b_dt = softplus(b_dt_proj_W_dt_x + b_dt_bias)
         # std/selective_ssm.lsrl:18  h' = exp(diag(dt) @ A) * h + outer(dt * x, W_B @ x)
         b_h_next = tl.exp(b_dt[:, None] * b_A) * b_h + (b_dt * b_x)[:, None] * b_W_dtBC_x_h_next[None, :]
         # std/selective_ssm.lsrl:20  output y = h' @ (W_C @ x) + D * x
-        b_h_next_W_dtBC_x_y = tl.sum(tl.where(m_n[None, :], b_h_next * b_W_dtBC_x_y[None, :], 0.0), axis=1)
-        b_y = b_h_next_W_dtBC_x_y + b_D * b_x
+        b_y = tl.sum(b_h_next * b_W_dtBC_x_y[None, :], axis=1) + b_D * b_x
         tl.store(p_y, b_y, mask=m_e)
         b_h = b_h_next
         p_x += E
@@ -181,7 +180,7 @@ def h_kernel(
     tl.store(h_T + i_b * (E * N) + o_e[:, None] * N + o_n[None, :], b_h, mask=m_e_n)
 
 
-h_constants = {"E": E, "N": N, "R": R, "BE": 8, "BN": 4, "num_warps": 1}
+h_constants = {"E": E, "N": N, "R": R, "BE": 64, "BN": 16, "num_warps": 1}
 
 
 def h_launch(x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h):
@@ -189,7 +188,7 @@ def h_launch(x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h):
     batch, length = x.shape[:2]
     y = h.new_empty((batch, length, E), dtype=torch.float32)
     h_T = torch.empty_like(h, memory_format=torch.contiguous_format)
-    grid = (batch,)
+    grid = (batch, triton.cdiv(E, 64))
     with torch.cuda.device_of(h):
         h_kernel[grid](
             x.contiguous(),
@@ -319,7 +318,7 @@ class SelectiveSsm(torch.nn.Module):
         return step(dict(self.named_parameters()), inputs, state, **options)
 
 
-SCHEDULE = {"h": "one Triton kernel over time, batch programs of 1 warp"}
+SCHEDULE = {"h": "one Triton kernel over time, batch x cdiv(E, 64) programs of 1 warp"}
 KERNELS = (
     (
         h_kernel,
