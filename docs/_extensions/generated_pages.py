@@ -72,8 +72,8 @@ def library_page() -> str:
     """Every program of the library, from `lsrl/std/`."""
     head = (
         "# The library\n\n"
-        "Programs are used by name, `lsrl run std/gru`, or inside others, `from std import gru`. Each is tested,\n"
-        "values and gradients, against an implementation that was not written here, to 1e-10 in float64.\n"
+        "Programs are used by name, `lsrl run std/gru`, or inside others, `from std import gru`. Each is tested\n"
+        "against an implementation that was not written here, to 1e-10 in float64.\n"
     )
     return "\n".join([head, *(_program(name) for name in library())])
 
