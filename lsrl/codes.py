@@ -12,6 +12,4 @@ from lsrl.codes_shapes import SHAPES
 from lsrl.codes_syntax import SYNTAX_CODES
 from lsrl.codes_types import CodeEntry
 
-CODES: Mapping[str, CodeEntry] = {
-    entry.code: entry for entry in (*SYNTAX_CODES, *NAMES, *SHAPES, *STRUCTURE, *SIZES)
-}
+CODES: Mapping[str, CodeEntry] = {entry.code: entry for entry in (*SYNTAX_CODES, *NAMES, *SHAPES, *STRUCTURE, *SIZES)}
