@@ -214,8 +214,9 @@ class _KernelWriter:
         writer.text(f"def {self.name}(")
         for tensor in self.tensors:
             writer.text(f"    {tensor.name},  # {tensor.remark}")
-        writer.text("".join(f"    {name},\n" for name in scalars))
-        writer.text("".join(f"    {name}: tl.constexpr,\n" for name in (*sizes, *blocks, *([dots] if dots else []))))
+        constants = (*sizes, *blocks, *([dots] if dots else []))
+        writer.lines(f"    {name}," for name in scalars)
+        writer.lines(f"    {name}: tl.constexpr," for name in constants)
         writer.text("):")
         writer.append(body)
         grid = self._grid()

@@ -204,7 +204,6 @@ def n_kernel(
     n_next,  # [B, T], written
     n_T,  # [B], at the end, written
     T,
-
 ):
     i_b = tl.program_id(0).to(tl.int64)
 
