@@ -19,6 +19,7 @@ from rich.progress import track
 import lsrl
 
 Tree = dict[str, jax.Array]
+Moments = tuple[Tree, Tree]
 
 BATCH, LENGTH = 32, 96  # streams of text read side by side, and characters between two updates
 TEXT = "\n\n".join(topics[name] for name in sorted(topics))
@@ -45,7 +46,9 @@ def loss(params: Tree, piece: jax.Array, state: Tree) -> tuple[jax.Array, Tree]:
 
 
 @jax.jit
-def update(params: Tree, moments: tuple[Tree, Tree], step: int, rate: float, piece: jax.Array, state: Tree):
+def update(
+    params: Tree, moments: Moments, step: int, rate: float, piece: jax.Array, state: Tree
+) -> tuple[Tree, Moments, Tree, jax.Array]:
     """One step of Adam (Kingma and Ba, 2015) on one piece; gradients end at its border."""
     (bits, state), gradient = jax.value_and_grad(loss, has_aux=True)(params, piece, state)
     first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, moments[0], gradient)
