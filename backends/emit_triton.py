@@ -122,8 +122,10 @@ def _write_loop(loop: LoopCell, frame: Frame, dtype: str, gradients: bool) -> Wr
 
 def _functions(names: Names, base: str) -> LoopFunctions:
     title = "".join(part[:1].upper() + part[1:] for part in base.split("_"))
-    wanted = ("loop", "plain", "kernel", "launch", "constants")
-    return LoopFunctions(*(names.fresh(f"{base}_{suffix}") for suffix in wanted), names.fresh(f"{title}Loop"))
+    run, plain, kernel, launch, constants = (
+        names.fresh(f"{base}_{suffix}") for suffix in ("loop", "plain", "kernel", "launch", "constants")
+    )
+    return LoopFunctions(run, plain, kernel, launch, constants, names.fresh(f"{title}Loop"))
 
 
 def _kernel(name: str, loop: LoopCell, frame: Frame, dtype: str) -> tuple[Kernel, str]:

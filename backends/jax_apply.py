@@ -7,9 +7,9 @@ from dataclasses import replace
 from itertools import takewhile
 
 from lsrl.backends.expressions import method
+from lsrl.backends.identifiers import identifiers
 from lsrl.backends.jax_draw import write_noise
 from lsrl.backends.jax_module import POSITION, SEQUENCE, Module, constant_leaves
-from lsrl.backends.jax_prelude import identifiers
 from lsrl.backends.writer import Writer
 from lsrl.ir.cell import State
 from lsrl.ir.dims import Shape, shape_of, shape_text

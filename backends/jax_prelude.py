@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import textwrap
-import tokenize
-
+from lsrl.backends.identifiers import identifiers
 from lsrl.backends.jax_place import Types
 
 IMPORTS = (
@@ -162,13 +159,3 @@ def definitions(text: str, types: Types) -> tuple[list[str], list[str]]:
         found = {name for each in found for name in identifiers(known[each]) & known.keys()} - wanted
     chosen = [known[name].strip() for name in known if name in wanted]
     return [c for c in chosen if "\n" not in c], [c for c in chosen if "\n" in c]
-
-
-def identifiers(text: str) -> set[str]:
-    """The names that Python text mentions, attributes, comments and strings aside."""
-    found, before = set(), ""
-    for token in tokenize.generate_tokens(io.StringIO(textwrap.dedent(text).strip()).readline):
-        if token.type == tokenize.NAME and before != ".":
-            found.add(token.string)
-        before = token.string
-    return found

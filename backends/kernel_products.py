@@ -85,7 +85,7 @@ def _dot(
 ) -> Code:
     """Rows are those of the result, whichever operand has them."""
     (summed,) = [letter for letter in letters[0] if letter in letters[1]]
-    row, column = wanted
+    row, column = wanted[0], wanted[1]
     left, right = (0, 1) if row in letters[0] else (1, 0)
     a = _matrix(operands[left], letters[left], row + summed, summed, tiles, place)
     b = _matrix(operands[right], letters[right], summed + column, summed, tiles, place)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from lsrl.backends.expressions import method
+from lsrl.backends.identifiers import identifiers
 from lsrl.backends.loop_cell import LoopCell
 from lsrl.backends.torch_draw import write_noise
 from lsrl.backends.torch_frame import SEQUENCE, Frame, constant_leaves
-from lsrl.backends.torch_prelude import identifiers
 from lsrl.backends.writer import Writer
 from lsrl.ir.cell import State
 from lsrl.ir.dims import Dim, shape_text

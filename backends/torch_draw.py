@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from lsrl.backends.expressions import Code, call, method
+from lsrl.backends.identifiers import identifiers
 from lsrl.backends.statements import Statements
 from lsrl.backends.torch_distributions import draw
 from lsrl.backends.torch_frame import Frame, constant_leaves, repeated
 from lsrl.backends.torch_layout import filled
-from lsrl.backends.torch_prelude import identifiers
 from lsrl.backends.writer import Writer
 from lsrl.ir.cell import Distribution, Param
 from lsrl.ir.dims import Shape, shape_text

@@ -6,12 +6,12 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from lsrl.backends.identifiers import identifiers
 from lsrl.backends.loop_cell import LoopCell
 from lsrl.backends.naming import Names
 from lsrl.backends.statements import Statements
 from lsrl.backends.torch_frame import POSITION, Frame, constant_leaves, thin_values
 from lsrl.backends.torch_place import Types
-from lsrl.backends.torch_prelude import identifiers
 from lsrl.backends.writer import Writer
 from lsrl.ir.plan import VARYING
 from lsrl.ir.value import Kind, Value, depends_on, postorder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lsrl.backends.jax_prelude import identifiers
+from lsrl.backends.identifiers import identifiers
 from lsrl.backends.kernel_functions import KERNEL_FUNCTIONS
 from lsrl.backends.torch_place import Types
 

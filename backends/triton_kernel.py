@@ -12,7 +12,7 @@ from math import isfinite
 
 from lsrl.backends.expressions import Code, call, number, subscript
 from lsrl.backends.host_numbers import HostNumber, Number, host_number
-from lsrl.backends.jax_prelude import identifiers
+from lsrl.backends.identifiers import identifiers
 from lsrl.backends.kernel_form import NoKernel, View
 from lsrl.backends.kernel_layout import thinly
 from lsrl.backends.kernel_ops import PRINTERS
@@ -190,7 +190,7 @@ class _KernelWriter:
         self._write_loop(pointers, loop)
         self._write_ends(ends)
         body = Writer(depth=1)
-        self._write_offsets(body, identifiers(f"if True:\n{starts}{pointers}{loop}{ends}"))
+        self._write_offsets(body, identifiers(f"{starts}{pointers}{ends}") | identifiers(str(loop)))
         for section in (starts, pointers):
             body.blank()
             body.append(section)
@@ -201,7 +201,7 @@ class _KernelWriter:
         return self._assembled(body)
 
     def _assembled(self, body: Writer) -> tuple[Kernel, str]:
-        used = identifiers(f"if True:\n{body}")
+        used = identifiers(str(body))
         dots = self.place.types.dot if self.place.types.dot in used else None
         sizes = tuple(name for name in self.place.sizes.values() if name in used)
         tiles = [tile for tile in (self.tiling.batch, *self.tiling.tiles.values()) if tile.name in self.blocks]
