@@ -6,6 +6,7 @@ over time, where a kernel can hold it, and a loop in plain PyTorch where not.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -15,20 +16,45 @@ from lsrl.backends.kernel_functions import KERNEL_FUNCTIONS
 from lsrl.backends.kernel_place import KERNEL_TYPES
 from lsrl.backends.kernel_tiles import tiling
 from lsrl.backends.loop_cell import LoopCell, loop_cell
+from lsrl.backends.loop_steps import LoopSteps, loop_steps
 from lsrl.backends.naming import Names, identifier, joined
 from lsrl.backends.torch_apply import write_apply
 from lsrl.backends.torch_draw import write_init, write_initial_state
 from lsrl.backends.torch_frame import ALONE, POSITION, SEQUENCE, Frame, narrow_values, thin_values
 from lsrl.backends.torch_header import header
-from lsrl.backends.torch_loop import write_plain_loop
+from lsrl.backends.torch_loop import PlainLoop, write_plain_loop
 from lsrl.backends.torch_place import TYPES, Types
+from lsrl.backends.triton_autograd import programs, signature, write_autograd, write_choice, write_constants
 from lsrl.backends.triton_kernel import Kernel, write_kernel
-from lsrl.backends.triton_launch import LoopFunctions, signature, stated, write_launch
-from lsrl.backends.writer import Writer
+from lsrl.backends.triton_launch import Launch, write_launch
+from lsrl.backends.triton_steps import write_steps
+from lsrl.backends.writer import WIDTH, Writer
 from lsrl.ir.plan import VARYING, Loop, Plan
 from lsrl.ir.value import depends_on
 
 BITS = {"float32": 32, "float64": 64, "bfloat16": 16, "float16": 16}
+
+
+@dataclass(frozen=True, slots=True)
+class LoopFunctions:
+    """The names of what a module defines for one loop."""
+
+    run: str
+    plain: str
+    kernel: str
+    launch: str
+    constants: str
+    autograd: str
+
+
+@dataclass(frozen=True, slots=True)
+class MadeKernel:
+    """A kernel, its text, how it was taken out of its loop if it is not all of it, and how it runs in words."""
+
+    kernel: Kernel
+    text: str
+    steps: LoopSteps | None
+    schedule: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,25 +125,36 @@ def _frame(plan: Plan, types: Types) -> Frame:
 
 
 def _write_loop(loop: LoopCell, frame: Frame, dtype: str, gradients: bool) -> Written:
+    """Everything that runs one loop: its kernel and what surrounds it, and its plain form."""
     names = [state.name for state in loop.cell.states]
     base = identifier(joined(names) if len(names) < 4 else f"{names[0]}_to_{names[-1]}")
     functions = _functions(frame.names, base)
+    plain = PlainLoop.of(loop, frame.numbers, frame.types, torch_prelude.reserved())
     try:
-        kernel, text = _kernel(functions.kernel, loop, frame, dtype)
+        made = _whole_or_in_steps(functions, loop, plain, frame, dtype)
     except NoKernel as reason:
-        write_plain_loop(functions.plain, loop, frame.numbers, frame.types, torch_prelude.reserved(), frame.writer)
+        write_plain_loop(functions.plain, plain, frame.writer)
         frame.writer.blank(2)
         return Written(functions.plain, loop, None, f"a loop in plain PyTorch: {reason}")
-    frame.writer.text(text)
-    frame.writer.blank(2)
-    plain = Writer()
-    names_ = write_plain_loop(functions.plain, loop, frame.numbers, frame.types, torch_prelude.reserved(), plain)
-    write_launch(functions, kernel, loop, names_, frame.names.sizes, frame.types, gradients, frame.writer)
-    frame.writer.blank(2)
-    frame.writer.text(str(plain))
-    frame.writer.blank(2)
-    ahead = (kernel.name, signature(kernel, frame.types), functions.constants)
-    return Written(functions.run, loop, ahead, stated(kernel))
+    launch = Launch(
+        functions.launch, functions.constants, made.kernel, loop, plain.arguments, frame.names.sizes, frame.types
+    )
+    sections = [lambda w: w.text(made.text), lambda w: write_constants(launch, w)]
+    if made.steps is None:
+        sections.append(lambda w: write_launch(launch, w))
+    else:
+        steps, inner = made.steps, replace(plain.frame, narrow=plain.narrow_statics(frame.narrow))
+        sections.append(lambda w: write_steps(launch, steps, inner, w))
+    if gradients:
+        sections.append(lambda w: write_autograd(functions.autograd, functions.plain, launch, w))
+    run = f"{functions.autograd}.apply" if gradients else functions.launch
+    sections.append(lambda w: write_choice(functions.run, run, functions.plain, launch, w))
+    sections.append(lambda w: write_plain_loop(functions.plain, plain, w))
+    for section in sections:
+        section(frame.writer)
+        frame.writer.blank(2)
+    ahead = (made.kernel.name, signature(made.kernel, frame.types), functions.constants)
+    return Written(functions.run, loop, ahead, made.schedule)
 
 
 def _functions(names: Names, base: str) -> LoopFunctions:
@@ -126,6 +163,28 @@ def _functions(names: Names, base: str) -> LoopFunctions:
         names.fresh(f"{base}_{suffix}") for suffix in ("loop", "plain", "kernel", "launch", "constants")
     )
     return LoopFunctions(run, plain, kernel, launch, constants, names.fresh(f"{title}Loop"))
+
+
+def _whole_or_in_steps(
+    functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: Frame, dtype: str
+) -> MadeKernel:
+    """One kernel over time, or where that cannot be, products by PyTorch and a kernel at each position.
+
+    Raises:
+        NoKernel: neither can be; the message says why not the former.
+    """
+    try:
+        kernel, text = _kernel(functions.kernel, loop, frame, dtype)
+        return MadeKernel(kernel, text, None, f"one Triton kernel over time, {programs(kernel)}")
+    except NoKernel as reason:
+        try:
+            steps = loop_steps(loop, plain.frame.names)
+            narrow = frame.narrow | frozenset(steps.products) if frame.types.narrow else frame.narrow
+            kernel, text = _kernel(functions.kernel, steps.rest, replace(frame, narrow=narrow), dtype)
+        except NoKernel:
+            raise reason from None
+        how = f"position by position, products by PyTorch and then a Triton kernel, {programs(kernel)}"
+        return MadeKernel(kernel, text, steps, f"{how}, since {reason}")
 
 
 def _kernel(name: str, loop: LoopCell, frame: Frame, dtype: str) -> tuple[Kernel, str]:
@@ -189,10 +248,23 @@ def _write_module(frame: Frame) -> None:
 def _write_tables(frame: Frame, schedule: Mapping[str, str], written: list[Written]) -> None:
     writer = frame.writer
     writer.blank(2)
-    items = [f'"{states}": "{how}"' for states, how in schedule.items()]
-    writer.line(f"SCHEDULE = {{{', '.join(items)}}}")
+    with writer.block("SCHEDULE = {"):
+        for states, how in schedule.items():
+            _write_entry(writer, states, how)
+    writer.line("}")
     kernels = [f"({', '.join(each.kernel)})" for each in written if each.kernel]
     writer.line(f"KERNELS = ({', '.join(kernels)}{',' if len(kernels) == 1 else ''})")
+
+
+def _write_entry(writer: Writer, states: str, how: str) -> None:
+    """One recurrence and how it runs, in several strings where it is long."""
+    lines = textwrap.wrap(how, WIDTH - 12, drop_whitespace=False)
+    if len(lines) == 1 and len(states) + len(how) < WIDTH - 12:
+        writer.text(f'"{states}": "{how}",')
+        return
+    with writer.block(f'"{states}": ('):
+        writer.lines(f'"{line}"' for line in lines)
+    writer.text("),")
 
 
 def _assembled(frame: Frame, docstring: str) -> str:

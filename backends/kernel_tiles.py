@@ -265,7 +265,7 @@ def _inner_first(tiles: Tiling) -> list[int]:
 def _with_warps(tiles: Tiling, words: int) -> Tiling:
     peak = _largest(tiles)
     if peak > LARGEST_TILE:
-        raise NoKernel(f"a step works on {peak} elements at once, more than a program holds")
+        raise NoKernel(f"{peak} products at once are more than a program holds")
     layers = _layers(tiles)
     kept = _resident_elements(tiles) * words
     if layers and kept <= RESIDENT:

@@ -42,7 +42,8 @@ def is_layer(value: Value, varying: Sequence[bool]) -> bool:
 
 def _of_kind(operand: Operand, value: Value, operands: Sequence[Operand], place: Place) -> Operand:
     """The operand in the type of the product: 16 bits between params and data, all of one kind otherwise."""
-    if place.types.narrow and len(place.lead) == 2 and is_layer(value, [o.varies for o in operands]):
+    few_bits = place.types.narrow and any(o.narrow for o in operands)
+    if few_bits and is_layer(value, [o.varies for o in operands]):
         if operand.narrow:
             return operand
         return replace(operand, code=method(operand.code, "to", place.types.data), narrow=True)

@@ -37,16 +37,8 @@ class LoopNames:
         return () if self.reads else ("length",)
 
 
-def write_plain_loop(
-    name: str, loop: LoopCell, numbers: Mapping[str, int], types: Types, reserved: Iterable[str], writer: Writer
-) -> LoopNames:
-    """The function `name`; how it calls its arguments.
-
-    Args:
-        numbers: the number of every size.
-        reserved: identifiers that the module uses.
-    """
-    plain = _Plain.of(loop, numbers, types, reserved)
+def write_plain_loop(name: str, plain: PlainLoop, writer: Writer) -> None:
+    """The function `name`."""
     body = Writer(depth=1)
     plain.write_body(body)
     used = identifiers(str(body))
@@ -58,18 +50,31 @@ def write_plain_loop(
             if variable in used:
                 writer.line(f"{variable} = {code}")
         writer.append(body)
-    return arguments
 
 
 @dataclass(frozen=True, slots=True)
-class _Plain:
+class PlainLoop:
+    """A loop in plain PyTorch.
+
+    Attributes:
+        frame: of one position.
+        leaves: inputs, params and states by operation and name.
+        arguments: of its function.
+    """
+
     loop: LoopCell
     frame: Frame
     leaves: Mapping[tuple[str, str], Value]
     arguments: LoopNames
 
     @classmethod
-    def of(cls, loop: LoopCell, numbers: Mapping[str, int], types: Types, reserved: Iterable[str]) -> _Plain:
+    def of(cls, loop: LoopCell, numbers: Mapping[str, int], types: Types, reserved: Iterable[str]) -> PlainLoop:
+        """The loop.
+
+        Args:
+            numbers: the number of every size.
+            reserved: identifiers that the module uses.
+        """
         cell = loop.cell
         names = Names(cell, reserved)
         roots = tuple(cell.roots())
@@ -88,6 +93,12 @@ class _Plain:
         thin = thin_values(roots, roots)
         frame = Frame(cell, numbers, names, types, POSITION, varying, frozenset(), thin, Writer())
         return cls(loop, frame, leaves, arguments)
+
+    def narrow_statics(self, narrow: frozenset[Value]) -> frozenset[Value]:
+        """The params of the loop that are stored in 16 bits, given the values around it that are."""
+        pairs = zip(self.loop.cell.params, self.loop.statics, strict=True)
+        found = (self.leaves.get(("param", param.name)) for param, value in pairs if value in narrow)
+        return frozenset(leaf for leaf in found if leaf is not None)
 
     def docstring(self) -> str:
         states = ", ".join(state.name for state in self.loop.cell.states)

@@ -37,10 +37,11 @@ SIZES: Mapping[str, dict[str, int]] = {
     "resets": {"D": 64},
     "noisy": {"D": 64},
     "reversed": {"V": 256, "D": 32, "H": 64},
+    "picture": {"C": 4, "Y": 16, "X": 16},
 }
 DTYPES = {"float32": "triton.py", "bfloat16": "triton_bfloat16.py"}
 REVIEWED = [(name, "float32") for name in ("mingru", "lstm", "mlstm", "lru", "selective_ssm", "gated_delta")]
-REVIEWED += [(name, "float32") for name in ("reversed", "lags", "resets", "noisy")] + [("slstm", "bfloat16")]
+REVIEWED += [(name, "float32") for name in ("reversed", "lags", "resets", "noisy", "picture")] + [("slstm", "bfloat16")]
 SLACK = 40  # registers that another version of the compiler may need more
 
 

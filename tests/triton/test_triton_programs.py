@@ -34,7 +34,39 @@ SHAPES: Mapping[str, tuple[str, dict[str, int], int]] = {
     "complex channels": ("std/lru", {"D": 2, "N": 130}, 1),
     "matrix state in several blocks": ("std/gated_delta", {"N": 2, "K": 48, "V": 33}, 2),
     "matrix state of one row": ("std/mlstm", {"N": 1, "K": 1, "V": 5}, 3),
+    "dense, products at each position": ("std/lstm", {"D": 3, "H": 200}, 2),
+    "dense, without a kernel": ("std/gru2014", {"D": 3, "H": 150}, 1),
     "state space in several blocks": ("std/selective_ssm", {"E": 70, "N": 16, "R": 3}, 1),
+}
+STEPPED = {
+    "backwards": """
+cell blur(X=5):
+    input x: [1, X]
+    param R: [1, 1, 3] ~ normal(0.3)
+    state h: [1, X] = 0
+    h' = tanh(x + conv(h, R))
+    output h'
+
+cell backwards(X=5):
+    input x: [1, X]
+    output y = reverse blur(X)(x)
+""",
+    "without inputs": """
+cell waves(X=5):
+    param R: [1, 1, 3] ~ normal(0.3)
+    state h: [1, X] = 1
+    h' = tanh(conv(h, R)) + 0.1
+    output h'
+""",
+    "complex": """
+cell turning(N=150, D=2):
+    input x: [D]
+    param W: [N, N] complex ~ normal(0.01)
+    param B: [N, D] complex ~ normal(0.1)
+    state z: [N] complex = 0
+    z' = 0.05 * (W @ z) + B @ x
+    output y = re(z')
+""",
 }
 
 
@@ -97,7 +129,7 @@ def test_shapes(shape: str, dtype: str) -> None:
         params, inputs, state = (_rounded(group, torch.bfloat16) for group in (params, inputs, state))
     wanted = expected(case, params, inputs, state, 3, batch)
     emitted_ = emitted(case, dtype)
-    assert len(emitted_.KERNELS) == 1
+    assert len(emitted_.KERNELS) == ("without a kernel" not in shape)
     outputs, final = run(emitted_, params, inputs, state)
     tolerance = 1e-10 if dtype == "float64" else 1e-2
     agree(outputs, wanted.outputs, tolerance)
@@ -108,6 +140,28 @@ def _rounded(group: Named, type_: torch.dtype) -> dict[str, Array]:
     """Floats as 16 bits hold them."""
     floats = {key: torch.as_tensor(a).to(type_).double().numpy() for key, a in group.items() if a.dtype.kind == "f"}
     return {**group, **floats}
+
+
+@pytest.mark.parametrize("length", [0, 3])
+@pytest.mark.parametrize("name", STEPPED)
+def test_products_at_each_position(name: str, length: int) -> None:
+    """Loops that are taken apart: from the end, without inputs, with complex products; values and gradients."""
+    case = Case(STEPPED[name])
+    cell, sizes = bound(case)
+    emitted_ = emitted(case, "float64")
+    assert all(how.startswith("position by position") for how in emitted_.SCHEDULE.values())
+    params, inputs, state = arrays(case, length)
+    wanted = expected(case, params, inputs, state, length)
+    outputs, final = run(emitted_, params, inputs, state, **extent(cell, length))
+    agree(outputs, wanted.outputs, 1e-10)
+    agree(final, wanted.state if length else state, 1e-10)
+    numbers = None if cell.inputs else {"B": BATCH, "T": length}
+    truth = reference.gradients(cell, sizes, params, inputs, state, extent=numbers)
+    leaves = {key: torch.tensor(a, requires_grad=True) for key, a in params.items()}
+    outputs, _ = emitted_.apply(leaves, tensors(inputs), tensors(state), **extent(cell, length))
+    sum(output.real.sum() for output in outputs.values()).backward()
+    found = {key: torch.zeros_like(t) if t.grad is None else t.grad for key, t in leaves.items()}
+    agree(numpy(found), truth.params, 1e-10)
 
 
 @pytest.mark.parametrize("length", [0, 1])

@@ -189,7 +189,7 @@ class SLoop(torch.autograd.Function):
 
 
 def S_loop(q, k, v, a, b, S):
-    """The loop as a kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
     if runs_kernels(S):
         return SLoop.apply(q, k, v, a, b, S)
     return S_plain(q, k, v, a, b, S)
@@ -267,7 +267,9 @@ class GatedDelta(torch.nn.Module):
         return step(dict(self.named_parameters()), inputs, state, **options)
 
 
-SCHEDULE = {"S": "one Triton kernel over time, batch x N x cdiv(V, 8) programs of 1 warp"}
+SCHEDULE = {
+    "S": "one Triton kernel over time, batch x N x cdiv(V, 8) programs of 1 warp",
+}
 KERNELS = (
     (
         S_kernel,

@@ -157,7 +157,7 @@ h_constants = {"D": D, "BD": 64, "num_warps": 1}
 def h_launch(x, x_prev2, x_prev, h):
     """Run `h_kernel`: what it keeps of every position, then the last states."""
     batch, length = x.shape[:2]
-    h_ = h.new_empty((batch, length, D), dtype=torch.float32)
+    h_out = h.new_empty((batch, length, D), dtype=torch.float32)
     y = h.new_empty((batch, length, D), dtype=torch.float32)
     h_T = torch.empty_like(h, memory_format=torch.contiguous_format)
     grid = (batch,)
@@ -167,13 +167,13 @@ def h_launch(x, x_prev2, x_prev, h):
             x_prev2.contiguous(),
             x_prev.contiguous(),
             h.contiguous(),
-            h_,
+            h_out,
             y,
             h_T,
             length,
             **h_constants,
         )
-    return h_, y, h_T
+    return h_out, y, h_T
 
 
 class HLoop(torch.autograd.Function):
@@ -194,7 +194,7 @@ class HLoop(torch.autograd.Function):
 
 
 def h_loop(x, x_prev2, x_prev, h):
-    """The loop as a kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
     if runs_kernels(h):
         return HLoop.apply(x, x_prev2, x_prev, h)
     return h_plain(x, x_prev2, x_prev, h)
@@ -283,7 +283,9 @@ class Lagged(torch.nn.Module):
         return step(dict(self.named_parameters()), inputs, state, **options)
 
 
-SCHEDULE = {"h": "one Triton kernel over time, batch programs of 1 warp"}
+SCHEDULE = {
+    "h": "one Triton kernel over time, batch programs of 1 warp",
+}
 KERNELS = (
     (
         h_kernel,

@@ -183,7 +183,7 @@ class HLoop(torch.autograd.Function):
 
 
 def h_loop(B_x, a, exp_gamma, h):
-    """The loop as a kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
     if runs_kernels(h):
         return HLoop.apply(B_x, a, exp_gamma, h)
     return h_plain(B_x, a, exp_gamma, h)
@@ -278,7 +278,9 @@ class Lru(torch.nn.Module):
         return step(dict(self.named_parameters()), inputs, state, **options)
 
 
-SCHEDULE = {"h": "one Triton kernel over time, batch programs of 1 warp"}
+SCHEDULE = {
+    "h": "one Triton kernel over time, batch programs of 1 warp",
+}
 KERNELS = (
     (
         h_kernel,

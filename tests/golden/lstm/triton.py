@@ -218,7 +218,7 @@ class HCLoop(torch.autograd.Function):
 
 
 def h_c_loop(W_ih_x, W_hh, b_ih, b_hh, h, c):
-    """The loop as a kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
     if runs_kernels(h):
         return HCLoop.apply(W_ih_x, W_hh, b_ih, b_hh, h, c)
     return h_c_plain(W_ih_x, W_hh, b_ih, b_hh, h, c)
@@ -303,7 +303,9 @@ class Lstm(torch.nn.Module):
         return step(dict(self.named_parameters()), inputs, state, **options)
 
 
-SCHEDULE = {"h, c": "one Triton kernel over time, batch programs of 8 warps"}
+SCHEDULE = {
+    "h, c": "one Triton kernel over time, batch programs of 8 warps",
+}
 KERNELS = (
     (
         h_c_kernel,

@@ -181,7 +181,7 @@ class HLoop(torch.autograd.Function):
 
 
 def h_loop(W_zh_x, bz, bh, h):
-    """The loop as a kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
     if runs_kernels(h):
         return HLoop.apply(W_zh_x, bz, bh, h)
     return h_plain(W_zh_x, bz, bh, h)
@@ -262,7 +262,9 @@ class Mingru(torch.nn.Module):
         return step(dict(self.named_parameters()), inputs, state, **options)
 
 
-SCHEDULE = {"h": "one Triton kernel over time, batch x cdiv(H, 128) programs of 1 warp"}
+SCHEDULE = {
+    "h": "one Triton kernel over time, batch x cdiv(H, 128) programs of 1 warp",
+}
 KERNELS = (
     (
         h_kernel,

@@ -246,7 +246,7 @@ class CNMLoop(torch.autograd.Function):
 
 
 def C_n_m_loop(q, k, v, i, f, C, n, m):
-    """The loop as a kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
     if runs_kernels(C):
         return CNMLoop.apply(q, k, v, i, f, C, n, m)
     return C_n_m_plain(q, k, v, i, f, C, n, m)
@@ -334,7 +334,9 @@ class Mlstm(torch.nn.Module):
         return step(dict(self.named_parameters()), inputs, state, **options)
 
 
-SCHEDULE = {"C, n, m": "one Triton kernel over time, batch x N x cdiv(V, 8) programs of 1 warp"}
+SCHEDULE = {
+    "C, n, m": "one Triton kernel over time, batch x N x cdiv(V, 8) programs of 1 warp",
+}
 KERNELS = (
     (
         C_n_m_kernel,

@@ -169,7 +169,7 @@ class HLoop(torch.autograd.Function):
 
 
 def h_loop(eps, mask_x, scale, h):
-    """The loop as a kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
     if runs_kernels(h):
         return HLoop.apply(eps, mask_x, scale, h)
     return h_plain(eps, mask_x, scale, h)
@@ -257,7 +257,9 @@ class Noisy(torch.nn.Module):
         return step(dict(self.named_parameters()), inputs, state, **options)
 
 
-SCHEDULE = {"h": "one Triton kernel over time, batch programs of 1 warp"}
+SCHEDULE = {
+    "h": "one Triton kernel over time, batch programs of 1 warp",
+}
 KERNELS = (
     (
         h_kernel,

@@ -178,7 +178,7 @@ class ALoop(torch.autograd.Function):
 
 
 def a_loop(x, r, s, a):
-    """The loop as a kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
     if runs_kernels(a):
         return ALoop.apply(x, r, s, a)
     return a_plain(x, r, s, a)
@@ -256,7 +256,7 @@ class NLoop(torch.autograd.Function):
 
 
 def n_loop(r, n):
-    """The loop as a kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
     if runs_kernels(n):
         return NLoop.apply(r, n)
     return n_plain(r, n)

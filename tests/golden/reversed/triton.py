@@ -206,7 +206,7 @@ class GruHLoop(torch.autograd.Function):
 
 
 def gru_h_loop(gru_W_ih_x_plus_b_ih, gru_W_hh, gru_b_hh, gru_h):
-    """The loop as a kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
     if runs_kernels(gru_h):
         return GruHLoop.apply(gru_W_ih_x_plus_b_ih, gru_W_hh, gru_b_hh, gru_h)
     return gru_h_plain(gru_W_ih_x_plus_b_ih, gru_W_hh, gru_b_hh, gru_h)
@@ -315,7 +315,7 @@ class MingruHLoop(torch.autograd.Function):
 
 
 def mingru_h_loop(x_products, mingru_bz, mingru_bh, mingru_h):
-    """The loop as a kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
     if runs_kernels(mingru_h):
         return MingruHLoop.apply(x_products, mingru_bz, mingru_bh, mingru_h)
     return mingru_h_plain(x_products, mingru_bz, mingru_bh, mingru_h)

@@ -224,7 +224,7 @@ class HLoop(torch.autograd.Function):
 
 
 def h_loop(x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h):
-    """The loop as a kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
     if runs_kernels(h):
         return HLoop.apply(x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h)
     return h_plain(x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h)
@@ -318,7 +318,9 @@ class SelectiveSsm(torch.nn.Module):
         return step(dict(self.named_parameters()), inputs, state, **options)
 
 
-SCHEDULE = {"h": "one Triton kernel over time, batch x cdiv(E, 64) programs of 1 warp"}
+SCHEDULE = {
+    "h": "one Triton kernel over time, batch x cdiv(E, 64) programs of 1 warp",
+}
 KERNELS = (
     (
         h_kernel,

@@ -297,7 +297,7 @@ class HToMLoop(torch.autograd.Function):
 
 
 def h_to_m_loop(i, f, z, o, Ri, Rf, Rz, Ro, bi, bf, bz, bo, h, c, n, m):
-    """The loop as a kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
     if runs_kernels(h):
         return HToMLoop.apply(i, f, z, o, Ri, Rf, Rz, Ro, bi, bf, bz, bo, h, c, n, m)
     return h_to_m_plain(i, f, z, o, Ri, Rf, Rz, Ro, bi, bf, bz, bo, h, c, n, m)
@@ -412,7 +412,9 @@ class Slstm(torch.nn.Module):
         return step(dict(self.named_parameters()), inputs, state, **options)
 
 
-SCHEDULE = {"h, c, n, m": "one Triton kernel over time, cdiv(batch, 16) x N programs of 4 warps"}
+SCHEDULE = {
+    "h, c, n, m": "one Triton kernel over time, cdiv(batch, 16) x N programs of 4 warps",
+}
 KERNELS = (
     (
         h_to_m_kernel,
