@@ -331,7 +331,7 @@ def _shape_remedy(shapes: Sequence[Shape]) -> str | None:
         return None
     vector, matrix = vectors[0][0], matrices[0]
     if vector == matrix[0]:
-        return "to scale or shift rows write `diag(a) @ S`, or `outer(a, ones)`"
+        return "to scale rows write `diag(a) @ S`"
     if vector == matrix[1]:
         return "to scale columns write `S @ diag(b)`"
     return None

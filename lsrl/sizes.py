@@ -57,13 +57,16 @@ def infer_sizes(
 
 
 def _check_told(cell: Cell, found: Mapping[str, int], inputs: Mapping[str, ArrayLike]) -> None:
-    """A size that only an input would tell which is not there is a missing input."""
+    """A size that only an input would tell which is not there, or has another number of axes, is that input's fault."""
     unknown = {size.name for size in cell.sizes if size.name not in found and size.default is None}
-    for declared in cell.inputs:
-        if declared.name not in inputs and any(dim.names & unknown for dim in declared.shape):
-            lead = () if cell.axes == (GRAPH,) else ("B", *(axis.upper() for axis in cell.axes))
-            shape = shape_text((*map(Dim.of, lead), *declared.shape))
-            raise ArrayError(f"input {declared.name} is missing: expected {declared.kind} {shape}")
+    for declared in (each for each in cell.inputs if any(dim.names & unknown for dim in each.shape)):
+        lead = () if cell.axes == (GRAPH,) else ("B", *(axis.upper() for axis in cell.axes))
+        expected = f"expected {declared.kind} {shape_text((*map(Dim.of, lead), *declared.shape))}"
+        if declared.name not in inputs:
+            raise ArrayError(f"input {declared.name} is missing: {expected}")
+        lengths = np.shape(inputs[declared.name])
+        if lead and len(lengths) != len(lead) + len(declared.shape):
+            raise ArrayError(f"input {declared.name} has the shape {list(lengths)}: {expected}")
 
 
 def _sightings(
