@@ -66,7 +66,7 @@ def _check_told(cell: Cell, found: Mapping[str, int], inputs: Mapping[str, Array
             raise ArrayError(f"input {declared.name} is missing: {expected}")
         lengths = np.shape(inputs[declared.name])
         if lead and len(lengths) != len(lead) + len(declared.shape):
-            raise ArrayError(f"input {declared.name} has the shape {list(lengths)}: {expected}")
+            raise ArrayError(f"input {declared.name}: {expected}, found {list(lengths)}")
 
 
 def _sightings(

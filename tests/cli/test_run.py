@@ -183,7 +183,7 @@ def test_a_program_without_inputs_is_told_its_extent(run: Run) -> None:
     ("inputs", "params", "words"),
     [
         ({}, {}, "input x is missing: expected float [B, T, D]"),
-        ({"x": (B, D)}, {}, f"input x has the shape [{B}, {D}]: expected float [B, T, D]"),
+        ({"x": (B, D)}, {}, f"input x: expected float [B, T, D], found [{B}, {D}]"),
         ({"y": (B, T, D)}, {"Wa": (H, D), "Wb": (H, D)}, "there is no input y"),
         ({"x": (B, T, D)}, {"Wa": (H, D)}, "param Wb is missing: expected float [H=4, D=3]"),
         ({"x": (B, T, D)}, {"Wa": (H, D), "Wb": (H, D), "Wc": (H, D)}, "there is no param Wc; the params are Wa, Wb"),
