@@ -102,7 +102,8 @@ def rounded(x):
     low = tl.floor(x)
     part = x - low
     odd = low - 2 * tl.floor(low / 2)
-    return tl.where(part < 0.5, low, tl.where(part > 0.5, low + 1, low + odd))
+    near = tl.where(part < 0.5, low, tl.where(part > 0.5, low + 1, low + odd))
+    return tl.where(low == x, x, near)
 '''
 
 TAN = '''
@@ -111,11 +112,19 @@ def tan(x):
     return tl.sin(x) / tl.cos(x)
 '''
 
+REMAINDER = '''
+@triton.jit
+def remainder(x, y):
+    """x - y floor(x / y), with the sign of y; Triton's own remainder has that of x."""
+    r = x % y
+    return tl.where((r != 0) & ((r < 0) != (y < 0)), r + y, r)
+'''
+
 FLOOR_DIVIDE = '''
 @triton.jit
 def floor_divide(x, y):
-    """x / y rounded down."""
-    return tl.floor(x / y)
+    """x / y rounded down; what the remainder leaves is a whole number up to rounding."""
+    return tl.floor((x - remainder(x, y)) / y + 0.5)
 '''
 
 FLOOR_DIVIDE_INT = '''
@@ -126,30 +135,18 @@ def floor_divide_int(x, y):
     return tl.where((q * y != x) & ((x < 0) != (y < 0)), q - 1, q)
 '''
 
-REMAINDER = '''
-@triton.jit
-def remainder(x, y):
-    """x - y floor(x / y), with the sign of y."""
-    return x - y * tl.floor(x / y)
-'''
-
-REMAINDER_INT = '''
-@triton.jit
-def remainder_int(x, y):
-    """x - y floor(x / y), with the sign of y; Triton's own remainder has that of x."""
-    r = x % y
-    return tl.where((r != 0) & ((r < 0) != (y < 0)), r + y, r)
-'''
-
 POWER = '''
 @triton.jit
 def power(x, y):
     """x to the power y, for negative x where y is whole."""
-    size = tl.exp(y * tl.log(tl.abs(x)))
+    ones = (x == 1) | ((x == -1) & (y == y))
+    size = tl.where(ones, 1.0, tl.exp(y * tl.log(tl.abs(x))))
     whole = tl.floor(y) == y
-    odd = tl.floor(y / 2) * 2 != y
-    signed = tl.where(x < 0, tl.where(whole, tl.where(odd, -size, size), float("nan")), size)
-    return tl.where(y == 0, 1.0, signed)
+    odd = whole & (tl.floor(y / 2) * 2 != y)
+    negative = (x < 0) | (1 / x < 0)  # -0.0 too
+    signed = tl.where(negative & odd, -size, size)
+    undefined = (x < 0) & (x - x == 0) & (y - y == 0) & ~whole
+    return tl.where(y == 0, 1.0, tl.where(undefined, float("nan"), signed))
 '''
 
 POWER_INT = '''
@@ -177,10 +174,9 @@ KERNEL_FUNCTIONS: Mapping[str, str] = {
     "sign": SIGN,
     "rounded": ROUNDED,
     "tan": TAN,
+    "remainder": REMAINDER,
     "floor_divide": FLOOR_DIVIDE,
     "floor_divide_int": FLOOR_DIVIDE_INT,
-    "remainder": REMAINDER,
-    "remainder_int": REMAINDER_INT,
     "power": POWER,
     "power_int": POWER_INT,
 }

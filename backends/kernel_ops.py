@@ -145,7 +145,7 @@ PRINTERS: Mapping[str, Printer] = {
     "sub": _operator("-"),
     "mul": _operator("*"),
     "div": _operator("/"),
-    "mod": _binary("remainder", "remainder_int"),
+    "mod": _binary("remainder"),
     "floordiv": _binary("floor_divide", "floor_divide_int"),
     "pow": _power,
     "max": _binary("maximum"),

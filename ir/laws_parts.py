@@ -53,7 +53,7 @@ def part_of_transpose(v: Value) -> Value | None:
     return ops.apply("transpose", inner, perm=perm)
 
 
-def part_of_expand(v: Value) -> Value | None:
+def part_of_expand_beside(v: Value) -> Value | None:
     """A part of an axis that is not repeated is taken before the others are"""
     if v.op not in PARTS or v.args[0].op != "expand":
         return None
@@ -114,7 +114,7 @@ def logsumexp_by_reductions(v: Value) -> Value | None:
 
 
 KERNEL_FORM = (
-    *(part_of_elementwise, part_of_einsum, part_of_transpose, part_of_expand, part_of_reduction),
+    *(part_of_elementwise, part_of_einsum, part_of_transpose, part_of_expand_beside, part_of_reduction),
     *(part_of_concat_beside, softmax_by_reductions, logsumexp_by_reductions),
     *(laws_layout.slice_of_slice, laws_layout.select_of_slice, laws_layout.part_of_expand),
     *(laws_layout.part_of_concat, laws_layout.flip_of_flip),

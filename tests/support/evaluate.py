@@ -115,7 +115,7 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
 PROMOTING = frozenset(ELEMENTWISE) - {"where", "and", "or", "xor", "not"}
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{name: _plain(function) for name, function in ELEMENTWISE.items()},
-    "cast": lambda value, sizes, x: x.real if value.kind is not Kind.COMPLEX else x,
+    "cast": lambda value, sizes, x: x if value.kind in (Kind.COMPLEX, Kind.BOOL) else x.real,
     "einsum": lambda value, sizes, *args: np.einsum(value.attr("spec"), *args),
     "transpose": lambda value, sizes, x: np.transpose(x, value.attr("perm")),
     "reshape": lambda value, sizes, x: np.reshape(x, _numbers(value.shape, sizes)),
