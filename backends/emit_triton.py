@@ -7,7 +7,7 @@ over time, where a kernel can hold it, and a loop in plain PyTorch where not.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from lsrl.backends import torch_prelude
@@ -139,7 +139,7 @@ def _write_loop(loop: LoopCell, frame: Frame, dtype: str, gradients: bool) -> Wr
     launch = Launch(
         functions.launch, functions.constants, made.kernel, loop, plain.arguments, frame.names.sizes, frame.types
     )
-    sections = [lambda w: w.text(made.text), lambda w: write_constants(launch, w)]
+    sections: list[Callable[[Writer], None]] = [lambda w: w.text(made.text), lambda w: write_constants(launch, w)]
     if made.steps is None:
         sections.append(lambda w: write_launch(launch, w))
     else:
