@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from lsrl.backends.expressions import method
+from lsrl.backends.expressions import call, method
 from lsrl.backends.identifiers import identifiers
 from lsrl.backends.loop_cell import LoopCell
 from lsrl.backends.torch_draw import write_noise
@@ -105,14 +105,15 @@ class _Apply:
     def unpack(self) -> None:
         """Tensors from outside get names and types."""
         used = {(v.op, str(v.attr("name"))): v for v in self.order if v.op in ("param", "input")}
-        for op, collection, lead, declared in (
-            ("param", "params", (), [p.name for p in self.cell.params]),
-            ("input", "inputs", ("B", "T"), [i.name for i in self.cell.inputs]),
+        for op, collection, names in (
+            ("param", "params", [p.name for p in self.cell.params]),
+            ("input", "inputs", [i.name for i in self.cell.inputs]),
         ):
-            for leaf in (used[op, name] for name in declared if (op, name) in used):
-                code = self.frame.converted(leaf.kind, f'{collection}["{leaf.attr("name")}"]')
-                shape = shape_text((*(Dim.of(axis) for axis in lead), *leaf.shape))
-                self.writer.line(f"{self.statements.bind(leaf)} = {code}", shape)
+            for leaf in (used[op, name] for name in names if (op, name) in used):
+                shape = self.frame.place.shape(leaf.shape, leaf in self.frame.varying)
+                type_ = self.frame.types.data if leaf.kind is Kind.FLOAT else self.frame.types.of(leaf.kind)
+                code = call("taken", collection, f'"{leaf.attr("name")}"', shape, type_)
+                self.writer.line(f"{self.statements.bind(leaf)} = {code}")
         write_noise(self.frame, self.statements, [v for v in self.order if v.op == "noise"])
         if self.cell.states:
             self.writer.line("state = starting(params, state, batch, device)")

@@ -65,7 +65,8 @@ def write_noise(frame: Frame, statements: Statements, leaves: Iterable[Value]) -
         _bind_params(frame, statements, noise.draw.args)
         write_static(frame, statements, noise.draw.args)
         drawn = method(_drawn(frame, statements, noise.draw, noise.shape, True), "to", "device", frame.types.data)
-        given = frame.converted(Kind.FLOAT, f'inputs["{noise.name}"]')
+        shape = frame.place.shape(noise.shape, True)
+        given = call("taken", "inputs", f'"{noise.name}"', shape, frame.types.data)
         frame.writer.line(f'{statements.bind(leaf)} = {given} if "{noise.name}" in inputs else {drawn}')
 
 

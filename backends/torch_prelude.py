@@ -33,13 +33,23 @@ def earlier(last, sequence):
     return whole[:, 1:], whole[:, 0]
 '''
 
+TAKEN = '''
+def taken(tensors, name, shape, dtype):
+    """A tensor by name; its shape is checked, since kernels read as much as they are made for."""
+    tensor = tensors[name]
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} has the shape {tuple(tensor.shape)}, and should have {shape}")
+    return tensor.to(dtype)
+'''
+
 STARTING = '''
 def starting(params, state, batch, device):
     """The initial states, with those that are given in place of the program's."""
-    states = initial_state(params, batch, device)
-    if unknown := sorted(set(state or {}) - set(states)):
+    states, given = initial_state(params, batch, device), state or {}
+    if unknown := sorted(set(given) - set(states)):
         raise ValueError(f"there is no state {', '.join(unknown)}; the states are {', '.join(states)}")
-    return {name: (state or {}).get(name, first).to(first) for name, first in states.items()}
+    own = {name: taken(given, name, tuple(states[name].shape), states[name].dtype) for name in given}
+    return states | {name: tensor.to(device) for name, tensor in own.items()}
 '''
 
 POSITIONS = '''
@@ -185,6 +195,7 @@ _FUNCTIONS: Mapping[str, str] = {
     "DOT_TYPE": DOT_TYPE,
     "announce_fallback": ANNOUNCE_FALLBACK,
     "runs_kernels": RUNS_KERNELS,
+    "taken": TAKEN,
     "starting": STARTING,
     "positions": POSITIONS,
     "over_time": OVER_TIME,

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lsrl.backends.emit_triton import emit_triton
+from lsrl.backends.machine_code import LIMITS, resources_of
 from lsrl.backends.module_loader import load_module
 from lsrl.backends.reference import run
 from lsrl.backends.torch_ops import PRINTERS
@@ -56,3 +57,17 @@ def test_inside_a_loop(op: str) -> None:
         (loop,) = (stage for stage in make_plan(cell, SIZES).stages if isinstance(stage, Loop))
         assert value in loop.body
         compare(cell, seed)
+
+
+@pytest.mark.slow
+def test_every_kernel_compiles() -> None:
+    """Machine code of every operation inside of a loop, which the interpreter says nothing about."""
+    sources = []
+    for seed, op in enumerate(NAMES):
+        for case in range(2):
+            value, state = with_recurrence(grown(op, 100 * seed + case))
+            cell = cell_of([value, ops.leaf("input", "x", (), Kind.FLOAT)], (state,))
+            sources.append(emit_triton(make_plan(cell, SIZES, hoist_elementwise=False), "float32"))
+    found = resources_of(sources, ["sm_90"])
+    assert sum(bool(kernels) for kernels in found) > 100
+    assert all(kernel.shared <= LIMITS["sm_90"] for kernels in found for kernel in kernels)

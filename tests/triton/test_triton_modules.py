@@ -239,6 +239,18 @@ def test_an_unknown_state_is_an_error() -> None:
         module.apply(module.init(0), {"x": torch.zeros(1, 2, 3)}, {"hidden": torch.zeros(1, 5)})
 
 
+def test_wrong_shapes_are_errors() -> None:
+    """A kernel would read beyond the end of a tensor that is too small."""
+    module = emitted(PROGRAMS["gated_delta"])
+    _, inputs, state = random_tensors(PROGRAMS["gated_delta"])
+    with pytest.raises(ValueError, match=r"k has the shape \(2, 3, 2, 2\), and should have \(2, 3, 2, 3\)"):
+        module.apply({}, {**inputs, "k": inputs["k"][..., :2]}, state)
+    with pytest.raises(ValueError, match=r"v has the shape \(2, 2, 2, 5\), and should have \(2, 3, 2, 5\)"):
+        module.apply({}, {**inputs, "v": inputs["v"][:, :2]}, state)
+    with pytest.raises(ValueError, match=r"S has the shape \(1, 2, 3, 5\), and should have \(2, 2, 3, 5\)"):
+        module.apply({}, inputs, {"S": state["S"][:1]})
+
+
 def test_a_reversed_program_has_no_step() -> None:
     module = emitted(PROGRAMS["reversed"])
     assert not hasattr(module, "step")

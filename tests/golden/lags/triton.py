@@ -42,12 +42,21 @@ def runs_kernels(tensor):
     return True
 
 
+def taken(tensors, name, shape, dtype):
+    """A tensor by name; its shape is checked, since kernels read as much as they are made for."""
+    tensor = tensors[name]
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} has the shape {tuple(tensor.shape)}, and should have {shape}")
+    return tensor.to(dtype)
+
+
 def starting(params, state, batch, device):
     """The initial states, with those that are given in place of the program's."""
-    states = initial_state(params, batch, device)
-    if unknown := sorted(set(state or {}) - set(states)):
+    states, given = initial_state(params, batch, device), state or {}
+    if unknown := sorted(set(given) - set(states)):
         raise ValueError(f"there is no state {', '.join(unknown)}; the states are {', '.join(states)}")
-    return {name: (state or {}).get(name, first).to(first) for name, first in states.items()}
+    own = {name: taken(given, name, tuple(states[name].shape), states[name].dtype) for name in given}
+    return states | {name: tensor.to(device) for name, tensor in own.items()}
 
 
 def positions(*reads, reverse=False):
@@ -237,9 +246,9 @@ def apply(params, inputs, state=None):
 
     `state` holds initial states by name; those it lacks start as the program says.
     """
-    batch = inputs["x"].shape[0]
+    batch, length = inputs["x"].shape[:2]
     device = inputs["x"].device
-    x = inputs["x"].to(torch.float32)  # [B, T, D]
+    x = taken(inputs, "x", (batch, length, D), torch.float32)
     state = starting(params, state, batch, device)
 
     x_prev, x_prev_last = later(state["x[t-1]"], x)  # [B, T, D]

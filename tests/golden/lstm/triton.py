@@ -44,12 +44,21 @@ def runs_kernels(tensor):
     return True
 
 
+def taken(tensors, name, shape, dtype):
+    """A tensor by name; its shape is checked, since kernels read as much as they are made for."""
+    tensor = tensors[name]
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} has the shape {tuple(tensor.shape)}, and should have {shape}")
+    return tensor.to(dtype)
+
+
 def starting(params, state, batch, device):
     """The initial states, with those that are given in place of the program's."""
-    states = initial_state(params, batch, device)
-    if unknown := sorted(set(state or {}) - set(states)):
+    states, given = initial_state(params, batch, device), state or {}
+    if unknown := sorted(set(given) - set(states)):
         raise ValueError(f"there is no state {', '.join(unknown)}; the states are {', '.join(states)}")
-    return {name: (state or {}).get(name, first).to(first) for name, first in states.items()}
+    own = {name: taken(given, name, tuple(states[name].shape), states[name].dtype) for name in given}
+    return states | {name: tensor.to(device) for name, tensor in own.items()}
 
 
 def positions(*reads, reverse=False):
@@ -264,13 +273,13 @@ def apply(params, inputs, state=None):
 
     `state` holds initial states by name; those it lacks start as the program says.
     """
-    batch = inputs["x"].shape[0]
+    batch, length = inputs["x"].shape[:2]
     device = inputs["x"].device
-    W_ih = params["W_ih"].to(torch.float32)  # [4*H, D]
-    W_hh = params["W_hh"].to(torch.float32)  # [4*H, H]
-    b_ih = params["b_ih"].to(torch.float32)  # [4*H]
-    b_hh = params["b_hh"].to(torch.float32)  # [4*H]
-    x = inputs["x"].to(torch.float32)  # [B, T, D]
+    W_ih = taken(params, "W_ih", (4 * H, D), torch.float32)
+    W_hh = taken(params, "W_hh", (4 * H, H), torch.float32)
+    b_ih = taken(params, "b_ih", (4 * H,), torch.float32)
+    b_hh = taken(params, "b_hh", (4 * H,), torch.float32)
+    x = taken(inputs, "x", (batch, length, D), torch.float32)
     state = starting(params, state, batch, device)
 
     # std/lstm.lsrl:10  i, f, g, o = split(W_ih @ x + b_ih + W_hh @ h + b_hh, 4)

@@ -43,12 +43,21 @@ def runs_kernels(tensor):
     return True
 
 
+def taken(tensors, name, shape, dtype):
+    """A tensor by name; its shape is checked, since kernels read as much as they are made for."""
+    tensor = tensors[name]
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} has the shape {tuple(tensor.shape)}, and should have {shape}")
+    return tensor.to(dtype)
+
+
 def starting(params, state, batch, device):
     """The initial states, with those that are given in place of the program's."""
-    states = initial_state(params, batch, device)
-    if unknown := sorted(set(state or {}) - set(states)):
+    states, given = initial_state(params, batch, device), state or {}
+    if unknown := sorted(set(given) - set(states)):
         raise ValueError(f"there is no state {', '.join(unknown)}; the states are {', '.join(states)}")
-    return {name: (state or {}).get(name, first).to(first) for name, first in states.items()}
+    own = {name: taken(given, name, tuple(states[name].shape), states[name].dtype) for name in given}
+    return states | {name: tensor.to(device) for name, tensor in own.items()}
 
 
 def positions(*reads, reverse=False):
@@ -208,18 +217,18 @@ def apply(params, inputs, state=None, generator=None):
     """
     batch, length = inputs["x"].shape[:2]
     device = inputs["x"].device
-    scale = params["scale"].to(torch.float32)  # []
-    x = inputs["x"].to(torch.float32)  # [B, T, D]
+    scale = taken(params, "scale", (), torch.float32)
+    x = taken(inputs, "x", (batch, length, D), torch.float32)
     width = params["width"].to(torch.float32)  # []
     eps = (
-        inputs["eps"].to(torch.float32)
+        taken(inputs, "eps", (batch, length, D), torch.float32)
         if "eps" in inputs
         else (width * torch.randn((batch, length, D), generator=generator, dtype=torch.float32)).to(
             device, torch.float32
         )
     )
     mask = (
-        inputs["mask"].to(torch.float32)
+        taken(inputs, "mask", (batch, length, D), torch.float32)
         if "mask" in inputs
         else (torch.rand((batch, length, D), generator=generator) < 0.5).to(torch.float32).to(
             device, torch.float32

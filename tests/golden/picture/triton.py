@@ -46,12 +46,21 @@ def runs_kernels(tensor):
     return True
 
 
+def taken(tensors, name, shape, dtype):
+    """A tensor by name; its shape is checked, since kernels read as much as they are made for."""
+    tensor = tensors[name]
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} has the shape {tuple(tensor.shape)}, and should have {shape}")
+    return tensor.to(dtype)
+
+
 def starting(params, state, batch, device):
     """The initial states, with those that are given in place of the program's."""
-    states = initial_state(params, batch, device)
-    if unknown := sorted(set(state or {}) - set(states)):
+    states, given = initial_state(params, batch, device), state or {}
+    if unknown := sorted(set(given) - set(states)):
         raise ValueError(f"there is no state {', '.join(unknown)}; the states are {', '.join(states)}")
-    return {name: (state or {}).get(name, first).to(first) for name, first in states.items()}
+    own = {name: taken(given, name, tuple(states[name].shape), states[name].dtype) for name in given}
+    return states | {name: tensor.to(device) for name, tensor in own.items()}
 
 
 def positions(*reads, reverse=False):
@@ -230,11 +239,11 @@ def apply(params, inputs, state=None):
 
     `state` holds initial states by name; those it lacks start as the program says.
     """
-    batch = inputs["frame"].shape[0]
+    batch, length = inputs["frame"].shape[:2]
     device = inputs["frame"].device
-    K = params["K"].to(torch.float32)  # [C, C, 3, 3]
-    R = params["R"].to(torch.float32)  # [C, C, 3, 3]
-    frame = inputs["frame"].to(torch.float32)  # [B, T, C, Y, X]
+    K = taken(params, "K", (C, C, 3, 3), torch.float32)
+    R = taken(params, "R", (C, C, 3, 3), torch.float32)
+    frame = taken(inputs, "frame", (batch, length, C, Y, X), torch.float32)
     state = starting(params, state, batch, device)
 
     # <text>:7  h' = tanh(conv(frame, K) + conv(h, R))

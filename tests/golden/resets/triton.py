@@ -45,12 +45,21 @@ def runs_kernels(tensor):
     return True
 
 
+def taken(tensors, name, shape, dtype):
+    """A tensor by name; its shape is checked, since kernels read as much as they are made for."""
+    tensor = tensors[name]
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} has the shape {tuple(tensor.shape)}, and should have {shape}")
+    return tensor.to(dtype)
+
+
 def starting(params, state, batch, device):
     """The initial states, with those that are given in place of the program's."""
-    states = initial_state(params, batch, device)
-    if unknown := sorted(set(state or {}) - set(states)):
+    states, given = initial_state(params, batch, device), state or {}
+    if unknown := sorted(set(given) - set(states)):
         raise ValueError(f"there is no state {', '.join(unknown)}; the states are {', '.join(states)}")
-    return {name: (state or {}).get(name, first).to(first) for name, first in states.items()}
+    own = {name: taken(given, name, tuple(states[name].shape), states[name].dtype) for name in given}
+    return states | {name: tensor.to(device) for name, tensor in own.items()}
 
 
 def positions(*reads, reverse=False):
@@ -102,7 +111,7 @@ def uniform(shape, low, high, generator):
 
 
 @triton.jit
-def remainder_int(x, y):
+def remainder(x, y):
     """x - y floor(x / y), with the sign of y; Triton's own remainder has that of x."""
     r = x % y
     return tl.where((r != 0) & ((r < 0) != (y < 0)), r + y, r)
@@ -216,7 +225,7 @@ def n_kernel(
         # <text>:5  state a: [D] = s, n: [] int = 3
         b_n_or_init = tl.where(b_r, 3, b_n)
         # <text>:8  n' = (n + 2) % 5
-        b_n_next = remainder_int(b_n_or_init + 2, 5)
+        b_n_next = remainder(b_n_or_init + 2, 5)
         tl.store(p_n_next, b_n_next)
         b_n = b_n_next
         p_r += 1
@@ -293,11 +302,11 @@ def apply(params, inputs, state=None):
 
     `state` holds initial states by name; those it lacks start as the program says.
     """
-    batch = inputs["x"].shape[0]
+    batch, length = inputs["x"].shape[:2]
     device = inputs["x"].device
-    s = params["s"].to(torch.float32)  # [D]
-    x = inputs["x"].to(torch.float32)  # [B, T, D]
-    r = inputs["r"].to(torch.bool)  # [B, T]
+    s = taken(params, "s", (D,), torch.float32)
+    x = taken(inputs, "x", (batch, length, D), torch.float32)
+    r = taken(inputs, "r", (batch, length), torch.bool)
     state = starting(params, state, batch, device)
 
     a_next, a_last = a_loop(x, r, s, state["a"])

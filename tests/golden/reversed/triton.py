@@ -47,12 +47,21 @@ def runs_kernels(tensor):
     return True
 
 
+def taken(tensors, name, shape, dtype):
+    """A tensor by name; its shape is checked, since kernels read as much as they are made for."""
+    tensor = tensors[name]
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} has the shape {tuple(tensor.shape)}, and should have {shape}")
+    return tensor.to(dtype)
+
+
 def starting(params, state, batch, device):
     """The initial states, with those that are given in place of the program's."""
-    states = initial_state(params, batch, device)
-    if unknown := sorted(set(state or {}) - set(states)):
+    states, given = initial_state(params, batch, device), state or {}
+    if unknown := sorted(set(given) - set(states)):
         raise ValueError(f"there is no state {', '.join(unknown)}; the states are {', '.join(states)}")
-    return {name: (state or {}).get(name, first).to(first) for name, first in states.items()}
+    own = {name: taken(given, name, tuple(states[name].shape), states[name].dtype) for name in given}
+    return states | {name: tensor.to(device) for name, tensor in own.items()}
 
 
 def positions(*reads, reverse=False):
@@ -368,18 +377,18 @@ def apply(params, inputs, state=None):
 
     `state` holds initial states by name; those it lacks start as the program says.
     """
-    batch = inputs["token"].shape[0]
+    batch, length = inputs["token"].shape[:2]
     device = inputs["token"].device
-    E = params["E"].to(torch.float32)  # [V, D]
-    gru_W_ih = params["gru.W_ih"].to(torch.float32)  # [3*H, D]
-    gru_W_hh = params["gru.W_hh"].to(torch.float32)  # [3*H, H]
-    gru_b_ih = params["gru.b_ih"].to(torch.float32)  # [3*H]
-    gru_b_hh = params["gru.b_hh"].to(torch.float32)  # [3*H]
-    mingru_Wz = params["mingru.Wz"].to(torch.float32)  # [H, D]
-    mingru_Wh = params["mingru.Wh"].to(torch.float32)  # [H, D]
-    mingru_bz = params["mingru.bz"].to(torch.float32)  # [H]
-    mingru_bh = params["mingru.bh"].to(torch.float32)  # [H]
-    token = inputs["token"].to(torch.int64)  # [B, T]
+    E = taken(params, "E", (V, D), torch.float32)
+    gru_W_ih = taken(params, "gru.W_ih", (3 * H, D), torch.float32)
+    gru_W_hh = taken(params, "gru.W_hh", (3 * H, H), torch.float32)
+    gru_b_ih = taken(params, "gru.b_ih", (3 * H,), torch.float32)
+    gru_b_hh = taken(params, "gru.b_hh", (3 * H,), torch.float32)
+    mingru_Wz = taken(params, "mingru.Wz", (H, D), torch.float32)
+    mingru_Wh = taken(params, "mingru.Wh", (H, D), torch.float32)
+    mingru_bz = taken(params, "mingru.bz", (H,), torch.float32)
+    mingru_bh = taken(params, "mingru.bh", (H,), torch.float32)
+    token = taken(inputs, "token", (batch, length), torch.int64)
     state = starting(params, state, batch, device)
 
     # <text>:7  x = E[token]

@@ -47,12 +47,21 @@ def runs_kernels(tensor):
     return True
 
 
+def taken(tensors, name, shape, dtype):
+    """A tensor by name; its shape is checked, since kernels read as much as they are made for."""
+    tensor = tensors[name]
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} has the shape {tuple(tensor.shape)}, and should have {shape}")
+    return tensor.to(dtype)
+
+
 def starting(params, state, batch, device):
     """The initial states, with those that are given in place of the program's."""
-    states = initial_state(params, batch, device)
-    if unknown := sorted(set(state or {}) - set(states)):
+    states, given = initial_state(params, batch, device), state or {}
+    if unknown := sorted(set(given) - set(states)):
         raise ValueError(f"there is no state {', '.join(unknown)}; the states are {', '.join(states)}")
-    return {name: (state or {}).get(name, first).to(first) for name, first in states.items()}
+    own = {name: taken(given, name, tuple(states[name].shape), states[name].dtype) for name in given}
+    return states | {name: tensor.to(device) for name, tensor in own.items()}
 
 
 def positions(*reads, reverse=False):
@@ -273,16 +282,16 @@ def apply(params, inputs, state=None):
 
     `state` holds initial states by name; those it lacks start as the program says.
     """
-    batch = inputs["x"].shape[0]
+    batch, length = inputs["x"].shape[:2]
     device = inputs["x"].device
-    W_dt = params["W_dt"].to(torch.float32)  # [R, E]
-    W_B = params["W_B"].to(torch.float32)  # [N, E]
-    W_C = params["W_C"].to(torch.float32)  # [N, E]
-    dt_proj = params["dt_proj"].to(torch.float32)  # [E, R]
-    dt_bias = params["dt_bias"].to(torch.float32)  # [E]
-    A_log = params["A_log"].to(torch.float32)  # [E, N]
-    D = params["D"].to(torch.float32)  # [E]
-    x = inputs["x"].to(torch.float32)  # [B, T, E]
+    W_dt = taken(params, "W_dt", (R, E), torch.float32)
+    W_B = taken(params, "W_B", (N, E), torch.float32)
+    W_C = taken(params, "W_C", (N, E), torch.float32)
+    dt_proj = taken(params, "dt_proj", (E, R), torch.float32)
+    dt_bias = taken(params, "dt_bias", (E,), torch.float32)
+    A_log = taken(params, "A_log", (E, N), torch.float32)
+    D = taken(params, "D", (E,), torch.float32)
+    x = taken(inputs, "x", (batch, length, E), torch.float32)
     state = starting(params, state, batch, device)
 
     # std/selective_ssm.lsrl:16  dt = softplus(dt_proj @ (W_dt @ x) + dt_bias)

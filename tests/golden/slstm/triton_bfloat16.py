@@ -53,12 +53,21 @@ def runs_kernels(tensor):
     return True
 
 
+def taken(tensors, name, shape, dtype):
+    """A tensor by name; its shape is checked, since kernels read as much as they are made for."""
+    tensor = tensors[name]
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} has the shape {tuple(tensor.shape)}, and should have {shape}")
+    return tensor.to(dtype)
+
+
 def starting(params, state, batch, device):
     """The initial states, with those that are given in place of the program's."""
-    states = initial_state(params, batch, device)
-    if unknown := sorted(set(state or {}) - set(states)):
+    states, given = initial_state(params, batch, device), state or {}
+    if unknown := sorted(set(given) - set(states)):
         raise ValueError(f"there is no state {', '.join(unknown)}; the states are {', '.join(states)}")
-    return {name: (state or {}).get(name, first).to(first) for name, first in states.items()}
+    own = {name: taken(given, name, tuple(states[name].shape), states[name].dtype) for name in given}
+    return states | {name: tensor.to(device) for name, tensor in own.items()}
 
 
 def positions(*reads, reverse=False):
@@ -367,20 +376,20 @@ def apply(params, inputs, state=None):
 
     `state` holds initial states by name; those it lacks start as the program says.
     """
-    batch = inputs["i"].shape[0]
+    batch, length = inputs["i"].shape[:2]
     device = inputs["i"].device
-    Ri = params["Ri"].to(torch.bfloat16)  # [N, P, P]
-    Rf = params["Rf"].to(torch.bfloat16)  # [N, P, P]
-    Rz = params["Rz"].to(torch.bfloat16)  # [N, P, P]
-    Ro = params["Ro"].to(torch.bfloat16)  # [N, P, P]
-    bi = params["bi"].to(torch.bfloat16)  # [N, P]
-    bf = params["bf"].to(torch.bfloat16)  # [N, P]
-    bz = params["bz"].to(torch.bfloat16)  # [N, P]
-    bo = params["bo"].to(torch.bfloat16)  # [N, P]
-    i = inputs["i"].to(torch.bfloat16)  # [B, T, N, P]
-    f = inputs["f"].to(torch.bfloat16)  # [B, T, N, P]
-    z = inputs["z"].to(torch.bfloat16)  # [B, T, N, P]
-    o = inputs["o"].to(torch.bfloat16)  # [B, T, N, P]
+    Ri = taken(params, "Ri", (N, P, P), torch.bfloat16)
+    Rf = taken(params, "Rf", (N, P, P), torch.bfloat16)
+    Rz = taken(params, "Rz", (N, P, P), torch.bfloat16)
+    Ro = taken(params, "Ro", (N, P, P), torch.bfloat16)
+    bi = taken(params, "bi", (N, P), torch.bfloat16)
+    bf = taken(params, "bf", (N, P), torch.bfloat16)
+    bz = taken(params, "bz", (N, P), torch.bfloat16)
+    bo = taken(params, "bo", (N, P), torch.bfloat16)
+    i = taken(inputs, "i", (batch, length, N, P), torch.bfloat16)
+    f = taken(inputs, "f", (batch, length, N, P), torch.bfloat16)
+    z = taken(inputs, "z", (batch, length, N, P), torch.bfloat16)
+    o = taken(inputs, "o", (batch, length, N, P), torch.bfloat16)
     state = starting(params, state, batch, device)
 
     h_next, h_last, c_last, n_last, m_last = h_to_m_loop(
