@@ -240,7 +240,7 @@ def _grown(tiles: Tiling, words: int) -> Tiling:
     matrices = sum(len(state.shape) >= 2 for state in tiles.form.cell.states)
     room = (MATRIX_TILE * 2 // (1 + max(1, matrices)) if held else VECTOR_TILE) // words
     for place, number in enumerate(_inner_first(tiles)):
-        limit = room if place == 0 else min(room, VECTOR_TILE)
+        limit = room if place == 0 or not held else LANES  # heads share a program only where one leaves lanes idle
         tile = tiles.tiles[number]
         while tile.block < tile.number:
             wider = replace(tile, block=2 * tile.block)
