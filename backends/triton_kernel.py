@@ -76,7 +76,9 @@ def write_kernel(
     """
     unknown = [value for value in tiling.form.body if value.op not in PRINTERS]
     if unknown:
-        raise NoKernel(f"`{unknown[0].op}` has no form in a kernel")
+        places = tiling.form.cell.spans.get(unknown[0], ())
+        where = f" in line {places[0].line}" if places else ""
+        raise NoKernel(f"`{unknown[0].op}`{where} has no form in a kernel")
     return _KernelWriter(name, loop, tiling, numbers, types, narrow, tuple(reserved)).write()
 
 

@@ -117,6 +117,22 @@ def test_without_gradients_a_backward_pass_is_an_error() -> None:
         outputs["h"].sum().backward()
 
 
+DETACHED = """
+cell detached():
+    input x: []
+    state h: [] = 0
+    h' = stopgrad(x + h / 2)
+    output h'
+"""
+
+
+def test_a_loop_without_derivative_passes_none_on() -> None:
+    x = torch.randn(2, 3, requires_grad=True)
+    outputs, _ = emitted(Case(DETACHED)).apply({}, {"x": x})
+    (outputs["h"].sum() + x.sum()).backward()
+    assert torch.equal(x.grad, torch.ones(2, 3))
+
+
 FALLBACK = """
 import sys, warnings
 from pathlib import Path
@@ -149,7 +165,7 @@ def test_loops_without_one_kernel_say_why() -> None:
     module = emitted(PROGRAMS["picture"])
     how = "position by position, products by PyTorch and then a Triton kernel"
     assert module.SCHEDULE["h"].startswith(how)
-    assert module.SCHEDULE["h"].endswith("since `conv` has no form in a kernel")
+    assert module.SCHEDULE["h"].endswith("since `conv` in line 7 has no form in a kernel")
     assert how in str(module.__doc__)
     module = emitted(Case("std/gru2014", (("D", 3), ("H", 200))))
     assert module.SCHEDULE == {"h": "a loop in plain PyTorch: 65536 products at once are more than a program holds"}

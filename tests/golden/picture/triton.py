@@ -7,7 +7,7 @@ Arrays, by name:
     outputs  h [B, T, C, Y, X]; mean [B, T, C, X]
 
 Schedule of h: position by position, products by PyTorch and then a Triton kernel, batch x C x cdiv(Y, 8)
-    programs of 1 warp, since `conv` has no form in a kernel.
+    programs of 1 warp, since `conv` in line 7 has no form in a kernel.
 
 Kernels run forward. Gradients, those of higher order too, come from the plain PyTorch form of each loop,
 which runs anew in the backward pass. Where there is no GPU the plain form runs forward as well, and says
@@ -282,7 +282,7 @@ class Picture(torch.nn.Module):
 SCHEDULE = {
     "h": (
         "position by position, products by PyTorch and then a Triton kernel, batch x C x cdiv(Y, 8) "
-        "programs of 1 warp, since `conv` has no form in a kernel"
+        "programs of 1 warp, since `conv` in line 7 has no form in a kernel"
     ),
 }
 KERNELS = (
