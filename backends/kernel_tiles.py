@@ -20,6 +20,7 @@ LANES = 32
 VECTOR_TILE = 4 * LANES  # elements of a block of channels: one 16-byte load per lane
 MATRIX_TILE = 32 * LANES  # elements of a block of a matrix state, for a loop with one such state
 LARGEST_TILE = 16384
+LARGEST_DOT = 4096  # 32-bit words of a result of `tl.dot` in full precision, which multiplies without tensor cores
 RESIDENT = 16384  # 32-bit words of matrices that a program can keep in registers
 RESIDENT_16 = 65536  # elements of matrices that tensor cores read from shared memory and registers
 PER_THREAD = 64
@@ -68,7 +69,8 @@ class Tiling:
     Attributes:
         form: the loop.
         tiles: by class of axes.
-        batch: sequences per program; None is a tile of its own, of one sequence, that no value shows.
+        batch: the sequences of a program; where that is one, no value shows the axis.
+        varying: values that are different in every sequence.
         dots: products that `tl.dot` computes.
         resident: whether matrices that stay the same are kept in registers from the start.
         warps: of a program.
@@ -266,6 +268,10 @@ def _with_warps(tiles: Tiling, words: int) -> Tiling:
     peak = _largest(tiles)
     if peak > LARGEST_TILE:
         raise NoKernel(f"{peak} products at once are more than a program holds")
+    if tiles.dots:
+        if peak * words > LARGEST_DOT:
+            raise NoKernel(f"products of matrices of {peak} elements are more than a program holds")
+        return replace(tiles, warps=_clamped(peak * words // (LANES * DOT)))
     layers = _layers(tiles)
     kept = _resident_elements(tiles) * words
     if layers and kept <= RESIDENT:

@@ -158,6 +158,14 @@ cell table(S=4, V=3):
     output s', seen', w = next[s']
 """
 
+MATRICES = """
+cell matrices(K=20):
+    input x: [K, K], r: [K]
+    state S: [K, K] = 0
+    S' = (S @ S.T) / 100 + x
+    output S', y = S' @ r
+"""
+
 DRAWS = """
 cell draws(R=300, C=200):
     input x: []
@@ -187,4 +195,5 @@ PROGRAMS: Mapping[str, Case] = {
     "autonomous": Case(AUTONOMOUS),
     "pointwise": Case(POINTWISE),
     "table": Case(TABLE),
+    "matrices": Case(MATRICES),
 }
