@@ -1,0 +1,1 @@
+"""Schedules: how a recurrence may run, apart from what it computes."""
