@@ -13,7 +13,8 @@ from lsrl.backends.jax_module import Module, thin_values
 from lsrl.backends.jax_place import TYPES, Types
 from lsrl.backends.naming import Names
 from lsrl.backends.writer import Writer
-from lsrl.ir.plan import VARYING, Plan
+from lsrl.ir.pipeline import VARYING
+from lsrl.ir.plan import Plan
 from lsrl.ir.value import depends_on
 
 NEEDS_DOUBLE = '''

@@ -29,7 +29,8 @@ from lsrl.backends.triton_kernel import Kernel, write_kernel
 from lsrl.backends.triton_launch import Launch, write_launch
 from lsrl.backends.triton_steps import write_steps
 from lsrl.backends.writer import WIDTH, Writer
-from lsrl.ir.plan import VARYING, Loop, Plan
+from lsrl.ir.pipeline import VARYING
+from lsrl.ir.plan import Loop, Plan
 from lsrl.ir.value import depends_on
 
 BITS = {"float32": 32, "float64": 64, "bfloat16": 16, "float16": 16}

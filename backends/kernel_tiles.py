@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from lsrl.backends.kernel_form import KernelForm, NoKernel
 from lsrl.ir.dims import Dim
-from lsrl.ir.plan import VARYING
+from lsrl.ir.pipeline import VARYING
 from lsrl.ir.value import Kind, Value, depends_on
 
 LANES = 32

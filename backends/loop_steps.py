@@ -13,7 +13,8 @@ from lsrl.backends.loop_cell import LoopCell
 from lsrl.backends.naming import Names
 from lsrl.ir import ops
 from lsrl.ir.cell import Input
-from lsrl.ir.plan import VARYING, is_static_product
+from lsrl.ir.pipeline import VARYING
+from lsrl.ir.plan import is_static_product
 from lsrl.ir.substitute import substitute
 from lsrl.ir.value import Kind, Value, depends_on, postorder
 

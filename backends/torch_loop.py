@@ -13,7 +13,7 @@ from lsrl.backends.statements import Statements
 from lsrl.backends.torch_frame import POSITION, Frame, constant_leaves, thin_values
 from lsrl.backends.torch_place import Types
 from lsrl.backends.writer import Writer
-from lsrl.ir.plan import VARYING
+from lsrl.ir.pipeline import VARYING
 from lsrl.ir.value import Kind, Value, depends_on, postorder
 
 

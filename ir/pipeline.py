@@ -16,6 +16,9 @@ from lsrl.ir.cell import Cell, State
 from lsrl.ir.fault import Refusal
 from lsrl.ir.value import Value, postorder
 
+VARYING = ("input", "noise", "state")
+"""Operations whose values differ from position to position."""
+
 
 class PipelineError(Refusal):
     """States that no order of computation serves."""

@@ -4,11 +4,14 @@ A plan is a list of stages.  Values that depend on no state are computed for all
 is a shift of a whole sequence (`Shift`); each recurrence becomes a `Loop` that runs only what needs its states.
 Between two recurrences a product with a parameter ends the first loop, so that a stack of layers becomes a sequence
 of loops with one large product between; element-wise work does not, so a cell's states share one loop.
+
+A recurrence that a scan or chunks serve needs no loop: a `Primitive` makes its results for all positions from
+operands that are known for all positions, and everything around it is parallel work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import networkx as nx
@@ -17,10 +20,14 @@ from lsrl.ir.cell import TIME, Cell, State
 from lsrl.ir.cut import minimum_cut
 from lsrl.ir.fault import Refusal
 from lsrl.ir.ops import Family, family
-from lsrl.ir.pipeline import Component, components, leaf_of, states_read
+from lsrl.ir.pipeline import VARYING, Component, components, leaf_of, states_read
+from lsrl.ir.schedules.forms import Form, form_of
+from lsrl.ir.schedules.how import Chunk, How, Quadratic, Scan, Sequential
 from lsrl.ir.value import Value, depends_on, postorder
 
-VARYING = ("input", "noise", "state")
+SEQUENTIAL = Sequential()
+INLINE: tuple[type[How], ...] = (Scan, Chunk, Quadratic)
+"""The schedules that are one operation on whole sequences."""
 
 
 class PlanError(Refusal):
@@ -52,6 +59,7 @@ class Loop:
         statics: values that are the same at every position.
         body: computed at each step, operands first; states' next values among them (or reads, or leaves).
         emits: values of the body, or arriving states, kept for every position because later stages need them.
+        how: the schedule that it was given.
     """
 
     states: tuple[State, ...]
@@ -60,9 +68,27 @@ class Loop:
     statics: tuple[Value, ...]
     body: tuple[Value, ...]
     emits: tuple[Value, ...]
+    how: How = SEQUENTIAL
 
 
-Stage = Parallel | Shift | Loop
+@dataclass(frozen=True, slots=True)
+class Primitive:
+    """A recurrence as one operation on whole sequences.
+
+    Attributes:
+        states: that it carries; it starts with them and leaves their last values.
+        reverse: from the last position to the first.
+        how: its schedule.
+        form: what it takes, `form.operands`, and makes, `form.results`, for every position.
+    """
+
+    states: tuple[State, ...]
+    reverse: bool
+    how: How
+    form: Form
+
+
+Stage = Parallel | Shift | Loop | Primitive
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,21 +106,37 @@ class Plan:
     statics: tuple[Value, ...]
     stages: tuple[Stage, ...]
 
+    @property
+    def roots(self) -> tuple[Value, ...]:
+        """The roots of the cell, and what primitives take, which may be more than the cell's graph holds."""
+        forms = (stage.form for stage in self.stages if isinstance(stage, Primitive))
+        return (*self.cell.roots(), *(operand for form in forms for operand in form.operands))
 
-def make_plan(cell: Cell, sizes: Mapping[str, int], *, hoist_elementwise: bool = True) -> Plan:
+
+def make_plan(
+    cell: Cell,
+    sizes: Mapping[str, int],
+    *,
+    hoist_elementwise: bool = True,
+    hows: Mapping[str, How] | None = None,
+    inline: Collection[type[How]] = INLINE,
+) -> Plan:
     """The straight plan of a cell over time.
 
     Args:
         sizes: the number of every size; widths decide which values cross the border of a loop.
         hoist_elementwise: move element-wise work out of loops where that costs no extra traffic; otherwise keep it in.
+        hows: schedules by the name of a state; a recurrence runs as its first state that is named, else sequentially.
+        inline: the schedules that become primitives; others become loops that say how they are to run.
 
     Raises:
         PlanError: the cell runs over a grid or a graph.
         PipelineError: forward and reversed states depend on each other.
+        NotLegal: an inline schedule cannot serve its recurrence.
     """
     if cell.axes != (TIME,):
         raise PlanError(f"{cell.name} runs over {', '.join(cell.axes)}; this schedule needs the single axis {TIME}")
-    return _Planner(cell, sizes, hoist_elementwise).plan()
+    return _Planner(cell, sizes, hoist_elementwise, hows or {}, inline).plan()
 
 
 def is_static_product(value: Value, varying: frozenset[Value]) -> bool:
@@ -113,27 +155,50 @@ _FUSED_AFTER = ("transpose", "expand", "reduce_sum", "reduce_max", "reduce_min")
 class _Planner:
     """Holds what every step of planning looks up: what varies, and which loop computes what."""
 
-    def __init__(self, cell: Cell, sizes: Mapping[str, int], hoist_elementwise: bool) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        sizes: Mapping[str, int],
+        hoist_elementwise: bool,
+        hows: Mapping[str, How],
+        inline: Collection[type[How]],
+    ) -> None:
         self.cell = cell
         self.sizes = sizes
         self.late = hoist_elementwise
-        self.order = tuple(postorder(cell.roots()))
-        self.varying = depends_on(cell.roots(), lambda value: value.op in VARYING)
         parts = components(cell)
-        self.groups = tuple(_groups(cell, parts, self.varying))
+        chosen = {part: _how(part, hows) for part in parts if part.cyclic}
+        self.forms = {p.states: form_of(cell, p, how, sizes) for p, how in chosen.items() if type(how) in inline}
+        self.hows = {state.name: how for part, how in chosen.items() for state in part.states}
+        self.operands = tuple(operand for form in self.forms.values() for operand in form.operands)
+        self.given = frozenset(result for form in self.forms.values() for result in form.results)
+        self.roots = (*cell.roots(), *self.operands)
+        self.order = tuple(postorder(self.roots))
+        self.varying = depends_on(self.roots, lambda value: value.op in VARYING)
+        self.groups = tuple(_groups(cell, parts, self.varying, chosen))
         self.shifts = {s.name: s for part in parts if not part.cyclic for s in part.states}
 
     def plan(self) -> Plan:
         stages: list[Stage] = []
         done: set[Value] = set()
         for group in self.groups:
-            loop = self.loop(group, done)
-            stages += self.outside(loop.reads, done)
-            stages.append(loop)
-            done.update(loop.emits)
+            stages += self.recurrence(group, done)
         wanted = [*(o.value for o in self.cell.outputs), *(s.next for s in self.shifts.values())]
         stages += self.outside(wanted, done)
         return Plan(self.cell, self.sizes, self.statics(), tuple(stages))
+
+    def recurrence(self, states: tuple[State, ...], done: set[Value]) -> Iterator[Stage]:
+        """The stages that run one group of states, preceded by what they need."""
+        form = self.forms.get(states)
+        if form is not None:
+            yield from self.outside(form.operands, done)
+            yield Primitive(states, states[0].reverse, self.hows[states[0].name], form)
+            done.update(form.results)
+            return
+        loop = self.loop(states, done)
+        yield from self.outside(loop.reads, done)
+        yield loop
+        done.update(loop.emits)
 
     def statics(self) -> tuple[Value, ...]:
         roots = [*self.order, *(state.init for state in self.cell.states)]
@@ -177,7 +242,7 @@ class _Planner:
     def loop(self, states: tuple[State, ...], done: set[Value]) -> Loop:
         is_own = leaf_of(state.name for state in states)
         nexts = [state.next for state in states]
-        tied = depends_on(self.cell.roots(), is_own)
+        tied = depends_on(self.roots, is_own)
         core = tied & frozenset(postorder(nexts, stop=lambda v: v not in tied))
         leaves = {v for v in self.order if is_own(v)}
         emits = self.emits(tied, core | leaves)
@@ -185,14 +250,15 @@ class _Planner:
         reads, before = self.reads(inside, tied, done)
         body = tuple(v for v in self.order if v in before or (v in inside and v not in leaves))
         statics = dict.fromkeys(arg for v in body for arg in v.args if arg not in self.varying)
-        return Loop(states, states[0].reverse, reads, tuple(statics), body, emits)
+        return Loop(states, states[0].reverse, reads, tuple(statics), body, emits, self.hows[states[0].name])
 
     def emits(self, tied: frozenset[Value], core: frozenset[Value]) -> tuple[Value, ...]:
         """What crosses from the loop to later stages: a minimum cut between its core and what they need."""
-        wanted = {o.value for o in self.cell.outputs} | {s.next for s in self.shifts.values()}
-        others = [s.next for s in self.cell.states if s.next not in core]
-        beyond = tied & frozenset(postorder([*wanted, *others]))
-        late = depends_on(self.cell.roots(), lambda v: v.op == "state" and v not in core and not self.is_early(v))
+        wanted = {o.value for o in self.cell.outputs} | {s.next for s in self.shifts.values()} | {*self.operands}
+        made = {state.name for states in self.forms for state in states}
+        others = [s.next for s in self.cell.states if s.next not in core and s.name not in made]
+        beyond = tied & frozenset(postorder([*wanted, *others], stop=self.given.__contains__))
+        late = depends_on(self.roots, lambda v: v.op == "state" and v not in core and not self.is_early(v))
         fused: dict[Value, None] = {}
         for v in (v for v in self.order if v in beyond):
             joins = self.fuses_after(v) and v not in late and all(a in fused for a in v.args if a in tied)
@@ -209,7 +275,7 @@ class _Planner:
         return state is not None and all(self.is_early(v) for v in cone if v.op == "state")
 
     def needed_outside(self, value: Value, beyond: frozenset[Value], fused: Mapping[Value, None]) -> bool:
-        return any(value in user.args for user in beyond if user not in fused)
+        return any(value in user.args for user in beyond if user not in fused and user not in self.given)
 
     def fuses_after(self, value: Value) -> bool:
         light = family(value.op) is Family.ELEMENTWISE or value.op in _FUSED_AFTER
@@ -239,13 +305,20 @@ def _sums(value: Value) -> bool:
     return bool(set(left) - {","} - set(right))
 
 
-def _groups(cell: Cell, parts: Sequence[Component], varying: frozenset[Value]) -> Iterator[tuple[State, ...]]:
-    """The recurrences in order of execution, those that light work connects in one direction merged."""
+def _how(part: Component, hows: Mapping[str, How]) -> How:
+    return next((hows[state.name] for state in part.states if state.name in hows), SEQUENTIAL)
+
+
+def _groups(
+    cell: Cell, parts: Sequence[Component], varying: frozenset[Value], hows: Mapping[Component, How]
+) -> Iterator[tuple[State, ...]]:
+    """The recurrences in order of execution; sequential ones that light work connects in one direction are merged."""
     by_state = {state.name: part for part in parts for state in part.states}
     levels: dict[Component, int] = {}
     light = nx.Graph()
     for part in parts:
         crossings = [(by_state[name], heavy) for name, heavy in _crossings(part, varying)]
+        crossings = [(earlier, heavy or not _alike(hows.get(earlier), hows.get(part))) for earlier, heavy in crossings]
         levels[part] = max(
             (_level(part, earlier, heavy, levels) for earlier, heavy in crossings), default=0 if part.cyclic else -1
         )
@@ -257,6 +330,12 @@ def _groups(cell: Cell, parts: Sequence[Component], varying: frozenset[Value]) -
     for group in merged:
         names = {name for part in group for name in part.names}
         yield tuple(state for state in cell.states if state.name in names)
+
+
+def _alike(first: How | None, second: How | None) -> bool:
+    """Whether two recurrences can share a loop, as far as their schedules go; a shift (None) joins any."""
+    known = [how for how in (first, second) if how is not None]
+    return all(isinstance(how, Sequential) for how in known) and len({*known}) < 2
 
 
 def _rank(cell: Cell, group: Iterable[Component], levels: Mapping[Component, int]) -> tuple[int, int]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from lsrl.ir import build, ops
 from lsrl.ir.cell import Cell
 from lsrl.ir.dims import Dim
-from lsrl.ir.pipeline import components, leaf_of
-from lsrl.ir.plan import VARYING, is_static_product
+from lsrl.ir.pipeline import VARYING, components, leaf_of
+from lsrl.ir.plan import is_static_product
 from lsrl.ir.substitute import substitute
 from lsrl.ir.value import Value, depends_on, postorder
 

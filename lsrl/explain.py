@@ -11,8 +11,8 @@ from lsrl.ir import ops
 from lsrl.ir.cell import TIME, Cell
 from lsrl.ir.dims import count, shape_text
 from lsrl.ir.facts.sentences import Fact, facts
-from lsrl.ir.pipeline import components, states_read
-from lsrl.ir.plan import VARYING, Loop, Parallel
+from lsrl.ir.pipeline import VARYING, components, states_read
+from lsrl.ir.plan import Loop, Parallel
 from lsrl.ir.span import Span
 from lsrl.ir.value import Value, depends_on, postorder
 from lsrl.schedule import Schedule

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from lsrl.ir.cell import GRAPH, Cell
 from lsrl.ir.cost import elements, flops
 from lsrl.ir.dims import shape_text
-from lsrl.ir.plan import VARYING, Loop, Parallel, Plan, Shift, Stage
+from lsrl.ir.pipeline import VARYING
+from lsrl.ir.plan import Loop, Parallel, Plan, Shift, Stage
 from lsrl.ir.value import Value, postorder
 from lsrl.sentences import Sentences
 

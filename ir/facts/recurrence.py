@@ -19,8 +19,7 @@ from lsrl.ir.facts.linear import LinearForm
 from lsrl.ir.facts.relations import Jacobian, jacobian
 from lsrl.ir.facts.semiring import SemiringForm, read_semiring
 from lsrl.ir.facts.structure import Structure, Transition, product, structure
-from lsrl.ir.pipeline import Component, components, leaf_of
-from lsrl.ir.plan import VARYING
+from lsrl.ir.pipeline import VARYING, Component, components, leaf_of
 from lsrl.ir.value import Value, postorder
 
 Steps = tuple[tuple[Value, LinearForm], ...]

@@ -1,0 +1,44 @@
+"""The form in which a schedule takes a recurrence: one entry for each schedule that is an operation on sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from lsrl.ir.cell import Cell
+from lsrl.ir.pipeline import Component
+from lsrl.ir.schedules.how import Chunk, How, NotLegal, Quadratic, Scan
+from lsrl.ir.value import Value
+
+
+class Form(Protocol):
+    """What an operation on whole sequences takes and makes.
+
+    Attributes:
+        operands: known for every position before; static ones may be among them.
+        results: values of the cell's graph that it makes for every position.
+    """
+
+    @property
+    def operands(self) -> tuple[Value, ...]: ...
+
+    @property
+    def results(self) -> tuple[Value, ...]: ...
+
+
+def form_of(cell: Cell, part: Component, how: How, sizes: Mapping[str, int]) -> Form:
+    """The form of a recurrence for a schedule.
+
+    Raises:
+        NotLegal: the schedule cannot serve it.
+    """
+    match how:
+        case Scan():
+            from lsrl.ir.schedules.scan_form import scan_form
+
+            return scan_form(cell, part, sizes)
+        case Chunk() | Quadratic():
+            from lsrl.ir.schedules.chunk_form import chunk_form
+
+            return chunk_form(cell, part, sizes)
+    raise NotLegal(f"`{how}` is no operation on whole sequences")
