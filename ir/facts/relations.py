@@ -7,7 +7,7 @@ It is the sparsity of a Jacobian that holds whatever the numbers are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -66,18 +66,27 @@ def jacobian(states: Sequence[State]) -> Jacobian:
 
 def relations(root: Value, names: Sequence[str]) -> dict[str, Relation]:
     """How a value reads each of the states `names`; those that it does not read are missing."""
-    known: dict[Value, dict[str, Relation]] = {}
+    leaves = [value for value in postorder([root]) if value.op == "state" and value.attr("name") in names]
+    found: dict[str, Relation] = {}
+    for leaf, relation in relations_to(root, leaves).items():
+        name = str(leaf.attr("name"))
+        found[name] = _joined(found[name], relation) if name in found else relation
+    return found
+
+
+def relations_to(root: Value, leaves: Collection[Value]) -> dict[Value, Relation]:
+    """How a value reads each of some leaves; those that it does not read are missing."""
+    known: dict[Value, dict[Value, Relation]] = {}
     for value in postorder([root]):
-        if value.op == "state":
-            name = str(value.attr("name"))
-            known[value] = {name: tuple(Reach(axis) for axis in range(value.rank))} if name in names else {}
+        if value in leaves:
+            known[value] = {value: tuple(Reach(axis) for axis in range(value.rank))}
             continue
-        found: dict[str, Relation] = {}
+        found: dict[Value, Relation] = {}
         for arg in value.args:
             places = moves(value, arg)
-            for name, relation in known[arg].items():
+            for leaf, relation in known[arg].items():
                 moved = tuple(_moved(reach, places) for reach in relation)
-                found[name] = _joined(found[name], moved) if name in found else moved
+                found[leaf] = _joined(found[leaf], moved) if leaf in found else moved
         known[value] = found
     return known[root]
 
