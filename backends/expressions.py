@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from fractions import Fraction
@@ -101,6 +101,18 @@ def method(operand: Code, name: str, *arguments: object) -> Code:
 def subscript(operand: Code, index: str) -> Code:
     """`operand[index]`."""
     return Code(f"{operand.at(Binding.ATOM)}[{index}]")
+
+
+def grouped(parts: Sequence[str], empty: str = "()") -> str:
+    """One thing itself, several in brackets."""
+    if len(parts) == 1:
+        return parts[0]
+    return f"({', '.join(parts)})" if parts else empty
+
+
+def tupled(parts: Sequence[str]) -> str:
+    """A tuple of any number of things."""
+    return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
 
 
 def number(value: bool | int | float | complex | Fraction) -> Code:

@@ -1,0 +1,67 @@
+"""A recurrence where it stands in a JAX function: its step as a function within, and the `lax.scan` that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import takewhile
+
+from lsrl.backends.expressions import grouped
+from lsrl.backends.jax_module import POSITION
+from lsrl.backends.jax_stages import Stages
+from lsrl.ir.plan import Loop
+from lsrl.ir.value import Value
+
+
+def write_steps(stages: Stages, loop: Loop) -> None:
+    """The step as a function, and the scan over time."""
+    names = stages.module.names
+    last = stages.passed_on(loop)
+    function = _step(stages, loop, [stages.leaves["state", state.name] for state in loop.states])
+    reads = [str(stages.statements.codes[v]) for v in loop.reads]
+    options = ["reverse=True"] if loop.reverse else []
+    options += [] if reads else ["length=length"]
+    start = [stages.starts[state.name] for state in loop.states]
+    emits = [names[v] for v in loop.emits]
+    scan = ", ".join([function, grouped(start), grouped(reads, "None"), *options])
+    stages.writer.line(f"{grouped(last)}, {grouped(emits, '_')} = over_time({scan})")
+    for value in loop.emits:
+        stages.statements.bind(value)
+
+
+def _step(stages: Stages, loop: Loop, leaves: Sequence[Value]) -> str:
+    """The function that `lax.scan` runs: from state and what is read at a position to state and what is kept.
+
+    Returns its name.
+    """
+    module, writer = stages.module, stages.writer
+    static = {v: c for v, c in stages.statements.codes.items() if v not in module.varying}
+    named = [v for v in static if str(static[v]).isidentifier()]
+    scope = _scope([state.name for state in loop.states])
+    names = module.names.inside([*leaves, *loop.reads, *loop.body], named, scope)
+    own = [names[leaf] for leaf in leaves[: 1 if len(leaves) > 3 else None]]
+    function = module.names.fresh("_".join(["advance", *scope.split(".")[:-1], *own]))
+    inner = module.statements(POSITION, names)
+    inner.codes = static
+    state, reads = grouped([names[leaf] for leaf in leaves]), grouped([names[v] for v in loop.reads], "_")
+    parameters = ["state" if len(leaves) > 1 else state, "at" if len(loop.reads) > 1 else reads]
+    with writer.block(f"def {function}({', '.join(parameters)}):"):
+        for leaf in (*leaves, *loop.reads):
+            inner.bind(leaf)
+        if len(leaves) > 1:
+            writer.line(f"{state[1:-1]} = state")
+        if len(loop.reads) > 1:
+            writer.line(f"{reads[1:-1]} = at")
+        nexts = [s.next for s in loop.states]
+        inner.write(loop.body, {*loop.emits, *nexts})
+        following = [str(module.array(v, inner.codes, POSITION)) for v in nexts]
+        kept = [str(module.array(v, inner.codes, POSITION)) for v in loop.emits]
+        writer.line(f"return {grouped(following)}, {grouped(kept, 'None')}")
+    writer.blank()
+    return function
+
+
+def _scope(names: Sequence[str]) -> str:
+    """The dotted prefix that all names share: `layers.0.`"""
+    parts = [name.split(".")[:-1] for name in names]
+    shared = takewhile(lambda here: len(set(here)) == 1, zip(*parts, strict=False))
+    return "".join(f"{here[0]}." for here in shared)
