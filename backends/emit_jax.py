@@ -47,7 +47,7 @@ def emit_jax(plan: Plan, dtype: str = "float32", source_name: str = "", command:
     types = TYPES[dtype]
     writer = Writer()
     names = Names(plan.cell, jax_prelude.reserved(types))
-    varying = depends_on(plan.cell.all_roots(), lambda value: value.op in VARYING)
+    varying = depends_on([*plan.roots, *plan.cell.all_roots()], lambda value: value.op in VARYING)
     module = Module(plan, names, types, varying, thin_values(plan), writer)
     write_init(module)
     if plan.cell.states:

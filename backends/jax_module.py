@@ -16,7 +16,7 @@ from lsrl.backends.writer import Writer
 from lsrl.ir.cell import Cell
 from lsrl.ir.dims import Dim, shape_text
 from lsrl.ir.ops import Family, family
-from lsrl.ir.plan import Loop, Plan
+from lsrl.ir.plan import Loop, Plan, Primitive
 from lsrl.ir.value import Kind, Value, users
 
 SEQUENCE = ("batch", "length")
@@ -122,12 +122,15 @@ CONVERTERS: Mapping[Kind, str] = {
 
 def thin_values(plan: Plan) -> frozenset[Value]:
     """Values made by `expand` that meet only whole arrays of the same shape, element by element."""
-    found = users(plan.cell.all_roots())
-    crossing = {*plan.cell.all_roots()}
+    roots = [*plan.roots, *plan.cell.all_roots()]
+    found = users(roots)
+    crossing = {*roots}
     for stage in plan.stages:
         match stage:
             case Loop():
                 crossing |= {*stage.reads, *stage.emits}
+            case Primitive():
+                crossing |= {*stage.form.operands, *stage.form.results}
     return frozenset(
         v for v in found if v.op == "expand" and v not in crossing and all(_widens(user, v) for user in found[v])
     )
