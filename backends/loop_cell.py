@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from lsrl.backends.naming import Names
 from lsrl.ir import build, ops
 from lsrl.ir.cell import Cell, Distribution, Input, Output, Param
-from lsrl.ir.plan import Loop, Plan
+from lsrl.ir.plan import SEQUENTIAL, Loop, Plan
+from lsrl.ir.schedules.how import How
 from lsrl.ir.substitute import substitute
 from lsrl.ir.value import Value, postorder
 
@@ -27,6 +28,7 @@ class LoopCell:
 
     Attributes:
         cell: the loop; names of its inputs, params and outputs are identifiers of the surrounding function.
+        how: the schedule that the loop was given.
         reads, statics, emits: the values of the surrounding cell that these are, in the same order.
     """
 
@@ -35,6 +37,7 @@ class LoopCell:
     reads: tuple[Value, ...]
     statics: tuple[Value, ...]
     emits: tuple[Value, ...]
+    how: How = SEQUENTIAL
 
 
 def loop_cell(plan: Plan, loop: Loop, names: Names, is_number: Callable[[Value], bool]) -> LoopCell:
@@ -65,7 +68,7 @@ def loop_cell(plan: Plan, loop: Loop, names: Names, is_number: Callable[[Value],
         names={v: name for v, name in cell.names.items() if v in alive and v.args},
         spans={v: spans for v, spans in cell.spans.items() if v in alive},
     )
-    return LoopCell(cell, loop.reverse, reads, statics, loop.emits)
+    return LoopCell(cell, loop.reverse, reads, statics, loop.emits, loop.how)
 
 
 def _static_ends(loop: Loop) -> list[Value]:
