@@ -44,7 +44,7 @@ def narrowed(value: Value) -> Coefficient:
         if smaller is not None:
             value = smaller
             del axes[axis]
-    return Coefficient(_number(value), tuple(axes))
+    return Coefficient(number(value), tuple(axes))
 
 
 def diagonal(terms: Sequence[Term], shape: Shape) -> Coefficient | None:
@@ -87,11 +87,11 @@ def _product(term: Term, factors: Sequence[Factor], letters: Letters) -> Coeffic
     """The signed product of factors; letters that are not among `letters` are summed over."""
     used = {letter for factor in factors for letter in factor.axes}
     kept = tuple(letter for letter in letters if letter in used)
-    value = _multiplied([(_number(factor.value), factor.axes) for factor in factors], kept)
+    value = multiplied([(number(factor.value), factor.axes) for factor in factors], kept)
     return Coefficient(build.neg(value) if term.sign < 0 else value, tuple(letters.index(letter) for letter in kept))
 
 
-def _multiplied(operands: Sequence[tuple[Value, Letters]], result: Letters) -> Value:
+def multiplied(operands: Sequence[tuple[Value, Letters]], result: Letters) -> Value:
     """Element by element where the axes allow it, since that joins the operations around it; else an einsum."""
     if all(axes in ((), result) for _, axes in operands):
         return reduce(build.mul, (value for value, _ in operands)) if operands else constant(1).value
@@ -118,6 +118,6 @@ def _repeated(part: Coefficient, axes: Iterable[int], shape: Shape) -> Coefficie
     return Coefficient(build.expand(part.value, tuple(shape[axis] for axis in whole), new), whole)
 
 
-def _number(value: Value) -> Value:
+def number(value: Value) -> Value:
     """Bools and whole numbers as floats."""
     return value if value.kind in (Kind.FLOAT, Kind.COMPLEX) else build.cast(value, Kind.FLOAT)
