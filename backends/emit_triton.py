@@ -22,7 +22,7 @@ from lsrl.backends.torch_place import TYPES, Types
 from lsrl.backends.triton_loop import Written, write_loop
 from lsrl.backends.writer import WIDTH, Writer
 from lsrl.ir.pipeline import VARYING
-from lsrl.ir.plan import Loop, Plan
+from lsrl.ir.plan import Loop, Plan, Primitive
 from lsrl.ir.value import depends_on
 
 
@@ -59,7 +59,7 @@ def emit_triton(
     }
     if frame.types.narrow:
         stored = [value for loop in loops.values() for value in loop.emits]
-        frame = replace(frame, narrow=narrow_values(tuple(plan.cell.all_roots()), frame.varying, stored))
+        frame = replace(frame, narrow=narrow_values((*plan.roots, *plan.cell.all_roots()), frame.varying, stored))
     written = {place: write_loop(loop, frame, dtype, gradients) for place, loop in loops.items()}
     _write_functions(plan, frame, written, gradients)
     schedule = {", ".join(s.name for s in w.loop.cell.states): w.schedule for w in written.values()}
@@ -70,9 +70,10 @@ def emit_triton(
 def _frame(plan: Plan, types: Types) -> Frame:
     cell = plan.cell
     names = Names(cell, torch_prelude.reserved())
-    roots = tuple(cell.all_roots())
+    roots = (*plan.roots, *cell.all_roots())
     varying = depends_on(roots, lambda value: value.op in VARYING)
     crossing = {v for stage in plan.stages if isinstance(stage, Loop) for v in (*stage.reads, *stage.emits)}
+    crossing |= {v for stage in plan.stages if isinstance(stage, Primitive) for v in stage.form.results}
     thin = thin_values(roots, crossing)
     return Frame(cell, plan.sizes, names, types, SEQUENCE, varying, frozenset(), thin, Writer())
 

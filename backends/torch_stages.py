@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from lsrl.backends.loop_cell import LoopCell
+from lsrl.backends.primitive_site import Site
 from lsrl.backends.torch_frame import Frame, constant_leaves
+from lsrl.backends.torch_primitives import write_primitive
 from lsrl.ir.cell import State
 from lsrl.ir.dims import Dim, shape_text
-from lsrl.ir.plan import Loop, Parallel, Plan, Shift, Stage
+from lsrl.ir.plan import Loop, Parallel, Plan, Primitive, Shift, Stage
 from lsrl.ir.value import Value, postorder, users
 
 Functions = Mapping[int, tuple[str, LoopCell]]
@@ -33,14 +35,17 @@ class Stages:
     ) -> None:
         self.plan, self.frame, self.functions, self.starts = plan, frame, functions, starts
         self.cell, self.writer = frame.cell, frame.writer
-        self.order = tuple(postorder(self.cell.roots()))
-        self.users = users(self.cell.roots())
+        self.order = tuple(postorder(plan.roots))
+        self.users = users(plan.roots)
         self.statements = frame.statements()
         self.final: dict[str, str] = {}
         arguments = [v for _, loop in functions.values() for v in (*loop.reads, *loop.statics)]
+        forms = [stage.form for stage in plan.stages if isinstance(stage, Primitive)]
+        arguments += [operand for form in forms for operand in form.operands]
         shifted = [state.next for state in self.shifts()]
         self.wanted = frozenset([*results, *arguments, *shifted])
         kept = {v for _, loop in functions.values() for v in loop.emits}
+        kept |= {result for form in forms for result in form.results}
         self.needed = frozenset(postorder(self.wanted, stop=kept.__contains__))
 
     def write(self) -> None:
@@ -53,8 +58,9 @@ class Stages:
                 self.shift(state)
 
     def shifts(self) -> list[State]:
-        """States that no loop carries."""
-        carried = {s.name for stage in self.plan.stages if isinstance(stage, Loop) for s in stage.states}
+        """States that no recurrence carries."""
+        recurrent = (stage for stage in self.plan.stages if isinstance(stage, Loop | Primitive))
+        carried = {state.name for stage in recurrent for state in stage.states}
         return [state for state in self.cell.states if state.name not in carried]
 
     def stage(self, place: int, stage: Stage) -> None:
@@ -65,6 +71,8 @@ class Stages:
                 self.shift(state)
             case Loop():
                 self.loop(*self.functions[place], stage)
+            case Primitive():
+                self.primitive(stage)
 
     def parallel(self, values: Sequence[Value]) -> None:
         """Values for all positions, with what they need that is the same at every position."""
@@ -117,6 +125,23 @@ class Stages:
         for value in loop.emits:
             self.statements.bind(value)
         self.final |= {state.name: name for state, name in zip(stage.states, last, strict=True)}
+
+    def primitive(self, stage: Primitive) -> None:
+        """A recurrence as one operation on whole sequences."""
+        statics = self.missing_statics(stage.form.operands)
+        self.statements.write(statics, {*statics})
+        codes = self.statements.codes
+        site = Site(
+            self.writer,
+            self.frame.names,
+            self.frame.numbers,
+            self.starts,
+            lambda value: self.frame.operand(value, codes).wide().code,
+            lambda value: self.frame.array(value, codes).wide().code,
+            self.frame.varying.__contains__,
+            self.statements.bind,
+        )
+        self.final |= write_primitive(stage, site)
 
     def static_arguments(self, loop: LoopCell) -> list[Value]:
         for value in loop.statics:
