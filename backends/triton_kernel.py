@@ -1,58 +1,24 @@
-"""A loop as the text of a Triton kernel that runs over time, its states in registers.
-
-Names follow flash-linear-attention: `i_` program index, `o_` places along an axis, `m_` which lanes exist,
-`p_` pointer, `b_` a block in registers.
-"""
+"""A loop as the text of a Triton kernel that runs over time, its states in registers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from math import isfinite
 
-from lsrl.backends.expressions import Code, call, number, subscript
-from lsrl.backends.host_numbers import HostNumber, Number, host_number
+from lsrl.backends.expressions import Code, call, subscript
 from lsrl.backends.identifiers import identifiers
-from lsrl.backends.kernel_form import NoKernel, View
-from lsrl.backends.kernel_layout import thinly
-from lsrl.backends.kernel_ops import PRINTERS
-from lsrl.backends.kernel_place import KernelPlace, KernelTypes, Operand
-from lsrl.backends.kernel_tiles import Tile, Tiling
+from lsrl.backends.kernel_form import View
+from lsrl.backends.kernel_place import KernelTypes
+from lsrl.backends.kernel_tiles import Tiling
+from lsrl.backends.kernel_writer import Kernel, KernelWriter, check_operations
 from lsrl.backends.loop_cell import LoopCell
-from lsrl.backends.naming import Names
-from lsrl.backends.statements import Statements, Target
-from lsrl.backends.torch_frame import thin_values
-from lsrl.backends.triton_memory import Identifiers, Memory, Role, Tensor, tensors_of
-from lsrl.backends.writer import WIDTH, Writer
-from lsrl.ir.cell import Cell, State
+from lsrl.backends.triton_memory import Role, Tensor
+from lsrl.backends.writer import Writer
+from lsrl.ir.cell import State
 from lsrl.ir.value import Value
 
-LENGTH, BATCH = "T", "B"
+__all__ = ["Kernel", "write_kernel"]
+
 Moved = list[tuple[str, Tensor]]
-
-
-@dataclass(frozen=True, slots=True)
-class Kernel:
-    """What a launch needs to know of a kernel.
-
-    Attributes:
-        tensors: its arguments in order.
-        length, batch: its arguments for the numbers of positions and of sequences; the latter may be missing.
-        sizes: the sizes that it takes as constants, by the names of its arguments.
-        blocks: its block sizes, by the names of its arguments.
-        dots: its argument for the type of what `tl.dot` multiplies, where it has one.
-        grid: how many programs there are along each axis of the grid, as expressions.
-    """
-
-    name: str
-    tensors: tuple[Tensor, ...]
-    length: str
-    batch: str | None
-    sizes: tuple[str, ...]
-    blocks: Mapping[str, int]
-    dots: str | None
-    grid: tuple[str, ...]
-    warps: int
 
 
 def write_kernel(
@@ -74,37 +40,12 @@ def write_kernel(
     Raises:
         NoKernel: an operation that kernels do not know.
     """
-    unknown = [value for value in tiling.form.body if value.op not in PRINTERS]
-    if unknown:
-        places = tiling.form.cell.spans.get(unknown[0], ())
-        where = f" in line {places[0].line}" if places else ""
-        raise NoKernel(f"`{unknown[0].op}`{where} has no form in a kernel")
-    return _KernelWriter(name, loop, tiling, numbers, types, narrow, tuple(reserved)).write()
+    check_operations(tiling)
+    return _LoopWriter(name, loop, tiling, numbers, types, narrow, tuple(reserved)).write()
 
 
-def _literal(value: Number) -> Code:
-    """A number as kernels know it: they have no module `math`."""
-    if isinstance(value, float) and not isfinite(value):
-        return Code(f'float("{value}")')
-    return number(value)
-
-
-class _BlockNames(Names):
-    """Identifiers of blocks: `b_h`."""
-
-    def __getitem__(self, value: Value) -> str:
-        return f"b_{super().__getitem__(value)}"
-
-
-class _BlockStatements(Statements):
-    """Statements on blocks, which nothing splits."""
-
-    def pieces(self, value: Value) -> tuple[Value, ...]:
-        return ()
-
-
-class _KernelWriter:
-    """A kernel while it is written."""
+class _LoopWriter(KernelWriter):
+    """A kernel that runs one position after the other."""
 
     def __init__(
         self,
@@ -116,73 +57,13 @@ class _KernelWriter:
         narrow: frozenset[Value],
         reserved: tuple[str, ...],
     ) -> None:
-        self.name, self.tiling, self.form, self.numbers = name, tiling, tiling.form, numbers
-        self.cell: Cell = tiling.form.cell
-        sizes = Names(self.cell, reserved).sizes
-        tiles = [tile for tile in (tiling.batch, *tiling.tiles.values()) if not tile.single]
-        lanes = [f"{prefix}_{tile.name}" for tile in (tiling.batch, *tiling.tiles.values()) for prefix in "iom"]
-        self.own = Identifiers([*reserved, *sizes.values(), *lanes])
-        self.blocks = {tile.name: self.own.fresh(f"B{tile.name.upper()}") for tile in tiles}
-        self.length, self.batch = self.own.fresh(LENGTH), self.own.fresh(BATCH)
-        bases = (view.base for view in self.form.views.values())
-        self.tensors = tensors_of(loop, bases, narrow, types.narrow, self.own)
-        taken = [tensor.name.removeprefix("b_") for tensor in self.tensors if tensor.name.startswith("b_")]
-        self.names = _BlockNames(self.cell, [*reserved, *taken])
-        self.place = KernelPlace(tiling, types, sizes, self.blocks, self._raw(types))
-        by_role = {(tensor.role, tensor.of): tensor for tensor in self.tensors}
-        self.memory = Memory(self.place, by_role, {}, self.own, self.length, self.form.reverse)
-        self.thin = thin_values(tuple(self.cell.roots()), tuple(self.cell.roots()))
+        super().__init__(name, loop, tiling, numbers, types, narrow, reserved)
         arriving = self.form.arriving()
         self.arriving = {s.name: arriving.get(s.name, s.next) for s in self.cell.states}
         self.carried = {
             s.name: self.names[arriving[s.name]] if s.name in arriving else f"b_{self.names.fresh(s.name)}"
             for s in self.cell.states
         }
-        self.statements = self._new_statements(Writer(depth=2))
-
-    def _raw(self, types: KernelTypes) -> frozenset[Value]:
-        """Matrices of 16 bits that only products by `tl.dot` use."""
-        if not types.narrow:
-            return frozenset()
-        statics = [v for v in self.form.views if self.form.is_static(v)]
-        users = {v: [user for user in self.form.body if v in user.args] for v in statics}
-        return frozenset(v for v, found in users.items() if found and all(u in self.tiling.dots for u in found))
-
-    def _new_statements(self, writer: Writer) -> _BlockStatements:
-        def express(value: Value, codes: Mapping[Value, Code]) -> Code:
-            operands = [self._operand(arg, codes) for arg in value.args]
-            if value in self.thin:
-                return thinly(value, operands[0], self.place)
-            return PRINTERS[value.op](value, operands, self.place)
-
-        def nothing(value: Value, code: Code, axis: int, sizes: object) -> Code:
-            raise AssertionError("blocks are not split")
-
-        target = Target(lambda v: self._number(v) is not None, lambda v: v in self.thin, express, self._remark, nothing)
-        return _BlockStatements(self.cell, self.names, writer, target)
-
-    def _number(self, value: Value) -> HostNumber | None:
-        return host_number(value, self.numbers, self.place.sizes)
-
-    def _operand(self, value: Value, codes: Mapping[Value, Code]) -> Operand:
-        host = self._number(value)
-        if host is not None:
-            plain = "math." not in host.code.text and "float(" not in host.code.text
-            return Operand(value, host.code if plain else _literal(host.number), (), host=True)
-        if value not in codes and value in self.form.views:
-            # Next to large matrices arrays are read right before their use: all at once they would not fit.
-            self._write_load(self.statements.writer, value, self.form.views[value])
-        if value in codes:
-            return Operand(value, codes[value], self.tiling.axes(value))
-        if value.op == "iota":
-            (tile,) = self.tiling.all_tiles(value)
-            lanes = Code(f"i_{tile.name}" if tile.single else f"o_{tile.name}")
-            return Operand(value, lanes, self.tiling.axes(value)).as_type(value.kind, self.place.types)
-        raise NoKernel(f"a constant array of shape {list(map(str, value.shape))}")
-
-    def _remark(self, value: Value) -> str:
-        axes = self.tiling.axes(value)
-        return self.place.shape(axes) if len(axes) > 1 and value.op in ("einsum", "expand", "concat") else ""
 
     # The text, from the inside out.
 
@@ -200,44 +81,7 @@ class _KernelWriter:
             pass
         body.append(loop)
         body.append(ends)
-        return self._assembled(body)
-
-    def _assembled(self, body: Writer) -> tuple[Kernel, str]:
-        used = identifiers(str(body))
-        dots = self.place.types.dot if self.place.types.dot in used else None
-        sizes = tuple(name for name in self.place.sizes.values() if name in used)
-        tiles = [tile for tile in (self.tiling.batch, *self.tiling.tiles.values()) if tile.name in self.blocks]
-        blocks = {self.blocks[tile.name]: tile.block for tile in tiles if self.blocks[tile.name] in used}
-        batch = self.batch if self.batch in used else None
-        scalars = [self.length] + ([batch] if batch else [])
-        writer = Writer()
-        keep = ", ".join(f'"{name}"' for name in scalars)
-        writer.line(f"@triton.jit(do_not_specialize=[{keep}])")
-        writer.text(f"def {self.name}(")
-        for tensor in self.tensors:
-            writer.text(f"    {tensor.name},  # {tensor.remark}")
-        constants = (*sizes, *blocks, *([dots] if dots else []))
-        writer.lines(f"    {name}," for name in scalars)
-        writer.lines(f"    {name}: tl.constexpr," for name in constants)
-        writer.text("):")
-        writer.append(body)
-        grid = self._grid()
-        kernel = Kernel(self.name, self.tensors, self.length, batch, sizes, blocks, dots, grid, self.tiling.warps)
-        return kernel, str(writer)
-
-    def _grid(self) -> tuple[str, ...]:
-        sequences = "batch" if self.tiling.batch.single else f"triton.cdiv(batch, {self.tiling.batch.block})"
-        counts = [self._programs(tile, "triton.") for tile in self.tiling.cut()]
-        if len(counts) > 2:
-            counts = [counts[0], " * ".join(counts[1:])]
-        return (sequences, *counts)
-
-    def _programs(self, tile: Tile, library: str) -> str:
-        size = self.place.dim(tile.size)
-        if tile.block == 1:
-            return str(size)
-        block = tile.block if library == "triton." else self.blocks[tile.name]
-        return f"{library}cdiv({size}, {block})"
+        return self.assembled(body)
 
     def _write_offsets(self, writer: Writer, used: set[str]) -> None:
         """Which program this is, and which elements it holds."""
@@ -248,7 +92,7 @@ class _KernelWriter:
             block = self.blocks[batch.name]
             writer.line(f"o_b = tl.program_id(0).to(tl.int64) * {block} + tl.arange(0, {block})")
             writer.line(f"m_b = o_b < {self.batch}")
-        for line in self._program_lines(cut):
+        for line in self.program_lines(cut):
             writer.line(line)
         masks = list(self.memory.mask_lines())
         wanted = used | identifiers("\n".join(masks))
@@ -262,64 +106,32 @@ class _KernelWriter:
                 writer.line(f"m_{tile.name} = o_{tile.name} < {self.place.dim(tile.size)}")
         writer.lines(masks)
 
-    def _program_lines(self, cut: tuple[Tile, ...]) -> list[str]:
-        """Places in the grid; what does not fit its three axes shares the last."""
-        lines = [f"i_{tile.name} = tl.program_id({place})" for place, tile in enumerate(cut[:2], start=1)]
-        if len(cut) > 2:
-            lines = [lines[0], "i_rest = tl.program_id(2)"]
-            for tile in cut[:1:-1]:
-                count = self._programs(tile, "tl.")
-                lines += [f"i_{tile.name} = i_rest % {count}", f"i_rest = i_rest // {count}"]
-            lines.append(f"i_{cut[1].name} = i_rest")
-        return lines
-
     def _write_starts(self, writer: Writer) -> None:
         """What stays the same, and the states before the first position."""
         for value, view in self.form.views.items():
             if self.form.is_static(value) and self.tiling.keeps(value):
-                self._write_load(writer, value, view)
+                self.write_load(writer, value, view)
         for state in self.cell.states:
-            tensor, part = self._of(Role.START, state.name)
+            tensor, part = self.of(Role.START, state.name)
             value = self.arriving[state.name]
             address = self.memory.address(tensor, value, None, part)
-            self._write_block(writer, self.carried[state.name], self.memory.load(tensor, value, address), value)
+            self.write_block(writer, self.carried[state.name], self.memory.load(tensor, value, address), value)
             if value.op == "state":
                 self.statements.bind(value)
-
-    def _write_load(self, writer: Writer, value: Value, view: View, pointer: str = "") -> None:
-        tensor = self._tensor(view)
-        address = Code(pointer) if pointer else self.memory.address(tensor, value, view)
-        self._write_block(writer, self.statements.bind(value), self.memory.load(tensor, value, address), value)
-
-    def _write_block(self, writer: Writer, name: str, load: Code, value: Value) -> None:
-        """A load, with the block's shape where there is room."""
-        axes = self.tiling.axes(value)
-        shape = self.place.shape(axes) if axes else ""
-        text = f"{name} = {load}"
-        writer.line(text, shape if len(text) + len(shape) + 12 <= WIDTH else "")
-
-    def _tensor(self, view: View) -> Tensor:
-        role = Role.READ if view.base.op == "input" else Role.STATIC
-        return self.memory.tensors[role, str(view.base.attr("name"))]
-
-    def _of(self, role: Role, name: str) -> tuple[Tensor, int]:
-        """The tensor of a state or output, and which part of its numbers is meant."""
-        whole, part = self.form.parts.get(name, (name, 0))
-        return self.memory.tensors[role, whole], part
 
     def _write_loop(self, pointers: Writer, loop: Writer) -> None:
         """One position; pointers are set up before the loop and moved on at its end."""
         moved: Moved = []
         for value, view in self.form.views.items():
             if not self.form.is_static(value):
-                pointer = self._pointer(pointers, self._tensor(view), value, view, 0, moved)
-                self._write_load(loop, value, view, pointer)
+                pointer = self._pointer(pointers, self.tensor(view), value, view, 0, moved)
+                self.write_load(loop, value, view, pointer)
         self.statements.writer = loop
         nexts = {state.next for state in self.cell.states}
         body = set(self.form.body)
         self.statements.write(self.form.body, ({o.value for o in self.cell.outputs} | nexts) & body)
         for output in self.cell.outputs:
-            tensor, part = self._of(Role.KEPT, output.name)
+            tensor, part = self.of(Role.KEPT, output.name)
             pointer = self._pointer(pointers, tensor, output.value, None, part, moved)
             block = self._whole(output.value)
             loop.line(self.memory.store(output.value, Code(pointer), block))
@@ -328,22 +140,20 @@ class _KernelWriter:
         sign = "-" if self.form.reverse else "+"
         loop.lines(f"{pointer} {sign}= {self.memory.advance(tensor)}" for pointer, tensor in moved)
 
-    def _pointer(
-        self, writer: Writer, tensor: Tensor, value: Value, view: View | None, part: int, moved: Moved
-    ) -> str:
+    def _pointer(self, writer: Writer, tensor: Tensor, value: Value, view: View | None, part: int, moved: Moved) -> str:
         pointer = self.own.fresh(f"p_{self.names[value].removeprefix('b_')}")
         writer.line(f"{pointer} = {self.memory.address(tensor, value, view, part)}")
         moved.append((pointer, tensor))
         return pointer
 
     def _whole(self, value: Value) -> Code:
-        return self._operand(value, self.statements.codes).code
+        return self.operand(value, self.statements.codes).code
 
     def _next(self, state: State) -> Code:
         """What a state becomes, as a block of the state's own shape."""
         value = self.arriving[state.name]
         axes = self.tiling.axes(value)
-        operand = self._operand(state.next, self.statements.codes)
+        operand = self.operand(state.next, self.statements.codes)
         if operand.host:
             return call("tl.full", self.place.shape(axes), operand.code, self.place.types.of(state.kind))
         if len(operand.axes) == len(axes):
@@ -354,9 +164,7 @@ class _KernelWriter:
 
     def _write_ends(self, writer: Writer) -> None:
         for state in self.cell.states:
-            tensor, part = self._of(Role.END, state.name)
+            tensor, part = self.of(Role.END, state.name)
             value = self.arriving[state.name]
             address = self.memory.address(tensor, value, None, part)
             writer.line(self.memory.store(value, address, Code(self.carried[state.name])))
-
-
