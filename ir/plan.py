@@ -177,12 +177,14 @@ class _Planner:
         self.varying = depends_on(self.roots, lambda value: value.op in VARYING)
         self.groups = tuple(_groups(cell, parts, self.varying, chosen))
         self.shifts = {s.name: s for part in parts if not part.cyclic for s in part.states}
+        self.ran: set[str] = set()
 
     def plan(self) -> Plan:
         stages: list[Stage] = []
         done: set[Value] = set()
         for group in self.groups:
             stages += self.recurrence(group, done)
+            self.ran.update(state.name for state in group)
         wanted = [*(o.value for o in self.cell.outputs), *(s.next for s in self.shifts.values())]
         stages += self.outside(wanted, done)
         return Plan(self.cell, self.sizes, self.statics(), tuple(stages))
@@ -269,7 +271,9 @@ class _Planner:
         return minimum_cut(tuple(fused), arguments.__getitem__, core & set(fused), needed, self.sizes, not self.late)
 
     def is_early(self, leaf: Value) -> bool:
-        """Whether a state's leaf is a shift of something that no loop computes."""
+        """Whether a state's leaf is known before: of a recurrence that ran, or a shift of what no loop computes."""
+        if str(leaf.attr("name")) in self.ran:
+            return True
         state = self.shifts.get(str(leaf.attr("name")))
         cone = postorder([state.next]) if state else ()
         return state is not None and all(self.is_early(v) for v in cone if v.op == "state")

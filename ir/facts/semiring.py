@@ -69,7 +69,7 @@ def _add(value: Value, operands: Sequence[Operand], join: str) -> SemiringForm |
 
 
 def _shifted(form: SemiringForm, x: Value, op: str) -> SemiringForm:
-    shift = ops.apply(op, form.shift or ops.const(Fraction(0)), x)
+    shift = x if form.shift is None and op == "add" else ops.apply(op, form.shift or ops.const(Fraction(0)), x)
     rest = None if form.rest is None else ops.apply(op, form.rest, x)
     return SemiringForm(form.join, form.leaf, shift, rest)
 
