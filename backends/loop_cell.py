@@ -1,7 +1,7 @@
 """A loop of a plan as a cell of its own: the contract between a loop and what surrounds it.
 
 Its inputs are what the loop reads at every position, its params what is the same at all of them, its outputs what it
-keeps.  The cut is drawn where arrays lie in memory: a loop that needs a slice of an array takes the array.
+keeps.  For kernels the cut is drawn where arrays lie in memory: a loop that needs a slice of an array takes the array.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class LoopCell:
     Attributes:
         cell: the loop; names of its inputs, params and outputs are identifiers of the surrounding function.
         how: the schedule that the loop was given.
+        saved: the states whose arriving values its derivative needs; they can be kept while it runs.
         reads, statics, emits: the values of the surrounding cell that these are, in the same order.
     """
 
@@ -38,18 +39,23 @@ class LoopCell:
     statics: tuple[Value, ...]
     emits: tuple[Value, ...]
     how: How = SEQUENTIAL
+    saved: tuple[str, ...] = ()
 
 
-def loop_cell(plan: Plan, loop: Loop, names: Names, is_number: Callable[[Value], bool]) -> LoopCell:
+def loop_cell(
+    plan: Plan, loop: Loop, names: Names, is_number: Callable[[Value], bool], *, whole: bool = True
+) -> LoopCell:
     """The loop cut out of its plan.
 
     Args:
         names: identifiers of the surrounding module.
         is_number: whether a value is written as a number wherever it is used.
+        whole: take arrays as they lie in memory; otherwise just what the loop reads, which may be parts of arrays.
     """
-    reads = _declared_first(plan.cell, _bases(loop.reads, _VIEWS, is_number))
+    reads = _declared_first(plan.cell, _bases(loop.reads, _VIEWS if whole else (), is_number))
     ends = _static_ends(loop)
-    statics = _declared_first(plan.cell, _bases([*loop.statics, *ends], _STATIC_VIEWS, is_number))
+    views = _STATIC_VIEWS if whole else ()
+    statics = _declared_first(plan.cell, _bases([*loop.statics, *ends], views, is_number))
     table = {v: ops.leaf("input", names[v], v.shape, v.kind) for v in reads}
     table |= {v: ops.leaf("param", names[v], v.shape, v.kind) for v in statics}
     states = tuple(replace(state, init=build.zeros(state.shape, state.kind)) for state in loop.states)

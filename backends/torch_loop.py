@@ -13,6 +13,7 @@ from lsrl.backends.statements import Statements
 from lsrl.backends.torch_frame import POSITION, Frame, constant_leaves, thin_values
 from lsrl.backends.torch_place import Types
 from lsrl.backends.writer import Writer
+from lsrl.ir.dims import Shape
 from lsrl.ir.pipeline import VARYING
 from lsrl.ir.value import Kind, Value, depends_on, postorder
 
@@ -21,12 +22,14 @@ from lsrl.ir.value import Kind, Value, depends_on, postorder
 class LoopNames:
     """The arguments of a loop's functions in order: what it reads, what stays the same, where its states start.
 
-    A loop that reads nothing takes the number of positions as one more argument.
+    A loop that reads nothing takes the number of positions as one more argument, and one with a backward pass how
+    many positions lie between two of which it keeps the arriving states, `saved`; 0 keeps none.
     """
 
     reads: tuple[str, ...]
     statics: tuple[str, ...]
     starts: tuple[str, ...]
+    saved: tuple[str, ...] = ()
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -36,6 +39,11 @@ class LoopNames:
     def extent(self) -> tuple[str, ...]:
         return () if self.reads else ("length",)
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Arguments with defaults, behind the others."""
+        return ("every=0",) if self.saved else ()
+
 
 def write_plain_loop(name: str, plain: PlainLoop, writer: Writer) -> None:
     """The function `name`."""
@@ -43,7 +51,7 @@ def write_plain_loop(name: str, plain: PlainLoop, writer: Writer) -> None:
     plain.write_body(body)
     used = identifiers(str(body))
     arguments = plain.arguments
-    with writer.block(f"def {name}({', '.join((*arguments.tensors, *arguments.extent))}):"):
+    with writer.block(f"def {name}({', '.join((*arguments.tensors, *arguments.extent, *arguments.options))}):"):
         writer.docstring(plain.docstring())
         first = arguments.starts[0]
         for variable, code in (("batch", f"{first}.shape[0]"), ("device", f"{first}.device")):
@@ -88,6 +96,7 @@ class PlainLoop:
             named("input", (i.name for i in cell.inputs)),
             named("param", (p.name for p in cell.params)),
             named("state", (s.name for s in cell.states)),
+            tuple(names.fresh(f"{name}_saved") for name in loop.saved),
         )
         varying = depends_on(roots, lambda value: value.op in VARYING)
         thin = thin_values(roots, roots)
@@ -105,6 +114,7 @@ class PlainLoop:
         end = ", from the end to the start" if self.loop.reverse else ""
         kept = ", ".join(output.name for output in self.loop.cell.outputs)
         results = f"{kept} of every position, then the last states" if kept else "the last states"
+        results += ", then the arriving states of positions `every` apart" if self.arguments.saved else ""
         return textwrap.fill(f"{states} over time in plain PyTorch{end}: {results}.", 100)
 
     def write_body(self, writer: Writer) -> None:
@@ -115,11 +125,12 @@ class PlainLoop:
             statements.bind(leaf)
         self._write_statics(frame, statements)
         outputs = {o.name: names.fresh(f"all_{names[o.value]}") for o in cell.outputs}
-        for kept in outputs.values():
+        for kept in (*outputs.values(), *self.arguments.saved):
             writer.line(f"{kept} = []")
         steps = [v for v in postorder(cell.roots()) if v in frame.varying and v.args]
         nexts = [state.next for state in cell.states]
         with writer.block(self._header()):
+            self._save(writer)
             statements.write(steps, {*(o.value for o in cell.outputs), *nexts} & {*steps})
             for output in cell.outputs:
                 writer.line(f"{outputs[output.name]}.append({frame.array(output.value, statements.codes).code})")
@@ -127,6 +138,7 @@ class PlainLoop:
             writer.line(f"{', '.join(self.arguments.starts)} = {', '.join(following)}")
         results = [self._over_time(frame, o.value, outputs[o.name]) for o in cell.outputs]
         results += self.arguments.starts
+        results += [self._saved(frame, *each) for each in zip(self.loop.saved, self.arguments.saved, strict=True)]
         writer.line(f"return {', '.join(results)}{',' if len(results) == 1 else ''}")
 
     def _widen(self, writer: Writer) -> None:
@@ -149,17 +161,35 @@ class PlainLoop:
         statements.write(static, {v for v in used if not frame.is_light(v)}, [*used, *ends])
 
     def _header(self) -> str:
-        reads = self.arguments.reads
+        reads, count = self.arguments.reads, "t" if self.arguments.saved else ""
         reverse = ", reverse=True" if self.loop.reverse else ""
         if not reads:
-            return "for _ in range(length):"
-        targets = ", ".join(reads) if len(reads) > 1 else f"({reads[0]},)"
-        return f"for {targets} in positions({', '.join(reads)}{reverse}):"
+            return f"for {count or '_'} in range(length):"
+        targets = f"{reads[0]}," if len(reads) == 1 else ", ".join(reads)
+        steps = f"positions({', '.join(reads)}{reverse})"
+        if count:
+            return f"for {count}, ({targets}) in enumerate({steps}):"
+        return f"for {targets if len(reads) > 1 else f'({targets})'} in {steps}:"
+
+    def _save(self, writer: Writer) -> None:
+        """Arriving states, now and then."""
+        if not self.arguments.saved:
+            return
+        starts = dict(zip((state.name for state in self.loop.cell.states), self.arguments.starts, strict=True))
+        with writer.block("if every and t % every == 0:"):
+            for name, kept in zip(self.loop.saved, self.arguments.saved, strict=True):
+                writer.line(f"{kept}.append({starts[name]})")
+
+    def _saved(self, frame: Frame, name: str, kept: str) -> str:
+        state = self.loop.cell.state(name)
+        return self._stacked(frame, state.shape, state.kind, kept)
 
     def _over_time(self, frame: Frame, value: Value, kept: str) -> str:
-        shape = frame.place.shape(value.shape, False)
-        options = f", {frame.types.of(value.kind)}, {self.arguments.starts[0]}"
-        reverse = ", reverse=True" if self.loop.reverse else ""
-        code = f"over_time({kept}, {shape}{options}{reverse})"
+        code = self._stacked(frame, value.shape, value.kind, kept)
         narrow = frame.types.narrow and value.kind is Kind.FLOAT
         return f"{code}.to({frame.types.data})" if narrow else code
+
+    def _stacked(self, frame: Frame, shape: Shape, kind: Kind, kept: str) -> str:
+        options = f", {frame.types.of(kind)}, {self.arguments.starts[0]}"
+        reverse = ", reverse=True" if self.loop.reverse else ""
+        return f"over_time({kept}, {frame.place.shape(shape, False)}{options}{reverse})"
