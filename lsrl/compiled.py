@@ -130,8 +130,8 @@ class Compiled:
             checked(self.cell, self.sizes, params, inputs, state, seed, told), cotangents
         )
 
-    def explain(self, batch: int = 1, length: int = 1024) -> str:
+    def explain(self, batch: int = 8, length: int = 1024, device: str | None = None) -> str:
         """How it runs, and why so: what `lsrl explain` prints."""
         target = "jax" if self.target == "reference" else self.target
-        setting = Setting(target, self.dtype, batch, length)
-        return report_text(explain(self.cell, self.sizes, self.schedule, setting))
+        setting = Setting(target, self.dtype, batch, length, device)
+        return report_text(explain(self.cell, self.sizes, str(self.schedule), setting))

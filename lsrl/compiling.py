@@ -14,7 +14,7 @@ from lsrl.engine_reference import ReferenceEngine
 from lsrl.ir import text as graph_text
 from lsrl.ir.cell import Cell
 from lsrl.program import Program
-from lsrl.schedule import AUTO, Schedule, resolve
+from lsrl.schedule import AUTO, Schedule
 
 
 @dataclass(frozen=True)
@@ -35,20 +35,22 @@ def compile_program(
     sizes: Mapping[str, int] | None = None,
     schedule: str = AUTO,
     dtype: str | None = None,
+    device: str | None = None,
 ) -> Compiled:
     """A program as a function.
 
     Args:
         target: `jax`, `triton` (a function of PyTorch), or `reference` (NumPy).
         sizes: numbers for the sizes without a default, and for others if wanted.
-        schedule: `auto`, `sequential`, or `STATE=sequential` for single recurrences.
+        schedule: `auto`, one schedule for every recurrence (`scan`), or `STATE=chunk(64)` for single ones.
         dtype: `float32`, `float64`, `bfloat16` or `float16`; None is float32, for the reference float64.
+        device: what `auto` chooses for: `cpu`, `a100`, `h100` or `h200`; None is `cpu` for JAX, `h100` for Triton.
 
     Raises:
         LsrlError: the program cannot be built for these sizes.
         Refusal: a size, the schedule, the type or the target does not fit the program; the message says how.
     """
-    text = write_program(program, target, sizes, schedule, dtype)
+    text = write_program(program, target, sizes, schedule, dtype, device)
     return Compiled(target, text.dtype, text.cell, text.sizes, text.schedule, text.source, _engine(text))
 
 
@@ -58,20 +60,21 @@ def write_program(
     sizes: Mapping[str, int] | None = None,
     schedule: str = AUTO,
     dtype: str | None = None,
+    device: str | None = None,
     *,
     gradients: bool = True,
 ) -> Written:
     """A program as the text of a module, or, for the reference, of its graph; see `compile_program`."""
     stages.check_target(target, dtype)
     cell, bound = program.bind(sizes)
-    chosen = resolve(cell, schedule)
     precision = dtype or stages.DEFAULT_DTYPES[target]
     if target == "reference":
+        chosen = stages.reference_schedule(cell, bound, schedule)
         return Written(target, precision, cell, bound, chosen, graph_text.show(cell))
-    made = stages.make(cell, bound, target)
-    command = _command(program, target, bound, schedule, precision)
+    made = stages.make(cell, bound, target, schedule, stages.assumed_run(target, precision, device))
+    command = _command(program, target, bound, schedule, precision, device)
     source = stages.write(made.plan, target, precision, program.origin, command, gradients=gradients)
-    return Written(target, precision, cell, bound, chosen, source)
+    return Written(target, precision, cell, bound, made.schedule, source)
 
 
 def _engine(text: Written) -> Engine:
@@ -94,7 +97,9 @@ def _module_name(text: Written) -> str:
     return f"lsrl_{text.cell.name}_{text.target}_{sha256(text.source.encode()).hexdigest()[:12]}"
 
 
-def _command(program: Program, target: str, sizes: Mapping[str, int], schedule: str, dtype: str) -> str:
+def _command(
+    program: Program, target: str, sizes: Mapping[str, int], schedule: str, dtype: str, device: str | None
+) -> str:
     """The words that make the module once more; empty for a program that is in no file."""
     if not program.origin:
         return ""
@@ -103,4 +108,5 @@ def _command(program: Program, target: str, sizes: Mapping[str, int], schedule: 
     words += ["--set", *(f"{name}={number}" for name, number in sizes.items())] if sizes else []
     words += ["--schedule", schedule] if schedule != AUTO else []
     words += ["--dtype", dtype] if dtype != stages.DEFAULT_DTYPES[target] else []
+    words += ["--device", device] if device else []
     return " ".join(words)

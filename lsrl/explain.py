@@ -13,13 +13,13 @@ from lsrl.ir.dims import count, shape_text
 from lsrl.ir.facts.sentences import Fact, facts
 from lsrl.ir.pipeline import VARYING, components, states_read
 from lsrl.ir.plan import Loop, Parallel
+from lsrl.ir.schedules.choose import choose
+from lsrl.ir.schedules.cost import BYTES, Run
+from lsrl.ir.schedules.legal import Possible
 from lsrl.ir.span import Span
 from lsrl.ir.value import Value, depends_on, postorder
 from lsrl.schedule import Schedule
 from lsrl.sentences import Sentences
-
-WHY = "always legal, and the only schedule that this version has"
-BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,32 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleFact:
+    """What a schedule says to a recurrence.
+
+    Attributes:
+        because: why it is legal or not.
+        seconds, flops, bytes, steps: what a legal one costs by the model, `steps` of them one after the other.
+        as_costed: the schedule with the options that the model filled in.
+    """
+
+    schedule: str
+    legal: bool
+    because: str
+    as_costed: str = ""
+    seconds: float | None = None
+    flops: float | None = None
+    bytes: float | None = None
+    steps: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RecurrenceFact:
     """States that need each other, and how they run.
 
     Attributes:
-        schedule, why: the schedule, and what speaks for it.
+        schedule: the schedule that it has.
+        schedules: every schedule that there is, legal or not.
         way: what the target makes of the loop.
         reads: states of other recurrences that these need.
         together: states of other recurrences in the same loop.
@@ -62,7 +83,7 @@ class RecurrenceFact:
     states: tuple[str, ...]
     reverse: bool
     schedule: str
-    why: str
+    schedules: tuple[ScheduleFact, ...]
     way: str
     reads: tuple[str, ...]
     together: tuple[str, ...]
@@ -117,6 +138,7 @@ class Report:
     doc: str
     axes: tuple[str, ...]
     target: str
+    device: str
     dtype: str
     sizes: Mapping[str, int]
     assumed: tuple[str, ...]
@@ -137,32 +159,46 @@ class Setting:
 
     target: str = "jax"
     dtype: str = "float32"
-    batch: int = 1
+    batch: int = 8
     length: int = 1024
+    device: str | None = None
+
+    @property
+    def run(self) -> Run:
+        """What schedules are weighed for."""
+        place = self.device or stages.TASTES[self.target].device
+        return Run(self.target, place, self.dtype, self.batch, self.length)
 
 
 def explain(
-    cell: Cell, sizes: Mapping[str, int], schedule: Schedule, setting: Setting, assumed: tuple[str, ...] = ()
+    cell: Cell, sizes: Mapping[str, int], schedule: str, setting: Setting, assumed: tuple[str, ...] = ()
 ) -> Report:
     """Everything there is to tell about running a cell.
 
+    Args:
+        schedule: as `lsrl.schedule.resolve` reads it.
+
     Raises:
         PipelineError: forward and reversed states need each other.
+        HowError, ScheduleError: the schedule makes no sense, or does not serve a recurrence.
+        DeviceError: the setting's device is not described.
     """
-    made = stages.make(cell, sizes, setting.target) if cell.axes == (TIME,) else None
+    made = stages.make(cell, sizes, setting.target, schedule, setting.run) if cell.axes == (TIME,) else None
+    chosen = made.schedule if made else stages.reference_schedule(cell, sizes, schedule)
     nest = tuple(loops(made.plan) if made else reference_loops(cell, sizes))
     return Report(
         name=cell.name,
         doc=cell.doc,
         axes=cell.axes,
         target=setting.target if made else "reference",
+        device=setting.run.device,
         dtype=setting.dtype,
         sizes=dict(sizes),
         assumed=assumed,
         batch=setting.batch,
         length=setting.length,
         states=tuple(_states(cell, sizes)),
-        recurrences=tuple(_recurrences(cell, schedule, made, setting)),
+        recurrences=tuple(_recurrences(cell, chosen, made, setting)),
         hoisted=tuple(_hoisted(made)) if made else (),
         fused=tuple(_fused(made)) if made else (),
         split=tuple(_split(made)) if made else (),
@@ -199,7 +235,8 @@ def _start(value: Value) -> Value:
 def _recurrences(
     cell: Cell, schedule: Schedule, made: stages.Made | None, setting: Setting
 ) -> Iterator[RecurrenceFact]:
-    schedules = {directive.states: directive.how for directive in schedule.directives}
+    schedules = {directive.states: str(directive.how) for directive in schedule.directives}
+    said = {each.names: tuple(_schedules(each, setting.run)) for each in made.recurrences} if made else {}
     known = {found.states: tuple(map(_finding, found.facts)) for found in facts(cell)}
     ways = stages.ways(made.plan, setting.target, setting.dtype) if made else {}
     for names in schedules:
@@ -211,12 +248,20 @@ def _recurrences(
             names,
             states[0].reverse,
             schedules[names],
-            WHY,
+            said.get(names, ()),
             way=ways.get(loop, ""),
             reads=tuple(name for name in read if name in others),
             together=tuple(name for name in loop if name not in names),
             facts=known[names],
         )
+
+
+def _schedules(found: Possible, run: Run) -> Iterator[ScheduleFact]:
+    costs = {type(each.how): each for each in choose(found, run).costs}
+    for said in found.verdicts:
+        each = costs.get(type(said.how)) if said.legal else None
+        told = (str(each.how), each.seconds, each.flops, each.bytes, each.steps) if each else ()
+        yield ScheduleFact(said.word, said.legal, said.sentence, *told)
 
 
 def _finding(fact: Fact) -> Finding:

@@ -9,7 +9,8 @@ from lsrl.ir.cell import GRAPH, Cell
 from lsrl.ir.cost import elements, flops
 from lsrl.ir.dims import shape_text
 from lsrl.ir.pipeline import VARYING
-from lsrl.ir.plan import Loop, Parallel, Plan, Shift, Stage
+from lsrl.ir.plan import Loop, Parallel, Plan, Primitive, Shift, Stage
+from lsrl.ir.schedules.how import Chunk, Quadratic, Scan
 from lsrl.ir.value import Value, postorder
 from lsrl.sentences import Sentences
 
@@ -74,6 +75,8 @@ def _fact(plan: Plan, stage: Stage, sentences: Sentences, wanted: frozenset[Valu
             place = "after" if state.reverse else "before"
             line = f"{state.name} = {sentences.expression(state.next)} of the position {place}"
             return StageFact("for all b, t at once", (), (line,), 0, 2 * _size([state.next], plan), 0, sequential=False)
+        case Primitive():
+            return _primitive(plan, stage, sentences)
         case Loop():
             own = {*stage.emits, *(state.next for state in stage.states)}
             lines = tuple(line for _, line in sentences.statements(stage.body, own))
@@ -85,6 +88,26 @@ def _fact(plan: Plan, stage: Stage, sentences: Sentences, wanted: frozenset[Valu
             )
 
 
+_HEADS = {Scan: "by a scan over t", Chunk: "in chunks of t", Quadratic: "for all pairs of positions at once"}
+
+
+def _primitive(plan: Plan, stage: Primitive, sentences: Sentences) -> StageFact:
+    """One operation on whole sequences, told by the step that it runs."""
+    made = [value for value in stage.form.results if value.args]
+    step = [value for value in postorder(made, stop=set(stage.form.operands).__contains__) if value.args]
+    lines = tuple(line for _, line in sentences.statements(step, {*made}))
+    varying = [value for value in stage.form.operands if any(v.op in VARYING for v in postorder([value]))]
+    return StageFact(
+        _HEADS[type(stage.how)] + (", from the end" if stage.reverse else ""),
+        tuple(f"{state.name} {shape_text(state.shape)}" for state in stage.states),
+        lines,
+        flops(step, plan.sizes),
+        _size([*varying, *made], plan),
+        _size([value for value in stage.form.operands if value not in varying], plan),
+        sequential=False,
+    )
+
+
 def _crossing(plan: Plan) -> frozenset[Value]:
     """The values that one stage hands to another, or to the outside."""
     found = {output.value for output in plan.cell.outputs}
@@ -94,6 +117,8 @@ def _crossing(plan: Plan) -> frozenset[Value]:
                 found |= {*stage.reads, *stage.emits}
             case Shift(state):
                 found.add(state.next)
+            case Primitive():
+                found |= {*stage.form.operands}
             case Parallel(values):
                 found |= set(_operands(values)[0])
     return frozenset(found)

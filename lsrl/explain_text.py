@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from lsrl.explain import CostFact, FusionFact, Report, SplitFact, StateFact
+from lsrl.explain import CostFact, FusionFact, RecurrenceFact, Report, ScheduleFact, SplitFact, StateFact
 from lsrl.explain_loops import StageFact
 from lsrl.ir.cell import GRAPH, TIME
 
@@ -17,6 +17,7 @@ def report_text(report: Report) -> str:
     sections = (
         ("States", _states(report)),
         ("Recurrences", _recurrences(report)),
+        ("Schedules", _schedules(report)),
         ("Computed for all positions at once", _table(report.hoisted)),
         ("Products taken apart", map(_split, report.split)),
         ("Products made one", map(_fused, report.fused)),
@@ -64,10 +65,46 @@ def _recurrences(report: Report) -> Iterator[str]:
         ]
         yield "; ".join(filter(None, (", ".join(filter(None, clauses)), part.way)))
         yield from (f"{_INDENT}{fact.sentence[:1].upper()}{fact.sentence[1:]}" for fact in part.facts)
-    for why in dict.fromkeys(part.why for part in report.recurrences):
-        yield f"Sequential is {why}."
     if not report.recurrences:
         yield "None: no state feeds back into itself, so nothing has to run step by step."
+
+
+def _schedules(report: Report) -> Iterator[str]:
+    """What each schedule says to each recurrence, and what the legal ones cost."""
+    for part in (part for part in report.recurrences if part.schedules):
+        yield f"{', '.join(part.states)}:"
+        rows = [(each.schedule, f"{_legal(each)} because {each.because}") for each in part.schedules]
+        yield from (f"{_INDENT}{line}" for line in _table(rows))
+    priced = [part for part in report.recurrences if part.schedules]
+    if priced:
+        yield f"By the model of the device {report.device}, forward, {_extent(report)}, {report.dtype}:"
+        header = ("", "", "time", "FLOPs", "bytes", "steps in turn", "")
+        rows_of = [row for part in priced for row in _prices(part)]
+        yield from (f"{_INDENT}{line}" for line in _table([header, *rows_of]))
+
+
+def _legal(said: ScheduleFact) -> str:
+    return "legal" if said.legal else "illegal"
+
+
+def _prices(part: RecurrenceFact) -> Iterator[tuple[str, ...]]:
+    for said in part.schedules:
+        if said.legal and said.seconds is not None:
+            runs = part.schedule.partition("(")[0] == said.schedule
+            yield (
+                part.states[0],
+                said.as_costed,
+                _time(said.seconds),
+                _short(round(said.flops or 0)),
+                _short(round(said.bytes or 0)),
+                f"{said.steps:,}",
+                "chosen" if runs else "",
+            )
+
+
+def _time(seconds: float) -> str:
+    """`1.23 ms`"""
+    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
 
 
 def _split(split: SplitFact) -> str:
@@ -89,10 +126,14 @@ def _loops(stages: Sequence[StageFact]) -> Iterator[str]:
 
 def _costs(report: Report) -> Iterator[str]:
     costs = report.costs
-    extents = {TIME: f"batch {report.batch}, length {report.length}", GRAPH: f"{report.length} nodes"}
-    extent = extents.get(report.axes[0], f"batch {report.batch}, {report.length} positions along each axis")
-    yield f"{extent}, {report.dtype}; {costs.parameters:,} parameters, {costs.state_elements:,} numbers of state"
+    numbers = f"{costs.parameters:,} parameters, {costs.state_elements:,} numbers of state"
+    yield f"{_extent(report)}, {report.dtype}; {numbers}"
     yield from _table(_cost_rows(costs))
+
+
+def _extent(report: Report) -> str:
+    extents = {TIME: f"batch {report.batch}, length {report.length}", GRAPH: f"{report.length} nodes"}
+    return extents.get(report.axes[0], f"batch {report.batch}, {report.length} positions along each axis")
 
 
 def _cost_rows(costs: CostFact) -> Iterator[tuple[str, ...]]:

@@ -1,20 +1,25 @@
-"""How recurrences run: directives such as `h=sequential`, what they are checked against, what `auto` chooses."""
+"""How recurrences run: directives such as `h=scan`, what they are checked against, what `auto` chooses."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from lsrl.ir.cell import Cell
+from lsrl.ir.cell import TIME, Cell
 from lsrl.ir.fault import Refusal
-from lsrl.ir.pipeline import Component, components
+from lsrl.ir.schedules.choose import chosen
+from lsrl.ir.schedules.cost import Run
+from lsrl.ir.schedules.how import How, parse_how
+from lsrl.ir.schedules.legal import Possible
 
 AUTO, SEQUENTIAL = "auto", "sequential"
-PLANNED = ("scan", "chunk", "newton", "dag", "parallel")
+GRIDS_ONLY = "dag"
+_COMMA = re.compile(r",(?![^(]*\))")  # outside of brackets
 
 
 class ScheduleError(Refusal):
-    """A schedule that this version does not have, or that names no recurrence of the program."""
+    """A schedule that does not serve a recurrence, or that names no recurrence of the program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +27,7 @@ class Directive:
     """How one recurrence runs; its states by name."""
 
     states: tuple[str, ...]
-    how: str
+    how: How
 
     def __str__(self) -> str:
         return f"{self.states[0]}={self.how}"
@@ -34,44 +39,89 @@ class Schedule:
 
     directives: tuple[Directive, ...]
 
+    @property
+    def hows(self) -> dict[str, How]:
+        """The schedule of every state that feeds back into itself, by name."""
+        return {name: directive.how for directive in self.directives for name in directive.states}
+
     def __str__(self) -> str:
-        """The text that `resolve` reads back: `h=sequential,c=sequential`; `auto` where there is no recurrence."""
+        """The text that `resolve` reads back: `h=scan,c=sequential`; `auto` where there is no recurrence."""
         return ",".join(map(str, self.directives)) or AUTO
 
 
-def resolve(cell: Cell, text: str = AUTO) -> Schedule:
+def resolve(cell: Cell, found: Sequence[Possible], text: str = AUTO, run: Run | None = None) -> Schedule:
     """The schedule that a text asks for.
 
     Args:
-        text: `auto`, `sequential` for every recurrence, or directives `STATE=sequential` with commas between them;
-            recurrences without a directive run as `auto` chooses.
+        found: the recurrences of the cell, `lsrl.ir.schedules.legal.possible`.
+        text: `auto`; one schedule for every recurrence, `scan`; or directives `STATE=chunk(64)` with commas between
+            them.  Recurrences without a directive run as `auto` chooses: the cheapest legal schedule by the model.
+        run: what `auto` reckons with.
 
     Raises:
-        ScheduleError: a directive asks for what this version cannot do, or names no state of a recurrence.
+        HowError: there is no such schedule.
+        ScheduleError: a schedule does not serve its recurrence, or a directive names no recurrence.
     """
-    recurrences = [part for part in components(cell) if part.cyclic]
-    for directive in text.split(","):
-        name, sign, how = directive.strip().rpartition("=")
-        _check_how(how)
-        if sign:
-            _check_name(cell, name, recurrences)
-    return Schedule(tuple(Directive(_names(part), SEQUENTIAL) for part in recurrences))
+    asked = _asked(cell, found, text)
+    setting = run or Run()
+    directives = []
+    for each in found:
+        how = asked[each.names]
+        if how is None:
+            how = chosen(each, setting)
+        else:
+            _check_legal(each, how)
+        directives.append(Directive(each.names, how))
+    return Schedule(tuple(directives))
 
 
-def _check_how(how: str) -> None:
-    word = how.partition("(")[0].strip()
-    if word in PLANNED:
-        raise ScheduleError(f"`{word}` is not available yet; this version runs every recurrence sequentially")
-    if word not in (AUTO, SEQUENTIAL):
-        known = ", ".join((AUTO, SEQUENTIAL, *PLANNED))
-        raise ScheduleError(f"there is no schedule `{how}`; schedules are {known}, the last {len(PLANNED)} not yet")
+def _asked(cell: Cell, found: Sequence[Possible], text: str) -> dict[tuple[str, ...], How | None]:
+    """What is asked of each recurrence; None leaves it to the model."""
+    everywhere: How | None = None
+    named: dict[tuple[str, ...], How | None] = {}
+    for name, how in _directives(cell, text):
+        if not name:
+            everywhere = how
+            continue
+        names = _recurrence(cell, name, [each.names for each in found])
+        if named.setdefault(names, how) != how:
+            ways = f"`{named[names] or AUTO}` and as `{how or AUTO}`"
+            raise ScheduleError(f"`{names[0]}` is to run as {ways}; a recurrence runs one way")
+    return {each.names: named.get(each.names, everywhere) for each in found}
 
 
-def _check_name(cell: Cell, name: str, recurrences: Sequence[Component]) -> None:
-    known = [state for part in recurrences for state in _names(part)]
-    if name not in known:
-        raise ScheduleError(f"{cell.name} has no recurrence `{name}`; its recurrences are {', '.join(known) or 'none'}")
+def _directives(cell: Cell, text: str) -> Iterator[tuple[str, How | None]]:
+    """The name of a state, empty for all, and its schedule, None for `auto`."""
+    for part in _COMMA.split(text):
+        name, _, how = part.partition("=") if _is_named(part) else ("", "", part)
+        word = how.strip()
+        if word == GRIDS_ONLY:
+            raise ScheduleError(_no_grid(cell))
+        yield name.strip(), None if word == AUTO else parse_how(word)
 
 
-def _names(part: Component) -> tuple[str, ...]:
-    return tuple(state.name for state in part.states)
+def _is_named(part: str) -> bool:
+    """Whether a directive has a name: its first `=` stands before any bracket."""
+    return "=" in part.partition("(")[0]
+
+
+def _no_grid(cell: Cell) -> str:
+    if cell.axes == (TIME,):
+        return f"`{GRIDS_ONLY}` is for states that travel along several axes; those of {cell.name} travel along one"
+    return f"`{GRIDS_ONLY}` is what {cell.name} runs as anyway; no other schedule of it is to be had"
+
+
+def _recurrence(cell: Cell, name: str, known: Collection[tuple[str, ...]]) -> tuple[str, ...]:
+    for names in known:
+        if name in names:
+            return names
+    told = ", ".join(state for names in known for state in names)
+    raise ScheduleError(f"{cell.name} has no recurrence `{name}`; its recurrences are {told or 'none'}")
+
+
+def _check_legal(found: Possible, how: How) -> None:
+    said = found.verdict(how)
+    if not said.legal:
+        result = "would be wrong" if said.wrong else "cannot run it"
+        sequential, *others = [f"`{each.word}` is legal: {each.reason}" for each in found.verdicts if each.legal]
+        raise ScheduleError("; ".join([f"{said.sentence}, so `{said.word}` {result}", *others, sequential]))

@@ -19,6 +19,10 @@ from lsrl.ir.fault import Refusal
 from lsrl.ir.laws import simplify
 from lsrl.ir.plan import Loop, Plan, make_plan
 from lsrl.ir.products import fuse_products, split_products
+from lsrl.ir.schedules.cost import Run
+from lsrl.ir.schedules.how import Chunk, How, Quadratic, Scan, Sequential
+from lsrl.ir.schedules.legal import Possible, possible
+from lsrl.schedule import SEQUENTIAL, Schedule, resolve
 
 DEFAULT_DTYPES = {"jax": "float32", "triton": "float32", "reference": "float64"}
 DTYPES = ("float32", "float64", "bfloat16", "float16")
@@ -36,22 +40,38 @@ class Made:
         simple: rewritten by exact laws.
         split: products distributed over what mixes values with and without state.
         plan: of the graph with products that share an operand fused.
+        recurrences: of that graph, and what every schedule says to them.
+        schedule: how they run.
     """
 
     simple: Cell
     split: Cell
     plan: Plan
+    recurrences: tuple[Possible, ...]
+    schedule: Schedule
 
 
 @dataclass(frozen=True, slots=True)
 class Taste:
-    """What a target likes: JAX large operations over all positions, a Triton kernel work that stays in its loop."""
+    """What a target likes: JAX large operations over all positions, a Triton kernel work that stays in its loop.
+
+    Attributes:
+        schedules: that it has.
+        inline: those that are one operation on whole sequences.
+        device: what it is taken to run on where nobody tells.
+    """
 
     hoists_elementwise: bool
     fuses_in_loops: bool
+    schedules: tuple[type[How], ...]
+    inline: tuple[type[How], ...]
+    device: str
 
 
-TASTES = {"jax": Taste(hoists_elementwise=True, fuses_in_loops=True), "triton": Taste(False, False)}
+TASTES = {
+    "jax": Taste(True, True, schedules=(Sequential,), inline=(Scan, Chunk, Quadratic), device="cpu"),
+    "triton": Taste(False, False, schedules=(Sequential,), inline=(Chunk, Quadratic), device="h100"),
+}
 
 
 def check_target(target: str, dtype: str | None) -> None:
@@ -68,12 +88,19 @@ def check_target(target: str, dtype: str | None) -> None:
         raise TargetError("the reference computes in NumPy, which has no bfloat16")
 
 
-def make(cell: Cell, sizes: Mapping[str, int], target: str) -> Made:
+def make(
+    cell: Cell, sizes: Mapping[str, int], target: str, schedule: str = SEQUENTIAL, run: Run | None = None
+) -> Made:
     """The plan of a cell for a target.
+
+    Args:
+        schedule: as `lsrl.schedule.resolve` reads it.
+        run: what `auto` reckons with; None is the target's own device with the batch and length of `Run`.
 
     Raises:
         TargetError: the target runs sequences only.
         PipelineError: forward and reversed states need each other.
+        HowError, ScheduleError: the schedule makes no sense, or does not serve a recurrence.
     """
     if cell.axes != (TIME,):
         raise TargetError(
@@ -84,7 +111,26 @@ def make(cell: Cell, sizes: Mapping[str, int], target: str) -> Made:
     simple = simplify(cell)
     split = split_products(simple)
     fused = fuse_products(split, in_loops=taste.fuses_in_loops)
-    return Made(simple, split, make_plan(fused, sizes, hoist_elementwise=taste.hoists_elementwise))
+    found = possible(fused, sizes, taste.schedules)
+    chosen = resolve(fused, found, schedule, run or assumed_run(target, DEFAULT_DTYPES[target]))
+    plan = make_plan(
+        fused, sizes, hoist_elementwise=taste.hoists_elementwise, hows=chosen.hows, inline=taste.inline
+    )
+    return Made(simple, split, plan, found, chosen)
+
+
+def assumed_run(target: str, dtype: str, device: str | None = None) -> Run:
+    """What `auto` reckons with before anything is known about batch and length."""
+    return Run(target, device or TASTES[target].device, dtype)
+
+
+def reference_schedule(cell: Cell, sizes: Mapping[str, int], text: str) -> Schedule:
+    """The schedule of the reference, which runs position after position.
+
+    Raises:
+        HowError, ScheduleError: anything else is asked for.
+    """
+    return resolve(cell, possible(cell, sizes, (Sequential,)), text)
 
 
 def write(plan: Plan, target: str, dtype: str, source_name: str, command: str, *, gradients: bool = True) -> str:

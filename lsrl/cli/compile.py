@@ -8,6 +8,7 @@ import rich_click as click
 
 from lsrl.cli.options import (
     SizedCommand,
+    device_option,
     dtype_option,
     program_argument,
     schedule_option,
@@ -27,6 +28,7 @@ SUFFIXES = {"jax": "_jax.py", "triton": "_triton.py", "reference": ".txt"}
 @sizes_option
 @schedule_option
 @dtype_option
+@device_option
 @click.option("--no-grad", is_flag=True, help="Leave the backward pass out of a Triton module; JAX derives its own.")
 @click.option("-o", "--output", metavar="FILE|DIR/", help="Where to write it, instead of standard output.")
 def command(
@@ -36,6 +38,7 @@ def command(
     sizes: dict[str, int],
     schedule: str,
     dtype: str | None,
+    device: str | None,
     no_grad: bool,
     output: str | None,
 ) -> None:
@@ -52,7 +55,7 @@ def command(
       lsrl compile mingru.lsrl --target triton --set D=64 H=128 --dtype bfloat16 -o build/
       lsrl compile mingru.lsrl --target jax --set D=4 H=4 | less
     """
-    written = write_program(load(prog, cell), target, sizes, schedule, dtype, gradients=not no_grad)
+    written = write_program(load(prog, cell), target, sizes, schedule, dtype, device, gradients=not no_grad)
     if output is None:
         click.echo(written.source, nl=False)
         return

@@ -8,11 +8,18 @@ from functools import partial
 
 import rich_click as click
 
-from lsrl.cli.options import SizedCommand, dtype_choice, json_option, program_argument, schedule_option, sizes_option
+from lsrl.cli.options import (
+    SizedCommand,
+    device_option,
+    dtype_choice,
+    json_option,
+    program_argument,
+    schedule_option,
+    sizes_option,
+)
 from lsrl.explain import Setting, explain
 from lsrl.explain_text import report_text
 from lsrl.program import load
-from lsrl.schedule import resolve
 
 ASSUMED = 64
 
@@ -22,10 +29,11 @@ _setting = partial(click.option, show_default=True)
 @click.command("explain", cls=SizedCommand)
 @program_argument
 @sizes_option
-@_setting("--batch", default=1, type=click.IntRange(1), metavar="N", help="Sequences at a time, for costs.")
+@_setting("--batch", default=8, type=click.IntRange(1), metavar="N", help="Sequences at a time, for costs.")
 @_setting("--length", default=1024, type=click.IntRange(0), metavar="N", help="Positions, for costs.")
 @_setting("--target", default="jax", type=click.Choice(["jax", "triton"]), help="Whose loops.")
 @_setting("--dtype", default="float32", type=dtype_choice, help="The type of floats, for costs.")
+@device_option
 @schedule_option
 @json_option
 def command(
@@ -36,24 +44,27 @@ def command(
     length: int,
     target: str,
     dtype: str,
+    device: str | None,
     schedule: str,
     as_json: bool,
 ) -> None:
     """Tell how a program runs, and what it costs.
 
-    The states and which of them feed back; what is computed for all positions at once because it needs no state;
-    products that are made one; the loops that remain, statement by statement; arithmetic and traffic. Sizes that are
-    neither given nor have a default are taken to be 64.
+    The states and which of them feed back; for each recurrence every schedule, whether it is legal, why, and what it
+    costs; what is computed for all positions at once because it needs no state; products that are made one; the loops
+    that remain, statement by statement; arithmetic and traffic. Sizes that are neither given nor have a default are
+    taken to be 64.
 
     \b
     Examples:
       lsrl explain std/gru
       lsrl explain std/gated_delta --set N=8 K=64 V=128 --batch 16 --length 4096 --dtype bfloat16
+      lsrl explain std/gla --target triton --device h100
       lsrl explain mingru.lsrl --json
     """
     program = load(prog, cell)
     assumed = tuple(name for name, size in program.sizes.items() if name not in sizes and size.default is None)
     graph, bound = program.bind({**sizes, **dict.fromkeys(assumed, ASSUMED)})
-    setting = Setting(target, dtype, batch, length)
-    report = explain(graph, bound, resolve(graph, schedule), setting, assumed)
+    setting = Setting(target, dtype, batch, length, device)
+    report = explain(graph, bound, schedule, setting, assumed)
     click.echo(json.dumps(asdict(report), indent=2, ensure_ascii=False) if as_json else report_text(report), nl=as_json)

@@ -11,6 +11,7 @@ import rich_click as click
 from click.shell_completion import CompletionItem
 from rich_click import Context, Parameter, RichCommand
 
+from lsrl.ir.schedules.device import DEVICES
 from lsrl.loader import library
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -79,7 +80,12 @@ schedule_option = click.option(
     default="auto",
     show_default=True,
     metavar="SCHEDULE",
-    help="How recurrences run: auto, sequential, or STATE=sequential.",
+    help="How recurrences run: auto, one schedule for all (scan), or STATE=chunk(64),….",
+)
+device_option = click.option(
+    "--device",
+    type=click.Choice(list(DEVICES)),
+    help="What auto chooses for.  [default: cpu; target triton: h100]",
 )
 
 

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 import lsrl
+from lsrl import stages
 from lsrl.ir.dims import Dim, DimError
-from lsrl.schedule import ScheduleError, resolve
+from lsrl.ir.schedules.how import HowError
+from lsrl.schedule import ScheduleError
 from lsrl.sizes import infer_sizes
 from support.commands import DECAY
 
@@ -152,14 +154,15 @@ def test_sizes_that_disagree_are_refused(given: dict[str, int], inputs: dict[str
 
 
 def test_schedules_name_recurrences() -> None:
-    graph = lsrl.load("std/mlstm").graph
-    for text in ("auto", "sequential", "C=sequential", "C=sequential, m=auto"):
-        assert str(resolve(graph, text)) == "m=sequential,C=sequential,n=sequential"
-    assert resolve(graph, str(resolve(graph))) == resolve(graph)
-    assert str(resolve(lsrl.parse("cell f(D):\n    input x: [D]\n    output x\n").graph)) == "auto"
+    graph, sizes = lsrl.load("std/mlstm").bind({"N": 2, "K": 3, "V": 4})
+    for text in ("sequential", "C=sequential, m=sequential,n = sequential"):
+        assert str(stages.make(graph, sizes, "jax", text).schedule) == "m=sequential,C=sequential,n=sequential"
+    pointwise = lsrl.parse("cell f(D):\n    input x: [D]\n    output x\n").graph
+    assert str(stages.make(pointwise, {"D": 2}, "jax").schedule) == "auto"
 
 
-@pytest.mark.parametrize("text", ["scan", "C=chunk(64)", "newton", "fast", "q=sequential", "", "C="])
+@pytest.mark.parametrize("text", ["newton", "fast", "q=sequential", "", "C=", "dag", "C=chunk(0)", "C=scan(3)"])
 def test_other_schedules_are_refused(text: str) -> None:
-    with pytest.raises(ScheduleError):
-        resolve(lsrl.load("std/mlstm").graph, text)
+    graph, sizes = lsrl.load("std/mlstm").bind({"N": 2, "K": 3, "V": 4})
+    with pytest.raises((ScheduleError, HowError)):
+        stages.make(graph, sizes, "jax", text)

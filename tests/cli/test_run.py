@@ -234,7 +234,7 @@ def test_cotangents_that_do_not_fit_are_refused(
         (("--inputs", "in.npz", "--seed", "0", "-o", "out.csv"), 1, "out.csv: arrays are kept in files"),
         (("--inputs", "in.npz", "--seed", "0", "--dtype", "bfloat16", "-o", "out.npz"), 1, "no bfloat16"),
         (("--inputs", "in.npz", "--seed", "0", "--set", "D=4", "-o", "out.npz"), 1, "D=4 by the given sizes"),
-        (("--inputs", "in.npz", "--seed", "0", "--schedule", "scan", "-o", "out.npz"), 1, "not available yet"),
+        (("--inputs", "in.npz", "--seed", "0", "--schedule", "scan", "-o", "out.npz"), 1, "so `scan` cannot run it"),
     ],
 )
 @pytest.mark.usefixtures("files")

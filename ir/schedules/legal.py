@@ -1,0 +1,159 @@
+"""Which schedules serve a recurrence, and why: the form of each is tried, its refusal is the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from lsrl.ir.cell import TIME, Cell
+from lsrl.ir.facts.recurrence import Algebra
+from lsrl.ir.facts.relations import Coupling
+from lsrl.ir.facts.sentences import RecurrenceFacts, facts
+from lsrl.ir.pipeline import Component, components
+from lsrl.ir.schedules.forms import form_of
+from lsrl.ir.schedules.how import Chunk, How, Newton, NotLegal, Quadratic, Scan, Sequential
+from lsrl.ir.span import Span
+from lsrl.ir.value import Value
+
+HOWS: tuple[How, ...] = (Sequential(), Scan(), Chunk(), Newton(), Quadratic())
+_PRODUCTS = ("mul", "einsum")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a schedule serves a recurrence.
+
+    Attributes:
+        how: the schedule.
+        reason: the fact that makes it legal or illegal, a clause with names in backquotes.
+        span: where the program says what the reason speaks of.
+        culprit: the operation there, in a word.
+        wrong: it would compute something else; otherwise an illegal schedule is merely not to be had.
+    """
+
+    how: How
+    legal: bool
+    reason: str
+    span: Span | None = None
+    culprit: str = ""
+    wrong: bool = False
+
+    @property
+    def word(self) -> str:
+        """The name of the schedule, without options."""
+        return str(self.how).partition("(")[0]
+
+    @property
+    def sentence(self) -> str:
+        """The reason with its place: ``h'` is not affine in `h` (gru.lsrl:9: tanh)`."""
+        if self.span is None:
+            return self.reason
+        place = f"{self.span.file}:{self.span.line}"
+        return f"{self.reason} ({place}{self.culprit and f': {self.culprit}'})"
+
+
+@dataclass(frozen=True)
+class Possible:
+    """A recurrence of a cell, with what is known about it and what every schedule says to it.
+
+    Attributes:
+        having: the schedules that the target has.
+    """
+
+    cell: Cell
+    sizes: Mapping[str, int]
+    part: Component
+    facts: RecurrenceFacts
+    having: Collection[type[How]]
+
+    def verdict(self, how: How) -> Verdict:
+        """Whether one schedule, options and all, serves it."""
+        said = _verdict(self, how)
+        if said.legal and type(how) not in self.having:
+            return replace(said, legal=False, reason=f"the target does not have it, though {said.reason}")
+        return said
+
+    @cached_property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """Of every schedule, its options left to the rules."""
+        return tuple(map(self.verdict, HOWS))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(state.name for state in self.part.states)
+
+    @property
+    def legal(self) -> tuple[How, ...]:
+        return tuple(each.how for each in self.verdicts if each.legal)
+
+
+def possible(cell: Cell, sizes: Mapping[str, int], having: Collection[type[How]]) -> tuple[Possible, ...]:
+    """The recurrences of a cell, in the order in which they run, for a target with the schedules `having`.
+
+    Raises:
+        PipelineError: forward and reversed states need each other.
+    """
+    parts = [part for part in components(cell) if part.cyclic]
+    pairs = zip(parts, facts(cell), strict=True)
+    return tuple(Possible(cell, sizes, part, found, having) for part, found in pairs)
+
+
+def _verdict(found: Possible, how: How) -> Verdict:
+    if isinstance(how, Sequential):
+        return Verdict(how, True, "it is what the program says")
+    if found.cell.axes != (TIME,):
+        axes = ", ".join(found.cell.axes)
+        return Verdict(how, False, f"{found.cell.name} runs over {axes}, not over one axis {TIME}")
+    try:
+        form_of(found.cell, found.part, how, found.sizes)
+    except NotLegal as refusal:
+        return _refused(found, how, refusal)
+    return Verdict(how, True, _reason(found.facts, how))
+
+
+def _refused(found: Possible, how: How, refusal: NotLegal) -> Verdict:
+    known = found.facts.recurrence
+    wrong = known.algebra is Algebra.NONLINEAR and not isinstance(how, Newton)
+    places = found.cell.spans.get(refusal.value, ()) if refusal.value is not None else ()
+    culprit = _word(refusal.value, places) if refusal.value is not None and refusal.value in known.offenders else ""
+    return Verdict(how, False, refusal.reason, places[0] if places else None, culprit, wrong)
+
+
+def _word(value: Value, places: tuple[Span, ...]) -> str:
+    """The operation, or the text of a product, since `*` says little."""
+    return places[0].text.strip("()") if value.op in _PRODUCTS and places else value.op
+
+
+def _reason(found: RecurrenceFacts, how: How) -> str:
+    """Why a legal schedule is legal."""
+    algebra = found.fact("algebra").reason
+    match how:
+        case Scan():
+            affine = found.recurrence.algebra is Algebra.AFFINE
+            return f"{algebra} and steps compose: {_transition(found)}" if affine else algebra
+        case Chunk():
+            return f"{algebra}, {_transition(found)}, and what it adds are outer products"
+        case Quadratic():
+            return "it is `chunk` with a single chunk"
+        case _:
+            return _jacobian(found, how)
+
+
+def _transition(found: RecurrenceFacts) -> str:
+    """What is known about transitions, or about what meets where several states do."""
+    name = "transition" if len(found.states) == 1 else "jacobian"
+    return found.fact(name).reason.partition(":")[0]
+
+
+def _jacobian(found: RecurrenceFacts, how: How) -> str:
+    known = found.recurrence
+    match known.jacobian.kind:
+        case Coupling.DIAGONAL:
+            return "its Jacobian is diagonal"
+        case Coupling.PER_UNIT:
+            return f"its Jacobian is a {len(known.states)} by {len(known.states)} block for each unit"
+        case _ if isinstance(how, Newton) and how.quasi:
+            return "the diagonal of its Jacobian stands for all of it, and what it finds is checked"
+        case _:
+            return "its Jacobian is a small block for each head"
