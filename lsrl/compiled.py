@@ -14,7 +14,12 @@ from lsrl.explain import Setting, explain
 from lsrl.explain_text import report_text
 from lsrl.ir.cell import TIME, Cell
 from lsrl.ir.fault import Refusal
+from lsrl.ir.rtrl import RtrlError
+from lsrl.online import Online
 from lsrl.schedule import Schedule
+
+METHODS = ("reverse", "rtrl")
+"""Ways to compute gradients."""
 
 
 class StreamError(Refusal):
@@ -108,6 +113,7 @@ class Compiled:
         state: Named | None = None,
         cotangents: Named | None = None,
         *,
+        method: str = "reverse",
         seed: int = 0,
         batch: int | None = None,
         length: int | None = None,
@@ -116,6 +122,8 @@ class Compiled:
 
         Args:
             cotangents: by output, or `state.NAME`; missing ones are zero.  None stands for ones for every output.
+            method: `reverse`, or `rtrl`: the same numbers, computed forward in memory that does not grow with the
+                length, for element-wise recurrences.  It has no gradient by inputs, since it does not look ahead.
             The others are as for a run.
 
         Returns:
@@ -124,11 +132,25 @@ class Compiled:
 
         Raises:
             ArrayError: as for a run, and for a cotangent that fits nothing.
+            RtrlError: `rtrl` is not for this program, or there is no such method.
         """
-        told = {"B": batch, "T": length}
-        return self.engine.gradients(
-            checked(self.cell, self.sizes, params, inputs, state, seed, told), cotangents
-        )
+        given = checked(self.cell, self.sizes, params, inputs, state, seed, {"B": batch, "T": length})
+        match method:
+            case "reverse":
+                return self.engine.gradients(given, cotangents)
+            case "rtrl":
+                return self.online.gradients(given, cotangents)
+            case _:
+                raise RtrlError(f"there is no method `{method}` of gradients; there are {', '.join(METHODS)}")
+
+    @cached_property
+    def online(self) -> Online:
+        """What computes gradients forward.
+
+        Raises:
+            RtrlError: that is not for this program.
+        """
+        return Online(self.cell, self.sizes, self.target, self.dtype)
 
     def explain(self, batch: int = 8, length: int = 1024, device: str | None = None) -> str:
         """How it runs, and why so: what `lsrl explain` prints."""

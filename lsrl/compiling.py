@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 
 from lsrl import stages
-from lsrl.backends.module_loader import load_module
 from lsrl.compiled import Compiled
-from lsrl.engine import Engine
-from lsrl.engine_reference import ReferenceEngine
+from lsrl.engines import load_engine
 from lsrl.ir import text as graph_text
 from lsrl.ir.cell import Cell
 from lsrl.program import Program
@@ -51,7 +48,8 @@ def compile_program(
         Refusal: a size, the schedule, the type or the target does not fit the program; the message says how.
     """
     text = write_program(program, target, sizes, schedule, dtype, device)
-    return Compiled(target, text.dtype, text.cell, text.sizes, text.schedule, text.source, _engine(text))
+    engine = load_engine(target, text.dtype, text.cell, text.sizes, text.source)
+    return Compiled(target, text.dtype, text.cell, text.sizes, text.schedule, text.source, engine)
 
 
 def write_program(
@@ -75,26 +73,6 @@ def write_program(
     command = _command(program, target, bound, schedule, precision, device)
     source = stages.write(made.plan, target, precision, program.origin, command, gradients=gradients)
     return Written(target, precision, cell, bound, made.schedule, source)
-
-
-def _engine(text: Written) -> Engine:
-    """What runs the text; only here is the framework loaded."""
-    match text.target:
-        case "jax":
-            from lsrl.engine_jax import JaxEngine
-
-            return JaxEngine(text.cell, text.dtype, load_module(text.source, _module_name(text)))
-        case "triton":
-            from lsrl.engine_torch import TorchEngine
-
-            return TorchEngine(text.cell, text.dtype, load_module(text.source, _module_name(text)))
-        case _:
-            return ReferenceEngine(text.cell, text.sizes, text.dtype)
-
-
-def _module_name(text: Written) -> str:
-    """A name that modules of other text do not have: Triton keeps what it compiled by it."""
-    return f"lsrl_{text.cell.name}_{text.target}_{sha256(text.source.encode()).hexdigest()[:12]}"
 
 
 def _command(

@@ -27,6 +27,9 @@ class Engine(Protocol):
     def step(self, given: Arguments) -> Result:
         """One position: inputs and outputs have no axis of time."""
 
+    def last_states(self, given: Arguments) -> dict[str, Any]:
+        """The states after whole sequences, one position after another: memory does not grow with the length."""
+
     def gradients(self, given: Arguments, cotangents: Named | None) -> Gradients:
         """As `lsrl.backends.reference.gradients`."""
 

@@ -47,6 +47,21 @@ class JaxEngine:
         batch = {} if self.cell.inputs else {"batch": given.extent["B"]}
         return Result(*self.module.step(given.params, given.inputs, given.state, **batch))
 
+    def last_states(self, given: Arguments) -> Arrays:
+        batch = {} if self.cell.inputs else {"batch": given.extent["B"]}
+        first = self.initial_state(given.params, given.extent["B"])
+        start = {name: jnp.asarray(given.state.get(name, array), array.dtype) for name, array in first.items()}
+
+        inputs = {name: jnp.asarray(array) for name, array in given.inputs.items()}
+
+        def advance(t: int, state: Arrays) -> Arrays:
+            at = {name: jax.lax.dynamic_index_in_dim(array, t, 1, keepdims=False) for name, array in inputs.items()}
+            following: Arrays = self.module.step(given.params, at, state, **batch)[1]
+            return following
+
+        length = given.extent["T"]  # a loop without turns would still be traced, and there is nothing to look at
+        return jax.lax.fori_loop(0, length, advance, start) if length else start
+
     def gradients(self, given: Arguments, cotangents: Named | None) -> Gradients:
         names, batch = moving(self.cell, given.inputs), given.extent["B"]
         # An initial state that is not given still has a gradient: that of a zero added to what the program says.

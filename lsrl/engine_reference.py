@@ -48,6 +48,13 @@ class ReferenceEngine:
         result = self.run(given.with_inputs({name: np.asarray(array)[:, None] for name, array in given.inputs.items()}))
         return Result({name: array[:, 0] for name, array in result.outputs.items()}, result.state)
 
+    def last_states(self, given: Arguments) -> dict[str, Array]:
+        state = {**self.initial_state(given.params, given.extent["B"]), **given.state}
+        for t in range(given.extent["T"]):
+            here = {name: np.asarray(array)[:, t : t + 1] for name, array in given.inputs.items()}
+            state = dict(self.run(Arguments(given.params, here, state, {**given.extent, "T": 1})).state)
+        return state
+
     def gradients(self, given: Arguments, cotangents: Named | None) -> Gradients:
         params, inputs, state = given.params, given.inputs, given.state
         return reference.gradients(

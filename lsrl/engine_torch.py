@@ -51,6 +51,16 @@ class TorchEngine:
         extent = {} if self.cell.inputs else {"batch": given.extent["B"]}
         return Result(*self.module.step(*_placed(given), **extent))
 
+    @torch.no_grad()
+    def last_states(self, given: Arguments) -> Tensors:
+        extent = {} if self.cell.inputs else {"batch": given.extent["B"]}
+        params, inputs, state = _placed(given)
+        state = {**self.initial_state(params, given.extent["B"]), **state}
+        for t in range(given.extent["T"]):
+            here = {name: tensor[:, t] for name, tensor in inputs.items()}
+            state = self.module.step(params, here, state, **extent)[1]
+        return state
+
     def gradients(self, given: Arguments, cotangents: Named | None) -> Gradients:
         names, batch = moving(self.cell, given.inputs), given.extent["B"]
         params, inputs, state = _placed(given)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import rich_click as click
+from rich_click import Context
 
 from lsrl.array_files import read_arrays, write_arrays
 from lsrl.backends.arrays import Array
@@ -21,7 +22,7 @@ from lsrl.cli.options import (
     target_choice,
 )
 from lsrl.cli.terminal import working
-from lsrl.compiled import Compiled
+from lsrl.compiled import METHODS, Compiled
 from lsrl.compiling import compile_program
 from lsrl.program import load
 from lsrl.sizes import infer_sizes
@@ -29,7 +30,25 @@ from lsrl.sizes import infer_sizes
 Arrays = dict[str, Array]
 
 
-@click.command("run", cls=SizedCommand)
+class RunCommand(SizedCommand):
+    """`--grad` alone is `--grad=reverse`, whatever follows it."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, name_method(args))
+
+
+def name_method(words: Sequence[str]) -> list[str]:
+    """The words with the method of every `--grad` written out."""
+    named: list[str] = []
+    for word in words:
+        if word in METHODS and named[-1:] == ["--grad=reverse"]:
+            named[-1] = f"--grad={word}"
+        else:
+            named.append("--grad=reverse" if word == "--grad" else word)
+    return named
+
+
+@click.command("run", cls=RunCommand)
 @program_argument
 @file_option("--inputs", help="Inputs by name, [B, T, …].")
 @file_option("--params", help="Parameters by name; nested ones are dotted, layers.0.Wz.")
@@ -46,7 +65,11 @@ Arrays = dict[str, Array]
 @sizes_option
 @schedule_option
 @dtype_option
-@click.option("--grad", is_flag=True, help="Write gradients too.")
+@click.option(
+    "--grad",
+    type=click.Choice(METHODS),
+    help="Write gradients too: in reverse, or forward by real-time recurrent learning (rtrl).",
+)
 @file_option("--cotangents", help="Weights of outputs (by name) and final states (state.NAME) in what is derived.")
 @click.option("--batch", type=click.IntRange(0), metavar="N", help="For programs without inputs.")
 @click.option("--length", type=click.IntRange(0), metavar="N", help="For programs without inputs.")
@@ -62,7 +85,7 @@ def command(
     sizes: dict[str, int],
     schedule: str,
     dtype: str | None,
-    grad: bool,
+    grad: str | None,
     cotangents: Path | None,
     batch: int | None,
     length: int | None,
@@ -72,8 +95,9 @@ def command(
 
     Arrays are read from .npz or .safetensors files. Results are the outputs by name, final states as state.NAME and,
     with --grad, gradients as grad.NAME (inputs and parameters) and grad.state.NAME (initial states): those of the sum
-    of all outputs, or of what --cotangents weighs. Sizes that are not set follow from the arrays. 16-bit results are
-    written as float32.
+    of all outputs, or of what --cotangents weighs. --grad rtrl computes them forward, without those of inputs, in
+    memory that does not grow with the length; it is for element-wise recurrences. Sizes that are not set follow from
+    the arrays. 16-bit results are written as float32.
 
     \b
     Examples:
@@ -96,7 +120,7 @@ def command(
     if grad:
         weighed = read_arrays(cotangents) if cotangents else None
         with working(f"deriving {program.name}"):
-            gradients = compiled.gradients(*arrays, weighed, seed=seed, batch=batch, length=length)
+            gradients = compiled.gradients(*arrays, weighed, method=grad, seed=seed, batch=batch, length=length)
             found |= dict(_gradients(compiled, gradients))
     write_arrays(output, found)
     click.echo(f"{output}: {', '.join(f'{name} {list(array.shape)}' for name, array in found.items())}", err=True)
