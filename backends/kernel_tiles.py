@@ -8,7 +8,7 @@ and 16-bit products with them use tensor cores on tiles of sixteen sequences.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lsrl.backends.kernel_form import KernelForm, NoKernel
@@ -114,15 +114,15 @@ def tiling(form: KernelForm, numbers: Mapping[str, int], data_bits: int) -> Tili
         NoKernel: a program cannot hold what it has to.
     """
     varying = depends_on(form.cell.roots(), lambda value: value.op in VARYING)
-    tiles = _whole(form, numbers)
+    tiles = whole(form, numbers, {"b"})
     batch = Tile("b", Dim.of(1), 1, 1, True)
     start = Tiling(form, tiles, batch, varying, frozenset(), True, 1)
     if data_bits == 16 and _layers(start):
         with_dots = _dot_tiling(start)
         if with_dots is not None:
             return with_dots
-    grown = _grown(start, 2 if data_bits == 64 else 1)
-    return _with_warps(_matrix_dots(grown), 2 if data_bits == 64 else 1)
+    large = _grown(start, 2 if data_bits == 64 else 1)
+    return _with_warps(_matrix_dots(large), 2 if data_bits == 64 else 1)
 
 
 def einsum_axes(value: Value) -> tuple[list[str], str]:
@@ -140,19 +140,23 @@ def letter_tiles(tiling_: Tiling, value: Value) -> dict[str, Tile]:
     }
 
 
-def _whole(form: KernelForm, numbers: Mapping[str, int]) -> dict[int, Tile]:
-    """Every class held whole, except that parallel ones start with one element."""
+def whole(form: KernelForm, numbers: Mapping[str, int], taken: Collection[str]) -> dict[int, Tile]:
+    """Every class held whole, except that parallel ones start with one element.
+
+    Args:
+        taken: names of tiles that the kernel has beside those of classes.
+    """
     sizes: dict[int, Dim] = {}
     for (value, axis), number in form.classes.numbers.items():
         sizes.setdefault(number, value.shape[axis])
     names: dict[int, str] = {}
     for number, size in sizes.items():
-        names[number] = _fresh(_tile_name(size), {*names.values(), "b"})
+        names[number] = _fresh(_tile_name(size), {*names.values(), *taken})
     tiles = {}
     for number, size in sizes.items():
         parallel = number not in form.classes.mixed
         length = size.evaluate(numbers)
-        tiles[number] = Tile(names[number], size, length, 1 if parallel else _power_of_two(length), parallel)
+        tiles[number] = Tile(names[number], size, length, 1 if parallel else power_of_two(length), parallel)
     return tiles
 
 
@@ -195,7 +199,7 @@ def _dot_tiling(tiles: Tiling) -> Tiling | None:
     }
     wide = replace(tiles, tiles=padded, batch=Tile("b", Dim.of("B"), 2 * DOT + 1, DOT, True), dots=frozenset(layers))
     kept = _resident_elements(wide)
-    fits = kept <= RESIDENT_16 and _largest(wide) <= MATRIX_TILE * 4
+    fits = kept <= RESIDENT_16 and largest(wide) <= MATRIX_TILE * 4
     if not fits or not all(_is_dot(wide, value) for value in layers):
         return None
     return replace(wide, warps=max(DOT_WARPS, _clamped(kept // (LANES * 4 * PER_THREAD))))
@@ -237,17 +241,26 @@ def _matrix_dots(tiles: Tiling) -> Tiling:
 
 
 def _grown(tiles: Tiling, words: int) -> Tiling:
-    """Blocks of parallel axes as large as the tile of a program allows, the innermost first."""
+    """Blocks of parallel axes as large as the tile of a program allows."""
     held = any(not tile.parallel for tile in tiles.tiles.values())
     matrices = sum(len(state.shape) >= 2 for state in tiles.form.cell.states)
     room = (MATRIX_TILE * 2 // (1 + max(1, matrices)) if held else VECTOR_TILE) // words
+    return grown(tiles, room, LANES if held else room)  # heads share a program only where one leaves lanes idle
+
+
+def grown(tiles: Tiling, room: int, room_of_outer: int) -> Tiling:
+    """Blocks of parallel axes, the innermost first, as large as leaves no block with more than `room` elements.
+
+    Args:
+        room_of_outer: the same for all but the innermost axis.
+    """
     for place, number in enumerate(_inner_first(tiles)):
-        limit = room if place == 0 or not held else LANES  # heads share a program only where one leaves lanes idle
+        limit = room if place == 0 else room_of_outer
         tile = tiles.tiles[number]
         while tile.block < tile.number:
             wider = replace(tile, block=2 * tile.block)
             tried = replace(tiles, tiles={**tiles.tiles, number: wider})
-            if _largest(tried) > limit:
+            if largest(tried) > limit:
                 break
             tile, tiles = wider, tried
     return tiles
@@ -265,7 +278,7 @@ def _inner_first(tiles: Tiling) -> list[int]:
 
 
 def _with_warps(tiles: Tiling, words: int) -> Tiling:
-    peak = _largest(tiles)
+    peak = largest(tiles)
     if peak > LARGEST_TILE:
         raise NoKernel(f"{peak} products at once are more than a program holds")
     if tiles.dots:
@@ -282,7 +295,7 @@ def _with_warps(tiles: Tiling, words: int) -> Tiling:
 
 
 def _clamped(warps: int) -> int:
-    return min(WARPS, _power_of_two(max(1, warps)))
+    return min(WARPS, power_of_two(max(1, warps)))
 
 
 def _resident_elements(tiles: Tiling) -> int:
@@ -290,7 +303,7 @@ def _resident_elements(tiles: Tiling) -> int:
     return sum(_volume(tiles.axes(v)) for v in statics if len(tiles.axes(v)) >= 2)
 
 
-def _largest(tiles: Tiling) -> int:
+def largest(tiles: Tiling) -> int:
     """Elements of the largest block of a value or of a product before it is summed."""
     values = [*tiles.form.body, *(v for v in tiles.form.views if not tiles.form.is_static(v))]
     volumes = [_volume(tiles.axes(v)) for v in values if not v.rank or (v, 0) in tiles.form.classes.numbers]
@@ -310,8 +323,6 @@ def _volume(axes: Sequence[Tile]) -> int:
     return volume
 
 
-def _power_of_two(number: int) -> int:
+def power_of_two(number: int) -> int:
     """The least power of two that is at least `number`."""
     return 1 << max(0, number - 1).bit_length()
-
-

@@ -6,7 +6,7 @@ Names follow flash-linear-attention: `i_` program index, `o_` places along an ax
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import isfinite
 
@@ -36,8 +36,8 @@ class Kernel:
 
     Attributes:
         tensors: its arguments in order.
-        length, batch: its arguments for the numbers of positions and of sequences; the latter may be missing.
-        pieces: its arguments for the number of pieces that time is cut into, and of positions in one, if it is cut.
+        length, batch: its arguments for the numbers of positions and of sequences, where it has them.
+        pieces: those for the number of pieces that time is cut into, and of positions in one, where it has them.
         sizes: the sizes that it takes as constants, by the names of its arguments.
         blocks: its block sizes, by the names of its arguments.
         dots: its argument for the type of what `tl.dot` multiplies, where it has one.
@@ -46,7 +46,7 @@ class Kernel:
 
     name: str
     tensors: tuple[Tensor, ...]
-    length: str
+    length: str | None
     batch: str | None
     sizes: tuple[str, ...]
     blocks: Mapping[str, int]
@@ -111,6 +111,7 @@ class KernelWriter:
         self.own = Identifiers([*reserved, *sizes.values(), *lanes])
         self.blocks = {tile.name: self.own.fresh(f"B{tile.name.upper()}") for tile in tiles}
         self.length, self.batch = self.own.fresh(LENGTH), self.own.fresh(BATCH)
+        self.pieces: tuple[str, ...] = ()
         bases = (view.base for view in self.form.views.values())
         self.tensors = tensors_of(loop, bases, narrow, types.narrow, self.own)
         taken = [tensor.name.removeprefix("b_") for tensor in self.tensors if tensor.name.startswith("b_")]
@@ -197,19 +198,33 @@ class KernelWriter:
             lines.append(f"i_{cut[1].name} = i_rest")
         return lines
 
+    def write_lanes(self, writer: Writer, wanted: Collection[str]) -> None:
+        """Which elements of each axis the program holds, and which of them there are, as far as that is wanted."""
+        cut = self.tiling.cut()
+        for tile in self.tiling.tiles.values():
+            if tile.single or not {f"o_{tile.name}", f"m_{tile.name}"} & set(wanted):
+                continue
+            block = self.blocks[tile.name]
+            first = f"i_{tile.name} * {block} + " if tile in cut else ""
+            writer.line(f"o_{tile.name} = {first}tl.arange(0, {block})")
+            if f"m_{tile.name}" in wanted:
+                writer.line(f"m_{tile.name} = o_{tile.name} < {self.place.dim(tile.size)}")
+
     def assembled(self, body: Writer) -> tuple[Kernel, str]:
         used = identifiers(str(body))
         dots = self.place.types.dot if self.place.types.dot in used else None
         sizes = tuple(name for name in self.place.sizes.values() if name in used)
         tiles = [tile for tile in (self.tiling.batch, *self.tiling.tiles.values()) if tile.name in self.blocks]
         blocks = {self.blocks[tile.name]: tile.block for tile in tiles if self.blocks[tile.name] in used}
-        batch = self.batch if self.batch in used else None
-        scalars = [self.length] + ([batch] if batch else [])
+        tensors = tuple(tensor for tensor in self.tensors if tensor.name in used)
+        length, batch = (name if name in used else None for name in (self.length, self.batch))
+        pieces = tuple(name for name in self.pieces if name in used)
+        scalars = [name for name in (length, batch, *pieces) if name]
         writer = Writer()
         keep = ", ".join(f'"{name}"' for name in scalars)
         writer.line(f"@triton.jit(do_not_specialize=[{keep}])")
         writer.text(f"def {self.name}(")
-        for tensor in self.tensors:
+        for tensor in tensors:
             writer.text(f"    {tensor.name},  # {tensor.remark}")
         constants = (*sizes, *blocks, *([dots] if dots else []))
         writer.lines(f"    {name}," for name in scalars)
@@ -217,7 +232,7 @@ class KernelWriter:
         writer.text("):")
         writer.append(body)
         grid = self.grid()
-        kernel = Kernel(self.name, self.tensors, self.length, batch, sizes, blocks, dots, grid, self.tiling.warps)
+        kernel = Kernel(self.name, tensors, length, batch, sizes, blocks, dots, grid, self.tiling.warps, pieces)
         return kernel, str(writer)
 
     def grid(self) -> tuple[str, ...]:

@@ -96,14 +96,7 @@ class _LoopWriter(KernelWriter):
             writer.line(line)
         masks = list(self.memory.mask_lines())
         wanted = used | identifiers("\n".join(masks))
-        for tile in self.tiling.tiles.values():
-            if tile.single or not wanted & {f"o_{tile.name}", f"m_{tile.name}"}:
-                continue
-            block = self.blocks[tile.name]
-            first = f"i_{tile.name} * {block} + " if tile in cut else ""
-            writer.line(f"o_{tile.name} = {first}tl.arange(0, {block})")
-            if f"m_{tile.name}" in wanted:
-                writer.line(f"m_{tile.name} = o_{tile.name} < {self.place.dim(tile.size)}")
+        self.write_lanes(writer, wanted)
         writer.lines(masks)
 
     def _write_starts(self, writer: Writer) -> None:

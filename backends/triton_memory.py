@@ -22,8 +22,19 @@ class Role(StrEnum):
     READ = ""
     STATIC = "the same at all positions"
     START = "at the start"
+    BEGIN = "at the start of each piece"
+    PIECE = "of each piece"
     KEPT = "written"
     END = "at the end, written"
+
+
+_LEADS: Mapping[Role, tuple[str, ...]] = {
+    Role.READ: ("B", "T"),
+    Role.KEPT: ("B", "T"),
+    Role.STATIC: (),
+    Role.BEGIN: ("B", "pieces"),
+    Role.PIECE: ("B", "pieces"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +62,7 @@ class Tensor:
     @property
     def remark(self) -> str:
         """`[B, T, H], written`: its shape and role."""
-        lead = {Role.READ: ("B", "T"), Role.KEPT: ("B", "T"), Role.STATIC: ()}.get(self.role, ("B",))
+        lead = _LEADS.get(self.role, ("B",))
         text = shape_text((*(Dim.of(axis) for axis in lead), *self.shape))
         pairs = "as pairs of numbers" if self.kind is Kind.COMPLEX else ""
         return ", ".join(part for part in (text, pairs, str(self.role)) if part)
@@ -129,42 +140,42 @@ class Memory:
             view: how the value lies in the tensor; None for one that is the tensor.
             part: of a complex tensor: 0 the real, 1 the imaginary one.
         """
-        strides, offset = self._strides(tensor, view, part)
+        strides, offset = self.strides(tensor, view, part)
         code = Code(tensor.name)
-        for term in (self._lead(tensor, value), *self._terms(value, strides)):
+        for term in (self.lead(tensor, value), *self._terms(value, strides)):
             code = infix("+", code, term) if term is not None else code
         return infix("+", code, self.place.dim(offset)) if offset != Dim.of(0) else code
 
-    def _strides(self, tensor: Tensor, view: View | None, part: int) -> tuple[tuple[Dim, ...], Dim]:
+    def strides(self, tensor: Tensor, view: View | None, part: int) -> tuple[tuple[Dim, ...], Dim]:
         if view is not None:
             return view.strides, view.offset
         pairs = 2 if tensor.kind is Kind.COMPLEX else 1
         shape = tensor.shape
         return tuple(count(shape[axis + 1 :]) * pairs for axis in range(len(shape))), Dim.of(part)
 
-    def _lead(self, tensor: Tensor, value: Value) -> Code | None:
+    def lead(self, tensor: Tensor, value: Value) -> Code | None:
         """The start of the program's sequence, or of its last position."""
         if tensor.role is Role.STATIC:
             return None
         batch = self.place.tiling.batch
-        sequence = Code("i_b") if batch.single else self._lanes(self.place.tiling.axes(value), 0)
+        sequence = Code("i_b") if batch.single else self.lanes(self.place.tiling.axes(value), 0)
         if tensor.role in (Role.START, Role.END):
-            return _times(sequence, self.place.dim(tensor.row))
+            return times(sequence, self.place.dim(tensor.row))
         first = infix("*", sequence, Code(self.length))
         if self.reverse:
             first = infix("-", infix("+", first, Code(self.length)), Code("1"))
-        return _times(first, self.place.dim(tensor.row))
+        return times(first, self.place.dim(tensor.row))
 
     def _terms(self, value: Value, strides: Sequence[Dim]) -> Iterable[Code]:
         axes = self.place.tiling.axes(value)
         for axis, tile in enumerate(self.place.tiling.all_tiles(value)):
             stride = self.place.dim(strides[axis])
             if not tile.single:
-                yield _times(self._lanes(axes, self.place.block_axis(value, axis)), stride)
+                yield times(self.lanes(axes, self.place.block_axis(value, axis)), stride)
             elif tile.number > 1:
-                yield _times(Code(f"i_{tile.name}"), stride)
+                yield times(Code(f"i_{tile.name}"), stride)
 
-    def _lanes(self, axes: Sequence[Tile], at: int) -> Code:
+    def lanes(self, axes: Sequence[Tile], at: int) -> Code:
         lanes = Code(f"o_{axes[at].name}")
         if len(axes) == 1:
             return lanes
@@ -208,19 +219,22 @@ class Memory:
 
     def mask_lines(self) -> Iterable[str]:
         """The definitions of masks of several axes."""
+        return (line for _, line in self.mask_table())
+
+    def mask_table(self) -> Iterable[tuple[tuple[str, ...], str]]:
+        """Masks of several axes: the tiles of each, with nothing for those that need none, and its definition."""
         for key, name in self.masks.items():
             parts = []
             for at, tile in enumerate(key):
                 index = ", ".join(":" if place == at else "None" for place in range(len(key)))
                 parts += [f"m_{tile}[{index}]"] if tile else []
-            yield f"{name} = {' & '.join(parts)}"
+            yield key, f"{name} = {' & '.join(parts)}"
 
 
-def _times(left: Code, right: Code) -> Code:
+def times(left: Code, right: Code) -> Code:
+    """The product, where one of the factors may be 0 or 1."""
     if right.text == "1":
         return left
     if right.text == "0":
         return Code("0")
     return infix("*", left, right)
-
-

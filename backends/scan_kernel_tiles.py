@@ -1,0 +1,54 @@
+"""How a scanned loop is spread over programs: tiles of positions by lanes.
+
+A tile's positions lead every block that varies, in the place that a tile of sequences has elsewhere.  The lanes of one
+row are loaded together, so that a warp reads whole lines of memory; a thread then owns a few columns of the tile and
+composes their steps without a word to other threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from lsrl.backends.kernel_form import KernelForm, NoKernel
+from lsrl.backends.kernel_tiles import LANES, Tile, Tiling, grown, largest, power_of_two, whole
+from lsrl.ir.dims import Dim
+from lsrl.ir.plan import VARYING
+from lsrl.ir.value import depends_on
+
+TIME = "t"
+ROW = 2 * LANES  # elements of a row: 8 bytes for each lane of a warp in 32 bits, 4 in 16
+WIDE_ROW = 16 * LANES  # of a row whose lanes meet, such as the states of a channel that its output sums over
+FEWEST, MOST = 8, 64  # positions of a tile
+WARP_TILE = 32 * LANES  # elements of one block for each warp: 32 registers of a thread
+MOST_WARPS = 8
+
+
+def scan_tiling(form: KernelForm, numbers: Mapping[str, int], data_bits: int, operands: int) -> Tiling:
+    """The tiles.
+
+    Args:
+        numbers: the number of every size.
+        data_bits: 16, 32 or 64.
+        operands: how many numbers make a step; all of them are in registers at once.
+
+    Raises:
+        NoKernel: a program cannot hold the least number of positions.
+    """
+    varying = depends_on(form.cell.roots(), lambda value: value.op in VARYING)
+    words = 2 if data_bits == 64 else 1
+    row = Tiling(form, whole(form, numbers, {TIME}), _positions(1), varying, frozenset(), True, 1)
+    meets = any(not tile.parallel for tile in row.tiles.values())
+    row = grown(row, (WIDE_ROW if meets else ROW) // words, LANES)
+    lanes = largest(row)
+    budget = WARP_TILE // words * 2 // max(2, operands)
+    positions = power_of_two(max(FEWEST, min(MOST, budget * (MOST_WARPS if meets else 1) // lanes)))
+    warps = power_of_two(-(-positions * lanes // budget))
+    if warps > MOST_WARPS:
+        raise NoKernel(f"{lanes} numbers at each of {FEWEST} positions are more than a program holds")
+    return replace(row, batch=_positions(positions), warps=warps)
+
+
+def _positions(block: int) -> Tile:
+    """A tile of positions, the last of which may lie beyond the end."""
+    return Tile(TIME, Dim.of("T"), 2 * block + 1, block, parallel=True)
