@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from lsrl.ir import build, ops
 from lsrl.ir.adjoint import cotangents
 from lsrl.ir.cell import TIME, Cell, Input, Output, State
-from lsrl.ir.facts.relations import Coupling, jacobian, moves
+from lsrl.ir.facts.relations import Coupling, jacobian, meeting
 from lsrl.ir.fault import Refusal
-from lsrl.ir.pipeline import Component, components, leaf_of
+from lsrl.ir.pipeline import Component, components
 from lsrl.ir.traces import Source, Trace, arriving, following, traces, weighed
-from lsrl.ir.value import Kind, Value, depends_on, postorder
+from lsrl.ir.value import Kind, Value
 
 ELEMENT_WISE = (Coupling.DIAGONAL, Coupling.PER_UNIT)
 
@@ -166,15 +166,7 @@ def _refusal(cell: Cell, part: Component, found: Coupling) -> str:
     """Which recurrence is not element-wise, and where its elements meet."""
     names = ", ".join(f"`{state.name}`" for state in part.states)
     why = f"the Jacobian of {names} is {found.value}, not diagonal or a block per unit"
-    spans = cell.spans.get(_meeting(part), ())
+    place = meeting(part.states)
+    spans = cell.spans.get(place, ()) if place is not None else ()
     where = f": elements meet in `{spans[0].text}` (line {spans[0].line})" if spans else ""
     return f"{why}{where}; rtrl is for element-wise recurrences, reverse mode for every one"
-
-
-def _meeting(part: Component) -> Value:
-    """The first value of a step that loses an axis of the states that it is made of."""
-    nexts = [state.next for state in part.states]
-    tied = depends_on(nexts, leaf_of(part.names))
-    inside = (v for v in postorder(nexts) if v in tied)
-    lossy = (v for v in inside if any(len(moves(v, arg)) < arg.rank for arg in v.args if arg in tied))
-    return next(lossy, nexts[0])

@@ -14,7 +14,8 @@ from enum import StrEnum
 from lsrl.ir.cell import State
 from lsrl.ir.infer import integer, integers
 from lsrl.ir.ops import Family, family
-from lsrl.ir.value import Value, postorder
+from lsrl.ir.pipeline import leaf_of
+from lsrl.ir.value import Value, depends_on, postorder
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,14 @@ def relations_to(root: Value, leaves: Collection[Value]) -> dict[Value, Relation
                 found[leaf] = _joined(found[leaf], moved) if leaf in found else moved
         known[value] = found
     return known[root]
+
+
+def meeting(states: Sequence[State]) -> Value | None:
+    """The first value of a step that loses an axis of the states it is made of: where their elements meet."""
+    nexts = [state.next for state in states]
+    tied = depends_on(nexts, leaf_of(state.name for state in states))
+    inside = (value for value in postorder(nexts) if value in tied)
+    return next((v for v in inside if any(len(moves(v, arg)) < arg.rank for arg in v.args if arg in tied)), None)
 
 
 def moves(value: Value, arg: Value) -> dict[int, Reach]:
