@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from lsrl.check_facts import Check
 from lsrl.explain import CostFact, FusionFact, RecurrenceFact, Report, ScheduleFact, SplitFact, StateFact
 from lsrl.explain_loops import StageFact
 from lsrl.ir.cell import GRAPH, TIME
@@ -29,6 +30,14 @@ def report_text(report: Report) -> str:
         body = [f"{_INDENT}{line}" if line else "" for line in lines]
         parts += ["\n".join([heading, *body])] if body else []
     return "\n\n".join(parts) + "\n"
+
+
+def checks_text(found: Sequence[Check]) -> str:
+    """A line for each claim that was held against numbers, and a verdict."""
+    rows = [(each.subject, each.claim, f"{each.error:.0e}", "" if each.holds else "FALSE") for each in found]
+    wrong = sum(not each.holds for each in found)
+    verdict = f"{wrong} of {len(found)} facts are false" if wrong else f"all {len(found)} facts hold"
+    return "\n".join([*_table([("", "", "largest error", ""), *rows]), "", verdict, ""])
 
 
 def _title(report: Report) -> str:

@@ -18,6 +18,7 @@ COMMANDS = {
     "explain": "Tell how a program runs: recurrences, loops, costs.",
     "compile": "Write a standalone module for JAX, or PyTorch and Triton.",
     "run": "Run a program on arrays from files.",
+    "verify": "Hold every legal schedule against the reference.",
     "graph": "Draw a program.",
     "list": "List the library.",
     "completion": "Print what completes `lsrl` in a shell.",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 
 import rich_click as click
 
+from lsrl.check_facts import check_facts
 from lsrl.cli.options import (
     SizedCommand,
     device_option,
@@ -17,9 +19,13 @@ from lsrl.cli.options import (
     schedule_option,
     sizes_option,
 )
+from lsrl.cli.status import FAULT, FINE
 from lsrl.explain import Setting, explain
-from lsrl.explain_text import report_text
+from lsrl.explain_text import checks_text, report_text
+from lsrl.ir.cell import TIME, Cell
+from lsrl.ir.fault import Refusal
 from lsrl.program import load
+from lsrl.random_arrays import small_sizes
 
 ASSUMED = 64
 
@@ -35,6 +41,7 @@ _setting = partial(click.option, show_default=True)
 @_setting("--dtype", default="float32", type=dtype_choice, help="The type of floats, for costs.")
 @device_option
 @schedule_option
+@click.option("--check", is_flag=True, help="Hold every fact against a numerical Jacobian instead, for small sizes.")
 @json_option
 def command(
     prog: str,
@@ -46,8 +53,9 @@ def command(
     dtype: str,
     device: str | None,
     schedule: str,
+    check: bool,
     as_json: bool,
-) -> None:
+) -> int:
     """Tell how a program runs, and what it costs.
 
     The states and which of them feed back; for each recurrence every schedule, whether it is legal, why, and what it
@@ -61,10 +69,24 @@ def command(
       lsrl explain std/gated_delta --set N=8 K=64 V=128 --batch 16 --length 4096 --dtype bfloat16
       lsrl explain std/gla --target triton --device h100
       lsrl explain mingru.lsrl --json
+      lsrl explain mingru.lsrl --check
     """
     program = load(prog, cell)
+    if check:
+        return _checked(*program.bind(small_sizes(program.graph, sizes)), as_json)
     assumed = tuple(name for name, size in program.sizes.items() if name not in sizes and size.default is None)
     graph, bound = program.bind({**sizes, **dict.fromkeys(assumed, ASSUMED)})
     setting = Setting(target, dtype, batch, length, device)
     report = explain(graph, bound, schedule, setting, assumed)
     click.echo(json.dumps(asdict(report), indent=2, ensure_ascii=False) if as_json else report_text(report), nl=as_json)
+    return FINE
+
+
+def _checked(cell: Cell, sizes: Mapping[str, int], as_json: bool) -> int:
+    """Every claim with its largest error; the exit status is 1 when one is false."""
+    if cell.axes != (TIME,):
+        raise Refusal(f"{cell.name} runs over {', '.join(cell.axes)}; facts are held against numbers along one axis")
+    found = list(check_facts(cell, sizes))
+    rows = [{**asdict(each), "holds": each.holds} for each in found]
+    click.echo(json.dumps(rows, indent=2, ensure_ascii=False) if as_json else checks_text(found), nl=as_json)
+    return FINE if all(each.holds for each in found) else FAULT

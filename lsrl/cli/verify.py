@@ -1,0 +1,91 @@
+"""`lsrl verify`"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import rich_click as click
+
+from lsrl.cli.options import SizedCommand, dtype_choice, json_option, program_argument, sizes_option
+from lsrl.cli.status import FAULT, FINE
+from lsrl.cli.terminal import working
+from lsrl.ir.schedules.how import parse_how
+from lsrl.program import load
+from lsrl.verify import BATCH, DTYPES, LENGTH, TARGETS, Row, case, verify
+from lsrl.verify_text import table
+
+
+@click.command("verify", cls=SizedCommand)
+@program_argument
+@sizes_option
+@click.option(
+    "--schedule",
+    "schedules",
+    multiple=True,
+    metavar="SCHEDULE",
+    help="Only this one, chunk(64) say; may be repeated.  [default: every legal one]",
+)
+@click.option(
+    "--target", "targets", multiple=True, type=click.Choice(TARGETS), help="Only this one.  [default: all three]"
+)
+@click.option("--dtype", "dtypes", multiple=True, type=dtype_choice, help="Only this one.  [default: all but float16]")
+@click.option("--batch", default=BATCH, show_default=True, type=click.IntRange(1), metavar="N", help="Sequences.")
+@click.option("--length", default=LENGTH, show_default=True, type=click.IntRange(0), metavar="N", help="Positions.")
+@click.option("--seed", default=0, show_default=True, metavar="N", help="Draws the arrays.")
+@json_option
+def command(
+    prog: str,
+    cell: str | None,
+    sizes: dict[str, int],
+    schedules: tuple[str, ...],
+    targets: tuple[str, ...],
+    dtypes: tuple[str, ...],
+    batch: int,
+    length: int,
+    seed: int,
+    as_json: bool,
+) -> int:
+    """Hold every legal schedule of a program against the reference.
+
+    Random parameters, inputs, initial states and weights of what is derived; outputs, final states and all gradients,
+    in JAX, in PyTorch without kernels, and with Triton kernels on a GPU or, where there is none, interpreted. Errors
+    are relative RMS, the largest of all arrays; 1e-10 is allowed in float64, 1e-5 in float32, 1e-2 in 16 bits. The
+    exit status is 1 when one is larger. Sizes that are neither given nor have a default are small.
+
+    \b
+    Examples:
+      lsrl verify std/gla
+      lsrl verify mine.lsrl --schedule scan --schedule newton --target jax --length 300
+    """
+    _prepare(targets or TARGETS)
+    given = case(load(prog, cell), sizes, batch, length, seed)
+    hows = tuple(map(parse_how, schedules)) or None
+    with working(f"verifying {given.program.name}"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*plain PyTorch form")  # that is what `torch` is there for
+        rows = list(verify(given, targets or TARGETS, dtypes or DTYPES, hows))
+    click.echo(json.dumps([_data(row) for row in rows], indent=2) if as_json else table(rows))
+    return FINE if all(row.holds for row in rows) else FAULT
+
+
+def _data(row: Row) -> dict[str, object]:
+    return {**asdict(row), "holds": row.holds}
+
+
+def _prepare(targets: Sequence[str]) -> None:
+    """What frameworks read when they are first imported: JAX has float64 on request only, Triton interprets so too."""
+    if "triton" in targets and not _has_gpu():
+        os.environ["TRITON_INTERPRET"] = "1"
+    if "jax" in targets:
+        import jax
+
+        jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
