@@ -24,6 +24,7 @@ import torch
 
 import lsrl
 from lsrl.measure import in_turns, machine
+from lsrl.schedule import ScheduleError
 
 PACKAGES = ("jax", "torch", "triton", "numpy", "fla-core")
 LONGEST_COMPILED = 64
@@ -108,7 +109,7 @@ def schedules(point: Point, target: str) -> Iterator[tuple[str, Callable[..., An
     for schedule in ("auto", "sequential", "scan", "chunk", "newton"):
         try:
             made = lsrl.compile(program, target, point.sizes, schedule=schedule, dtype="float32")
-        except lsrl.ScheduleError:
+        except ScheduleError:
             continue
         yield f"{schedule} ({made.schedule})" if schedule == "auto" else schedule, made
 
