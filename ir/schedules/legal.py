@@ -114,7 +114,7 @@ def _verdict(found: Possible, how: How) -> Verdict:
 
 def _refused(found: Possible, how: How, refusal: NotLegal) -> Verdict:
     known = found.facts.recurrence
-    wrong = known.algebra is Algebra.NONLINEAR and not isinstance(how, Newton)
+    wrong = known.algebra is not Algebra.AFFINE and not isinstance(how, Newton)
     places = found.cell.spans.get(refusal.value, ()) if refusal.value is not None else ()
     culprit = _word(refusal.value, places) if refusal.value is not None and refusal.value in known.offenders else ""
     return Verdict(how, False, refusal.reason, places[0] if places else None, culprit, wrong)
