@@ -9,13 +9,13 @@ from lsrl.backends import jax_prelude
 from lsrl.backends.jax_apply import write_apply
 from lsrl.backends.jax_draw import write_init, write_initial_state
 from lsrl.backends.jax_header import header
-from lsrl.backends.jax_module import Module, thin_values
+from lsrl.backends.jax_loop import LoopFunctions
+from lsrl.backends.jax_module import Module
 from lsrl.backends.jax_place import TYPES, Types
+from lsrl.backends.jax_steps import write_steps
 from lsrl.backends.naming import Names
 from lsrl.backends.writer import Writer
-from lsrl.ir.pipeline import VARYING
 from lsrl.ir.plan import Plan
-from lsrl.ir.value import depends_on
 
 NEEDS_DOUBLE = '''
 if not jax.config.jax_enable_x64:
@@ -23,13 +23,17 @@ if not jax.config.jax_enable_x64:
 '''
 
 
-def emit_jax(plan: Plan, dtype: str = "float32", source_name: str = "", command: str = "") -> str:
+def emit_jax(
+    plan: Plan, dtype: str = "float32", source_name: str = "", command: str = "", *, gradients: bool = True
+) -> str:
     """The text of a module that runs a plan.
 
     Args:
         dtype: "float32", "float64", "bfloat16" or "float16".  With 16 bits inputs, params and outputs have that
             type; states, sums and everything else computed are float32.
         source_name, command: where the program is from and how to make the module again, for its docstring.
+        gradients: loops have a backward pass of their own; otherwise JAX, when asked, derives one that keeps all that
+            every step computes.
 
     The module's functions take and return dicts of batch-first arrays by name:
 
@@ -46,15 +50,15 @@ def emit_jax(plan: Plan, dtype: str = "float32", source_name: str = "", command:
     """
     types = TYPES[dtype]
     writer = Writer()
-    names = Names(plan.cell, jax_prelude.reserved(types))
-    varying = depends_on([*plan.roots, *plan.cell.all_roots()], lambda value: value.op in VARYING)
-    module = Module(plan, names, types, varying, thin_values(plan), writer)
+    reserved = jax_prelude.reserved(types)
+    names = Names(plan.cell, reserved)
+    module = Module.of(plan, names, types, writer)
     write_init(module)
     if plan.cell.states:
         writer.blank(2)
         write_initial_state(module)
     writer.blank(2)
-    write_apply(module)
+    write_apply(module, LoopFunctions(writer, reserved) if gradients else write_steps)
     if not any(state.reverse for state in plan.cell.states):
         writer.blank(2)
         _write_step(module)

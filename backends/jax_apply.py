@@ -10,20 +10,19 @@ from lsrl.backends.identifiers import identifiers
 from lsrl.backends.jax_draw import write_noise
 from lsrl.backends.jax_module import SEQUENCE, Module
 from lsrl.backends.jax_stages import LoopWriter, Stages
-from lsrl.backends.jax_steps import write_steps
 from lsrl.backends.writer import Writer
 from lsrl.ir.dims import Shape, shape_of, shape_text
 from lsrl.ir.value import Kind, Value
 
 
-def write_apply(module: Module) -> None:
+def write_apply(module: Module, write_loop: LoopWriter) -> None:
     """`apply(params, inputs, state=None)`: whole sequences."""
     cell = module.cell
     options = ["state=None"] if cell.inputs else ["state=None", "*", "length", "batch=1"]
     options += ["key=None"] if cell.noises else []
     writer = module.writer
     body = Writer(depth=1)
-    results = _Apply(replace(module, writer=body), write_steps).write()
+    results = _Apply(replace(module, writer=body), write_loop).write()
     with writer.block(f"def apply(params, inputs, {', '.join(options)}):"):
         writer.docstring(_docstring(module))
         _write_extent(module, identifiers(f"{body}\n{results}"))

@@ -27,6 +27,15 @@ def einsum(value: Value, operands: Sequence[Operand], place: Place) -> Code:
     return call("product" if narrow else "einsum", f'"{spec}"', *(given[p].code for p in order))
 
 
+def summed_einsum(value: Value, operands: Sequence[Operand], place: Place) -> Code:
+    """The sum of a product over all sequences and positions: `einsum("btg,bth->gh", d_g, h)`."""
+    axes, result = parsed(str(value.attr("spec")))
+    letters = axis_letters(axes, [operand.value.shape for operand in operands])
+    parts = [spelled(a, letters, place.letters if o.varies else "") for a, o in zip(axes, operands, strict=True)]
+    spec = f'"{",".join(parts)}->{spelled(result, letters, "")}"'
+    return call("einsum", spec, *(_counted(operand, place).code for operand in operands))
+
+
 def _counted(operand: Operand, place: Place) -> Operand:
     return operand.as_type(Kind.INT, place.types) if operand.kind is Kind.BOOL else operand
 

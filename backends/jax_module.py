@@ -16,8 +16,9 @@ from lsrl.backends.writer import Writer
 from lsrl.ir.cell import Cell
 from lsrl.ir.dims import Dim, shape_text
 from lsrl.ir.ops import Family, family
+from lsrl.ir.pipeline import VARYING
 from lsrl.ir.plan import Loop, Plan, Primitive
-from lsrl.ir.value import Kind, Value, users
+from lsrl.ir.value import Kind, Value, depends_on, users
 
 SEQUENCE = ("batch", "length")
 POSITION = ("batch",)
@@ -43,6 +44,12 @@ class Module:
     varying: frozenset[Value]
     thin: frozenset[Value]
     writer: Writer
+
+    @classmethod
+    def of(cls, plan: Plan, names: Names, types: Types, writer: Writer) -> Module:
+        """A module that runs `plan`."""
+        varying = depends_on([*plan.roots, *plan.cell.all_roots()], lambda value: value.op in VARYING)
+        return cls(plan, names, types, varying, thin_values(plan), writer)
 
     @property
     def cell(self) -> Cell:

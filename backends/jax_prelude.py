@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lsrl.backends.identifiers import identifiers
 from lsrl.backends.jax_place import Types
+from lsrl.backends.runtime_source import runtime
 
 IMPORTS = (
     ("math", "import math"),
@@ -107,6 +108,15 @@ FUNCTIONS = {
 }
 
 
+RUNTIME = ("jax_loop",)
+"""Files of functions that modules take over as they are."""
+
+
+def _functions() -> dict[str, str]:
+    """What modules may define, in an order in which it can be executed."""
+    return {**FUNCTIONS, **{name: text for file in RUNTIME for name, text in runtime(file).items()}}
+
+
 def shortcuts(types: Types) -> dict[str, str]:
     """Functions of jax with the module's types filled in."""
     single = types.real == "jnp.float32"
@@ -138,7 +148,8 @@ def product(spec, *factors):
 def reserved(types: Types) -> tuple[str, ...]:
     """Every identifier that a module may use for itself."""
     parameters = ("params", "inputs", "outputs", "state", "seed", "batch", "length", "key", "keys", "at")
-    functions = ("init", "initial_state", "apply", "step", *FUNCTIONS, *shortcuts(types))
+    parameters += ("reads", "statics", "starts", "saved", "d_kept", "d_lasts")
+    functions = ("init", "initial_state", "apply", "step", *_functions(), *shortcuts(types))
     builtins = ("float", "int", "bool", "max", "min", "abs", "complex", "range", "dict", "set", "sorted", "partial")
     return (*parameters, *functions, *builtins, *(name for name, _ in IMPORTS))
 
@@ -151,7 +162,7 @@ def imports(text: str) -> str:
 
 def definitions(text: str, types: Types) -> tuple[list[str], list[str]]:
     """One-line definitions and whole functions that the text uses, and those that these use in turn."""
-    known = {**shortcuts(types), **FUNCTIONS}
+    known = {**shortcuts(types), **_functions()}
     wanted: set[str] = set()
     found = identifiers(text) & known.keys()
     while found:

@@ -31,6 +31,12 @@ def _conv(value: Value, operands: Sequence[Operand], place: Place) -> Code:
     return call(function, x.code, w.code)
 
 
+def summed_conv_dw(value: Value, operands: Sequence[Operand], place: Place) -> Code:
+    """The sum of `conv_dw` over all sequences and positions, which are one more batch to it."""
+    shape = place.shape(dims(value.attr("shape")), False)
+    return call("conv_dw", *(operand.code for operand in operands), shape, **_options(value))
+
+
 def _adjoint(name: str) -> Printer:
     def printer(value: Value, operands: Sequence[Operand], place: Place) -> Code:
         shape = place.shape(dims(value.attr("shape")), False)

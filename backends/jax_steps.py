@@ -8,6 +8,7 @@ from itertools import takewhile
 from lsrl.backends.expressions import grouped
 from lsrl.backends.jax_module import POSITION
 from lsrl.backends.jax_stages import Stages
+from lsrl.backends.naming import identifier
 from lsrl.ir.plan import Loop
 from lsrl.ir.value import Value
 
@@ -38,8 +39,7 @@ def _step(stages: Stages, loop: Loop, leaves: Sequence[Value]) -> str:
     named = [v for v in static if str(static[v]).isidentifier()]
     scope = _scope([state.name for state in loop.states])
     names = module.names.inside([*leaves, *loop.reads, *loop.body], named, scope)
-    own = [names[leaf] for leaf in leaves[: 1 if len(leaves) > 3 else None]]
-    function = module.names.fresh("_".join(["advance", *scope.split(".")[:-1], *own]))
+    function = module.names.fresh(f"advance_{function_name([state.name for state in loop.states])}")
     inner = module.statements(POSITION, names)
     inner.codes = static
     state, reads = grouped([names[leaf] for leaf in leaves]), grouped([names[v] for v in loop.reads], "_")
@@ -58,6 +58,13 @@ def _step(stages: Stages, loop: Loop, leaves: Sequence[Value]) -> str:
         writer.line(f"return {grouped(following)}, {grouped(kept, 'None')}")
     writer.blank()
     return function
+
+
+def function_name(names: Sequence[str]) -> str:
+    """What functions of a recurrence are called after: its states, `h_c`, or the first of many, `layers_0_h`."""
+    scope = _scope(names)
+    own = [name.removeprefix(scope) for name in names[: 1 if len(names) > 3 else None]]
+    return identifier("_".join([*scope.split(".")[:-1], *own]))
 
 
 def _scope(names: Sequence[str]) -> str:

@@ -37,8 +37,13 @@ def arrays(cell: Cell) -> str:
         ("state", ("B",), [(s.name, s.shape, s.kind) for s in cell.states]),
         ("outputs", ("B", "T"), [(o.name, o.value.shape, o.value.kind) for o in cell.outputs]),
     )
+    return "\n".join(["Arrays, by name:", table(rows)])
+
+
+def table(rows: Iterable[tuple[str, Sequence[str], Iterable[tuple[str, Shape, Kind]]]]) -> str:
+    """Groups of arrays, each with a title, its leading axes, and the name, shape and kind of every array."""
     lines = [f"    {title:8} {text}" for title, lead, arrays in rows for text in _row(lead, arrays)]
-    return "\n".join(["Arrays, by name:", *(line.rstrip() for line in lines)])
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _row(lead: Sequence[str], arrays: Iterable[tuple[str, Shape, Kind]]) -> Iterator[str]:

@@ -38,9 +38,11 @@ def wrapped(code: str, room: int) -> list[str]:
         return [code]
     pair = next((each for each in reversed(brackets) if each.start < room), brackets[0])
     before, inside, after = code[: pair.start + 1], code[pair.start + 1 : pair.end].strip(), code[pair.end :]
+    rest, *more = wrapped(f"_{after[1:]}", room)  # what follows the bracket may be too long as well
+    end = [after[0] + rest[1:], *more]
     if len(inside) + len(INDENT) <= room and not inside.endswith(","):
-        return [before, INDENT + inside, after]
-    return [before, *_indented(_item_lines(inside, room - len(INDENT))), after]
+        return [before, INDENT + inside, *end]
+    return [before, *_indented(_item_lines(inside, room - len(INDENT))), *end]
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ class Writer:
         """At least `count` empty lines, except at the start of a block."""
         if self._lines and self._lines[-1].endswith(":"):
             return
-        have = next((n for n, line in enumerate(reversed(self._lines)) if line), 0)
+        have = next((n for n, line in enumerate(reversed(self._lines)) if line), len(self._lines))
         self._lines += [""] * (count - have)
 
     def docstring(self, text: str) -> None:

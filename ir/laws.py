@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from lsrl.ir import fold, laws_arithmetic, laws_layout
+from lsrl.ir import fold, laws_arithmetic, laws_layout, laws_padding
 from lsrl.ir.cell import Cell
 from lsrl.ir.rewrite import Law, Watch, rewrite
 from lsrl.ir.verify import check
@@ -21,7 +21,11 @@ FOLDING: tuple[Law, ...] = (
     fold.sizes,
 )
 EXACT: tuple[Law, ...] = (*FOLDING, *laws_arithmetic.EXACT, *laws_layout.EXACT)
-REASSOCIATING: tuple[Law, ...] = (*laws_arithmetic.REASSOCIATING, *laws_layout.REASSOCIATING)
+REASSOCIATING: tuple[Law, ...] = (
+    *laws_arithmetic.REASSOCIATING,
+    *laws_layout.REASSOCIATING,
+    *laws_padding.PADDING,
+)
 
 
 def simplify(cell: Cell, watch: Watch | None = None) -> Cell:

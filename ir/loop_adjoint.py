@@ -13,18 +13,18 @@ cotangent of whatever the loop makes of params before it meets something that va
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from lsrl.ir import build, ops
 from lsrl.ir.adjoint import cotangents
 from lsrl.ir.cell import TIME, Cell, Input, Output, State
-from lsrl.ir.laws import simplify
+from lsrl.ir.laws import EXACT
+from lsrl.ir.laws_padding import PADDING
 from lsrl.ir.pipeline import VARYING
+from lsrl.ir.rewrite import rewrite
 from lsrl.ir.substitute import rebuild
 from lsrl.ir.value import Kind, Value, depends_on, postorder
-
-_MOST_PARTS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +95,9 @@ class _Adjoint:
         wrt = [*leaves, *frontier]
         found = dict(zip(wrt, cotangents(self.roots, given, wrt, independent=True)))
         own = {each.name: fresh(f"d_{each.name}") for each in inputs}
-        sums = {value: self.parts(value, found[value]) for value in frontier}
+        sums = {value: self.summed(value, found[value]) for value in frontier}
         outputs = [Output(own[each.name], found[leaf]) for each, leaf in zip(inputs, leaves[len(states) :])]
-        outputs += [part for parts in sums.values() for part in parts]
+        outputs += sums.values()
         turned = tuple(
             _state(name, state, found[leaf]) for (state, name), leaf in zip(states.items(), leaves, strict=False)
         )
@@ -111,11 +111,11 @@ class _Adjoint:
             spans={self.done[v]: spans for v, spans in cell.spans.items() if v in self.done},
         )
         return LoopAdjoint(
-            simplify(adjoint),
+            rewrite(adjoint, (*EXACT, *PADDING)),
             {state.name: name for state, name in states.items()},
             {output.name: name for output, name in seeds.items()},
             own,
-            tuple(part.name for parts in sums.values() for part in parts),
+            tuple(total.name for total in sums.values()),
             self.gradients(sums),
         )
 
@@ -139,16 +139,16 @@ class _Adjoint:
                 found[value] = None
         return list(found)
 
-    def parts(self, value: Value, cotangent: Value) -> list[Output]:
-        """What is to be summed for one static value: the terms of its cotangent apart, each often one product."""
+    def summed(self, value: Value, cotangent: Value) -> Output:
+        """What is to be summed for one static value."""
         base = "d_" + (str(value.attr("name")) if not value.args else self.cell.names.get(value, "static"))
-        return [Output(self.fresh(base), term) for term in _terms(cotangent)]
+        return Output(self.fresh(base), cotangent)
 
-    def gradients(self, sums: Mapping[Value, Sequence[Output]]) -> dict[str, Value]:
+    def gradients(self, sums: Mapping[Value, Output]) -> dict[str, Value]:
         """The gradient of each param, from the sums: once, not for every position."""
         params = [param for param in self.cell.params if differentiable(param.kind)]
         leaves = [ops.leaf("param", param.name, param.shape, param.kind) for param in params]
-        totals = [_total(value, parts) for value, parts in sums.items()]
+        totals = [ops.leaf("param", total.name, value.shape, value.kind) for value, total in sums.items()]
         found = cotangents(list(sums), totals, leaves)
         return {param.name: gradient for param, gradient in zip(params, found)}
 
@@ -160,28 +160,6 @@ def _leaves(cell: Cell, state: State) -> Iterable[Value]:
 def _state(name: str, state: State, cotangent: Value) -> State:
     start = build.zeros(state.shape, state.kind)
     return State(name, state.shape, state.kind, (TIME,), start, cotangent, reverse=not state.reverse)
-
-
-def _total(value: Value, parts: Sequence[Output]) -> Value:
-    total: Value | None = None
-    for part in parts:
-        leaf = ops.leaf("param", part.name, part.value.shape, part.value.kind)
-        total = leaf if total is None else build.add(total, leaf)
-    assert total is not None
-    return total
-
-
-def _terms(value: Value) -> list[Value]:
-    """The terms of a sum: summed over positions one by one, none of them has to be made at any position."""
-    terms, opened = [value], True
-    while opened and len(terms) < _MOST_PARTS:
-        opened = any(_is_sum(term) for term in terms)
-        terms = [each for term in terms for each in (term.args if _is_sum(term) else (term,))]
-    return terms
-
-
-def _is_sum(value: Value) -> bool:
-    return value.op == "add" and all(arg.shape == value.shape and arg.kind is value.kind for arg in value.args)
 
 
 class _Fresh:

@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lsrl.ir import ops
-from lsrl.ir.plan import VARYING
+from lsrl.ir.pipeline import VARYING
 from lsrl.ir.substitute import with_args
 from lsrl.ir.value import Kind, Value, depends_on, postorder
 
-PRODUCTS = ("einsum", "conv_dw")
 _LINEAR = frozenset(
     (
         *("add", "sub", "neg", "conj", "re", "im", "reduce_sum"),
@@ -31,7 +30,7 @@ class PositionSums:
 
     Attributes:
         parts: for each leaf that stands for a sum, the value that is summed: a product is summed with its factors,
-            so it need not exist for any position.  Products are those of `PRODUCTS`.
+            so it need not exist for any position.  See `factors`.
         totals: by name, the wanted sums as values of the leaves, params and constants.
     """
 
@@ -41,16 +40,37 @@ class PositionSums:
     @property
     def operands(self) -> tuple[Value, ...]:
         """What has to be known for every position."""
-        found = (arg for part in self.parts.values() for arg in (part.args if part.op in PRODUCTS else (part,)))
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys(arg for part in self.parts.values() for arg in factors(part)))
+
+
+def factors(part: Value) -> tuple[Value, ...]:
+    """What a summed value is summed from: the factors of a product of what varies, else itself."""
+    if part.op == "einsum" or (part.op == "conv_dw" and all(_varies(arg) for arg in part.args)):
+        return part.args
+    return (part,)
 
 
 def position_sums(wanted: Mapping[str, Value]) -> PositionSums:
     """The sums of these values of a step over all sequences and positions."""
+    found = _sums(wanted, frozenset())
+    products = [factors(part) for part in found.parts.values()]
+    there = frozenset(arg for args in products if len(args) > 1 for arg in args)
+    return _sums(wanted, there)
+
+
+def _sums(wanted: Mapping[str, Value], there: frozenset[Value]) -> PositionSums:
+    """`there`: values that are known for every position in any case, so that they are summed as they are."""
     roots = tuple(wanted.values())
     varying = depends_on(roots, lambda value: value.op in VARYING)
     order = tuple(postorder(roots))
-    inner = {value: _through(value, varying) for value in order}
+    inner: dict[Value, tuple[Value, ...]] = {}
+    rewarding: set[Value] = set()
+    for value in order:
+        inner[value] = () if value in there else _through(value, varying)
+        if not rewarding.isdisjoint(inner[value]) or _shrinks(value):
+            rewarding.add(value)
+        else:
+            inner[value] = ()
     needed = set(roots)
     for value in reversed(order):
         if value in needed:
@@ -66,6 +86,11 @@ def position_sums(wanted: Mapping[str, Value]) -> PositionSums:
     return PositionSums(parts, {name: done.get(value, value) for name, value in wanted.items()})
 
 
+def _shrinks(value: Value) -> bool:
+    """Whether a sum is best taken before the value is made."""
+    return value.op == "expand" or len(factors(value)) > 1
+
+
 def _through(value: Value, varying: frozenset[Value]) -> tuple[Value, ...]:
     """The operands whose sums make the sum of the value; none where it is to be summed itself."""
     moving = tuple(dict.fromkeys(arg for arg in value.args if arg in varying))
@@ -78,8 +103,12 @@ def _through(value: Value, varying: frozenset[Value]) -> tuple[Value, ...]:
     return moving if scaled else ()
 
 
+def _varies(value: Value) -> bool:
+    return value in depends_on([value], lambda leaf: leaf.op in VARYING)
+
+
 def _is_zero(value: Value) -> bool:
     """Whether the value is zeros, as cotangents write them."""
     while value.op == "expand":
         (value,) = value.args
-    return value.op == "const" and value.attr("value") == 0
+    return value.op == "const" and bool(value.attr("value") == 0)

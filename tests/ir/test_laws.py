@@ -11,7 +11,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from lsrl.ir import ops
+from lsrl.ir import build, ops
 from lsrl.ir.build import add, div, mul, neg, sub, unary, where
 from lsrl.ir.dims import Dim
 from lsrl.ir.laws import EXACT, REASSOCIATING, simplify
@@ -36,7 +36,7 @@ x, y, s = leaf("x", H), leaf("y", H), leaf("s")
 A, B = leaf("A", H, K), leaf("B", H, K)
 n, m = leaf("n", H, kind=Kind.INT), leaf("m", H, kind=Kind.INT)
 b, c, d = (leaf(name, H, kind=Kind.BOOL) for name in "bcd")
-z = leaf("z", H, kind=Kind.COMPLEX)
+z, w = leaf("z", H, kind=Kind.COMPLEX), leaf("w", 2 * H)
 pi, one, two, half, inf = (ops.const(v) for v in ("pi", 1, 2, Fraction(1, 2), math.inf))
 true, false = ops.const(True), ops.const(False)
 
@@ -51,6 +51,10 @@ def part(v: Value, start: Dim | int, size: Dim | int, step: int = 1, axis: int =
 
 def at(v: Value, index: Dim | int, axis: int = 0) -> Value:
     return ops.apply("select", v, axis=axis, index=Dim.of(index))
+
+
+def zeros(*shape: Dim) -> Value:
+    return build.zeros(shape)
 
 
 def to(v: Value, kind: str) -> Value:
@@ -208,6 +212,9 @@ OVER_THE_REALS: list[tuple[str, Value, Value]] = [
     ("logarithms", unary("exp", unary("logsigmoid", x)), unary("sigmoid", x)),
     ("sum_of_sums", over("reduce_sum", over("reduce_sum", A, 1), 0), over("reduce_sum", A, 0, 1)),
     ("sum_of_einsum", over("reduce_sum", product("ab,ab->ab", A, B), 1), product("ab,ab->a", A, B)),
+    ("sum_of_padded", add(join(x, zeros(2 * H)), join(zeros(H), x, y)), join(x, x, y)),
+    ("sum_of_padded", add(join(A, zeros(H, K), axis=1), join(B, A, axis=1)), join(add(A, B), A, axis=1)),
+    ("sum_with_padded", add(add(join(x, zeros(H)), w), join(zeros(H), y)), add(w, join(x, y))),
 ]
 LAWS: dict[str, Law] = {law.__name__: law for law in (*EXACT, *REASSOCIATING)}
 FOLDED = ("exact_constants", "known_points", "multiples_of_pi", "angles")

@@ -44,6 +44,45 @@ def over_time(advance, state, reads, **options):
     return state, jax.tree.map(lambda array: jnp.swapaxes(array, 0, 1), kept)
 
 
+def later(first, sequence):
+    """The sequence one position later, `first` in front, and the element that falls off its end."""
+    whole = jnp.concatenate([first[:, None], sequence], axis=1)
+    return whole[:, :-1], whole[:, -1]
+
+
+def differentiable(run, adjoint):
+    """The function loop(reads, statics, starts, length) -> (kept, lasts), whose derivative is `adjoint`.
+
+    run(reads, statics, starts, length) -> (kept, lasts, saved) runs forward; `saved` is what `adjoint` needs of it.
+    adjoint(saved, d_kept, d_lasts, length) -> (d_reads, d_statics, d_starts) has None where there is no derivative.
+    """
+
+    @partial(jax.custom_vjp, nondiff_argnums=(3,))
+    def loop(reads, statics, starts, length):
+        return run(reads, statics, starts, length)[:2]
+
+    def forward(reads, statics, starts, length):
+        kept, lasts, saved = run(reads, statics, starts, length)
+        return (kept, lasts), saved
+
+    def backward(length, saved, cotangents):
+        return conjugated(adjoint(saved, *conjugated(cotangents), length))
+
+    loop.defvjp(forward, backward)
+    return loop
+
+
+def conjugated(cotangents):
+    """Cotangents between JAX's convention, dL/dx - i dL/dy, and ours, dL/dx + i dL/dy; None where there is none."""
+
+    def one(cotangent):
+        if cotangent.dtype == jax.dtypes.float0:
+            return None
+        return jnp.conj(cotangent) if jnp.iscomplexobj(cotangent) else cotangent
+
+    return jax.tree.map(one, cotangents)
+
+
 def init(seed):
     """Parameters by name, drawn as the program says."""
     keys = jax.random.split(jax.random.key(seed), 8)
@@ -65,12 +104,58 @@ def initial_state(params, batch):
     return {"h": jnp.zeros((batch, N), jnp.complex64)}
 
 
+def h_steps(reads, statics, starts, length):
+    """h over time: what is kept, the last states, what the adjoint needs.
+
+        reads    exp_gamma_B_x [B, T, N] complex
+        statics  a [N] complex
+        starts   h [B, N] complex
+        kept     h_next [B, T, N] complex
+    """
+    (exp_gamma_B_x,) = reads
+    (a,) = statics
+    (h_first,) = starts
+
+    def advance_h(h, exp_gamma_B_x):
+        # std/lru.lsrl:14  h' = a * h + exp(gamma) * (B @ x)
+        h_next = a * h + exp_gamma_B_x
+        return h_next, h_next
+
+    h_last, h_next = over_time(advance_h, h_first, exp_gamma_B_x)
+
+    return (h_next,), (h_last,), (a, h_next, h_first)
+
+
+def h_adjoint(saved, d_kept, d_lasts, length):
+    """The adjoint of `h_loop`: from cotangents of its results to those of its arguments."""
+    a, h_next, h_first = saved
+    (d_h_next,) = d_kept
+    (d_h_last,) = d_lasts
+    h, _ = later(h_first, h_next)
+
+    conj_a = jnp.conj(a)
+
+    def advance_d_h(d_h, d_h_next):
+        d_exp_gamma_B_x = d_h + d_h_next
+        d_h_next_2 = conj_a * d_exp_gamma_B_x
+        return d_h_next_2, d_exp_gamma_B_x
+
+    d_h_last_2, d_exp_gamma_B_x = over_time(advance_d_h, d_h_last, d_h_next, reverse=True)
+
+    d_a = d_exp_gamma_B_x * jnp.conj(h)
+
+    return (d_exp_gamma_B_x,), (d_a.sum((0, 1)),), (d_h_last_2,)
+
+
+h_loop = differentiable(h_steps, h_adjoint)
+
+
 def apply(params, inputs, state=None):
     """Run whole sequences: (outputs [B, T, ...], final state [B, ...]) by name.
 
     `state` holds initial states by name; those it lacks start as the program says.
     """
-    batch = jnp.shape(inputs["x"])[0]
+    batch, length = jnp.shape(inputs["x"])[:2]
     nu = floats(params["nu"])  # [N]
     theta = floats(params["theta"])  # [N]
     gamma = floats(params["gamma"])  # [N]
@@ -86,12 +171,7 @@ def apply(params, inputs, state=None):
     # std/lru.lsrl:13  a = exp(-exp(nu)) * cis(exp(theta))
     a = jnp.exp(-jnp.exp(nu)) * jnp.exp(1j * jnp.exp(theta))
 
-    def advance_h(h, exp_gamma_B_x):
-        # std/lru.lsrl:14  h' = a * h + exp(gamma) * (B @ x)
-        h_next = a * h + exp_gamma_B_x
-        return h_next, h_next
-
-    h_last, h_next = over_time(advance_h, state["h"], exp_gamma_B_x)
+    (h_next,), (h_last,) = h_loop((exp_gamma_B_x,), (a,), (state["h"],), length)
 
     # std/lru.lsrl:16  output y = re(C @ h') + d * x
     y = jnp.real(einsum("btn,dn->btd", h_next, C)) + d * x

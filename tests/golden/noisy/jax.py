@@ -47,6 +47,39 @@ def noise_key(key, name, number):
     return jax.random.fold_in(key, number)
 
 
+def differentiable(run, adjoint):
+    """The function loop(reads, statics, starts, length) -> (kept, lasts), whose derivative is `adjoint`.
+
+    run(reads, statics, starts, length) -> (kept, lasts, saved) runs forward; `saved` is what `adjoint` needs of it.
+    adjoint(saved, d_kept, d_lasts, length) -> (d_reads, d_statics, d_starts) has None where there is no derivative.
+    """
+
+    @partial(jax.custom_vjp, nondiff_argnums=(3,))
+    def loop(reads, statics, starts, length):
+        return run(reads, statics, starts, length)[:2]
+
+    def forward(reads, statics, starts, length):
+        kept, lasts, saved = run(reads, statics, starts, length)
+        return (kept, lasts), saved
+
+    def backward(length, saved, cotangents):
+        return conjugated(adjoint(saved, *conjugated(cotangents), length))
+
+    loop.defvjp(forward, backward)
+    return loop
+
+
+def conjugated(cotangents):
+    """Cotangents between JAX's convention, dL/dx - i dL/dy, and ours, dL/dx + i dL/dy; None where there is none."""
+
+    def one(cotangent):
+        if cotangent.dtype == jax.dtypes.float0:
+            return None
+        return jnp.conj(cotangent) if jnp.iscomplexobj(cotangent) else cotangent
+
+    return jax.tree.map(one, cotangents)
+
+
 def init(seed):
     """Parameters by name, drawn as the program says."""
     return {"scale": jnp.full((), 2.0, jnp.float32), "width": jnp.full((), 2.0, jnp.float32)}
@@ -55,6 +88,45 @@ def init(seed):
 def initial_state(params, batch):
     """Every state before the first position, [B, ...] by name."""
     return {"h": jnp.zeros((batch, D), jnp.float32)}
+
+
+def h_steps(reads, statics, starts, length):
+    """h over time: what is kept, the last states, what the adjoint needs.
+
+        reads    scale_eps, mask_x [B, T, D]
+        starts   h [B, D]
+        kept     h_next [B, T, D]
+    """
+    scale_eps, mask_x = reads
+    (h_first,) = starts
+
+    def advance_h(h, at):
+        scale_eps, mask_x = at
+        # <text>:8  h' = 0.5 * h + scale * eps + mask * x
+        h_next = 0.5 * h + scale_eps + mask_x
+        return h_next, h_next
+
+    h_last, h_next = over_time(advance_h, h_first, (scale_eps, mask_x))
+
+    return (h_next,), (h_last,), ()
+
+
+def h_adjoint(saved, d_kept, d_lasts, length):
+    """The adjoint of `h_loop`: from cotangents of its results to those of its arguments."""
+    (d_h_next,) = d_kept
+    (d_h_last,) = d_lasts
+
+    def advance_d_h(d_h, d_h_next):
+        d_scale_eps = d_h + d_h_next
+        d_h_next_2 = 0.5 * d_scale_eps
+        return d_h_next_2, d_scale_eps
+
+    d_h_last_2, d_scale_eps = over_time(advance_d_h, d_h_last, d_h_next, reverse=True)
+
+    return (d_scale_eps, d_scale_eps), (), (d_h_last_2,)
+
+
+h_loop = differentiable(h_steps, h_adjoint)
 
 
 def apply(params, inputs, state=None, key=None):
@@ -81,13 +153,7 @@ def apply(params, inputs, state=None, key=None):
     scale_eps = scale * eps
     mask_x = mask * x
 
-    def advance_h(h, at):
-        scale_eps, mask_x = at
-        # <text>:8  h' = 0.5 * h + scale * eps + mask * x
-        h_next = 0.5 * h + scale_eps + mask_x
-        return h_next, h_next
-
-    h_last, h_next = over_time(advance_h, state["h"], (scale_eps, mask_x))
+    (h_next,), (h_last,) = h_loop((scale_eps, mask_x), (), (state["h"],), length)
 
     return {"h": h_next}, {"h": h_last}
 

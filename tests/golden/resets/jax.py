@@ -42,6 +42,39 @@ def over_time(advance, state, reads, **options):
     return state, jax.tree.map(lambda array: jnp.swapaxes(array, 0, 1), kept)
 
 
+def differentiable(run, adjoint):
+    """The function loop(reads, statics, starts, length) -> (kept, lasts), whose derivative is `adjoint`.
+
+    run(reads, statics, starts, length) -> (kept, lasts, saved) runs forward; `saved` is what `adjoint` needs of it.
+    adjoint(saved, d_kept, d_lasts, length) -> (d_reads, d_statics, d_starts) has None where there is no derivative.
+    """
+
+    @partial(jax.custom_vjp, nondiff_argnums=(3,))
+    def loop(reads, statics, starts, length):
+        return run(reads, statics, starts, length)[:2]
+
+    def forward(reads, statics, starts, length):
+        kept, lasts, saved = run(reads, statics, starts, length)
+        return (kept, lasts), saved
+
+    def backward(length, saved, cotangents):
+        return conjugated(adjoint(saved, *conjugated(cotangents), length))
+
+    loop.defvjp(forward, backward)
+    return loop
+
+
+def conjugated(cotangents):
+    """Cotangents between JAX's convention, dL/dx - i dL/dy, and ours, dL/dx + i dL/dy; None where there is none."""
+
+    def one(cotangent):
+        if cotangent.dtype == jax.dtypes.float0:
+            return None
+        return jnp.conj(cotangent) if jnp.iscomplexobj(cotangent) else cotangent
+
+    return jax.tree.map(one, cotangents)
+
+
 def init(seed):
     """Parameters by name, drawn as the program says."""
     keys = jax.random.split(jax.random.key(seed), 1)
@@ -54,16 +87,17 @@ def initial_state(params, batch):
     return {"a": jnp.broadcast_to(s, (batch, D)), "n": jnp.full((batch,), 3, jnp.int32)}
 
 
-def apply(params, inputs, state=None):
-    """Run whole sequences: (outputs [B, T, ...], final state [B, ...]) by name.
+def a_steps(reads, statics, starts, length):
+    """a over time: what is kept, the last states, what the adjoint needs.
 
-    `state` holds initial states by name; those it lacks start as the program says.
+        reads    x [B, T, D]; r [B, T] bool
+        statics  s [D]
+        starts   a [B, D]
+        kept     a_next [B, T, D]
     """
-    batch = jnp.shape(inputs["x"])[0]
-    s = floats(params["s"])  # [D]
-    x = floats(inputs["x"])  # [B, T, D]
-    r = bools(inputs["r"])  # [B, T]
-    state = starting(params, state, batch)
+    x, r = reads
+    (s,) = statics
+    (a_first,) = starts
 
     def advance_a(a, at):
         r, x = at
@@ -73,7 +107,46 @@ def apply(params, inputs, state=None):
         a_next = 0.9 * a_or_init + x
         return a_next, a_next
 
-    a_last, a_next = over_time(advance_a, state["a"], (r, x))
+    a_last, a_next = over_time(advance_a, a_first, (r, x))
+
+    return (a_next,), (a_last,), (r,)
+
+
+def a_adjoint(saved, d_kept, d_lasts, length):
+    """The adjoint of `a_loop`: from cotangents of its results to those of its arguments."""
+    (r,) = saved
+    (d_a_next,) = d_kept
+    (d_a_last,) = d_lasts
+
+    def advance_d_a(d_a, at):
+        d_a_next, r = at
+        d_x = d_a + d_a_next
+        d_x_scaled = 0.9 * d_x
+        d_a_next_2 = jnp.where(r[..., None], 0.0, d_x_scaled)
+        return d_a_next_2, (d_x, d_x_scaled)
+
+    d_a_last_2, (d_x, d_x_scaled) = over_time(advance_d_a, d_a_last, (d_a_next, r), reverse=True)
+
+    d_s = jnp.where(r[..., None], d_x_scaled, 0.0)
+
+    return (d_x, None), (d_s.sum((0, 1)),), (d_a_last_2,)
+
+
+a_loop = differentiable(a_steps, a_adjoint)
+
+
+def apply(params, inputs, state=None):
+    """Run whole sequences: (outputs [B, T, ...], final state [B, ...]) by name.
+
+    `state` holds initial states by name; those it lacks start as the program says.
+    """
+    batch, length = jnp.shape(inputs["x"])[:2]
+    s = floats(params["s"])  # [D]
+    x = floats(inputs["x"])  # [B, T, D]
+    r = bools(inputs["r"])  # [B, T]
+    state = starting(params, state, batch)
+
+    (a_next,), (a_last,) = a_loop((x, r), (s,), (state["a"],), length)
 
     def advance_n(n, r):
         # <text>:5  state a: [D] = s, n: [] int = 3

@@ -47,6 +47,51 @@ def over_time(advance, state, reads, **options):
     return state, jax.tree.map(lambda array: jnp.swapaxes(array, 0, 1), kept)
 
 
+def later(first, sequence):
+    """The sequence one position later, `first` in front, and the element that falls off its end."""
+    whole = jnp.concatenate([first[:, None], sequence], axis=1)
+    return whole[:, :-1], whole[:, -1]
+
+
+def earlier(last, sequence):
+    """The sequence one position earlier, `last` at the end, and the element that falls off its front."""
+    whole = jnp.concatenate([sequence, last[:, None]], axis=1)
+    return whole[:, 1:], whole[:, 0]
+
+
+def differentiable(run, adjoint):
+    """The function loop(reads, statics, starts, length) -> (kept, lasts), whose derivative is `adjoint`.
+
+    run(reads, statics, starts, length) -> (kept, lasts, saved) runs forward; `saved` is what `adjoint` needs of it.
+    adjoint(saved, d_kept, d_lasts, length) -> (d_reads, d_statics, d_starts) has None where there is no derivative.
+    """
+
+    @partial(jax.custom_vjp, nondiff_argnums=(3,))
+    def loop(reads, statics, starts, length):
+        return run(reads, statics, starts, length)[:2]
+
+    def forward(reads, statics, starts, length):
+        kept, lasts, saved = run(reads, statics, starts, length)
+        return (kept, lasts), saved
+
+    def backward(length, saved, cotangents):
+        return conjugated(adjoint(saved, *conjugated(cotangents), length))
+
+    loop.defvjp(forward, backward)
+    return loop
+
+
+def conjugated(cotangents):
+    """Cotangents between JAX's convention, dL/dx - i dL/dy, and ours, dL/dx + i dL/dy; None where there is none."""
+
+    def one(cotangent):
+        if cotangent.dtype == jax.dtypes.float0:
+            return None
+        return jnp.conj(cotangent) if jnp.iscomplexobj(cotangent) else cotangent
+
+    return jax.tree.map(one, cotangents)
+
+
 def init(seed):
     """Parameters by name, drawn as the program says."""
     keys = jax.random.split(jax.random.key(seed), 7)
@@ -68,12 +113,129 @@ def initial_state(params, batch):
     return {"gru.h": jnp.zeros((batch, H), jnp.float32), "mingru.h": jnp.zeros((batch, H), jnp.float32)}
 
 
+def gru_h_steps(reads, statics, starts, length):
+    """gru.h over time: what is kept, the last states, what the adjoint needs.
+
+        reads    gru_xz, gru_xr, gru_xn [B, T, H]
+        statics  gru_W_hh [3*H, H]; gru_b_hh [3*H]
+        starts   gru.h [B, H]
+        kept     gru_h_next [B, T, H]
+    """
+    gru_xz, gru_xr, gru_xn = reads
+    gru_W_hh, gru_b_hh = statics
+    (gru_h_first,) = starts
+
+    def advance_gru_h(h, at):
+        xz, xr, xn = at
+        # std/gru.lsrl:14  hr, hz, hn = split(W_hh @ h + b_hh, 3)
+        hr, hz, hn = jnp.split(einsum("bh,gh->bg", h, gru_W_hh) + gru_b_hh, 3, axis=-1)  # [B, H]
+        # std/gru.lsrl:15  r = sigmoid(xr + hr)
+        r = jax.nn.sigmoid(xr + hr)
+        # std/gru.lsrl:16  z = sigmoid(xz + hz)
+        z = jax.nn.sigmoid(xz + hz)
+        # std/gru.lsrl:17  n = tanh(xn + r * hn)
+        n = jnp.tanh(xn + r * hn)
+        # std/gru.lsrl:18  h' = (1 - z) * n + z * h
+        h_next = (1 - z) * n + z * h
+        return h_next, h_next
+
+    gru_h_last, gru_h_next = over_time(advance_gru_h, gru_h_first, (gru_xz, gru_xr, gru_xn))
+
+    return (gru_h_next,), (gru_h_last,), (gru_xz, gru_W_hh, gru_b_hh, gru_xn, gru_xr, gru_h_next, gru_h_first)
+
+
+def gru_h_adjoint(saved, d_kept, d_lasts, length):
+    """The adjoint of `gru_h_loop`: from cotangents of its results to those of its arguments."""
+    gru_xz, gru_W_hh, gru_b_hh, gru_xn, gru_xr, gru_h_next, gru_h_first = saved
+    (d_gru_h_next,) = d_kept
+    (d_gru_h_last,) = d_lasts
+    gru_h, _ = later(gru_h_first, gru_h_next)
+
+    # std/gru.lsrl:14  hr, hz, hn = split(W_hh @ h + b_hh, 3)
+    gru_hr, gru_hz, gru_hn = jnp.split(einsum("bth,gh->btg", gru_h, gru_W_hh) + gru_b_hh, 3, axis=-1)
+    # std/gru.lsrl:15  r = sigmoid(xr + hr)
+    gru_r = jax.nn.sigmoid(gru_xr + gru_hr)
+    # std/gru.lsrl:16  z = sigmoid(xz + hz)
+    gru_z = jax.nn.sigmoid(gru_xz + gru_hz)
+    # std/gru.lsrl:17  n = tanh(xn + r * hn)
+    gru_n = jnp.tanh(gru_xn + gru_r * gru_hn)
+
+    def advance_d_gru_h(h, at):
+        h_next, gru_h, gru_r, gru_hn, gru_n, gru_z = at
+        h_plus_h_next = h + h_next
+        xz = (h_plus_h_next * gru_h - h_plus_h_next * gru_n) * (gru_z * (1.0 - gru_z))
+        xn = (1 - gru_z) * h_plus_h_next * (1.0 - gru_n * gru_n)
+        xr = xn * gru_hn * (gru_r * (1.0 - gru_r))
+        b_hh = jnp.concatenate([xr, xz, gru_r * xn], axis=-1)  # [B, 3*H]
+        h_next_2 = gru_z * h_plus_h_next + einsum("bg,gh->bh", b_hh, gru_W_hh)
+        return h_next_2, (xz, xn, xr, b_hh)
+
+    d_gru_h_last_2, (d_gru_xz, d_gru_xn, d_gru_xr, d_gru_b_hh) = over_time(
+        advance_d_gru_h, d_gru_h_last, (d_gru_h_next, gru_h, gru_r, gru_hn, gru_n, gru_z), reverse=True
+    )
+
+    return (d_gru_xz, d_gru_xr, d_gru_xn), (
+        einsum("btg,bth->gh", d_gru_b_hh, gru_h), d_gru_b_hh.sum((0, 1))
+    ), (d_gru_h_last_2,)
+
+
+gru_h_loop = differentiable(gru_h_steps, gru_h_adjoint)
+
+
+def mingru_h_steps(reads, statics, starts, length):
+    """mingru.h over time, from the last position to the first: what is kept, the last states, what the adjoint needs.
+
+        reads    mingru_one_minus_z, mingru_z_c [B, T, H]
+        starts   mingru.h [B, H]
+        kept     mingru_h_next [B, T, H]
+    """
+    mingru_one_minus_z, mingru_z_c = reads
+    (mingru_h_first,) = starts
+
+    def advance_mingru_h(h, at):
+        one_minus_z, z_c = at
+        # std/mingru.lsrl:11  h' = (1 - z) * h + z * c
+        h_next = one_minus_z * h + z_c
+        return h_next, h_next
+
+    mingru_h_last, mingru_h_next = over_time(
+        advance_mingru_h, mingru_h_first, (mingru_one_minus_z, mingru_z_c), reverse=True
+    )
+
+    return (mingru_h_next,), (mingru_h_last,), (mingru_one_minus_z, mingru_h_next, mingru_h_first)
+
+
+def mingru_h_adjoint(saved, d_kept, d_lasts, length):
+    """The adjoint of `mingru_h_loop`: from cotangents of its results to those of its arguments."""
+    mingru_one_minus_z, mingru_h_next, mingru_h_first = saved
+    (d_mingru_h_next,) = d_kept
+    (d_mingru_h_last,) = d_lasts
+    mingru_h, _ = earlier(mingru_h_first, mingru_h_next)
+
+    def advance_d_mingru_h(h, at):
+        h_next, mingru_one_minus_z = at
+        z_c = h + h_next
+        h_next_2 = mingru_one_minus_z * z_c
+        return h_next_2, z_c
+
+    d_mingru_h_last_2, d_mingru_z_c = over_time(
+        advance_d_mingru_h, d_mingru_h_last, (d_mingru_h_next, mingru_one_minus_z)
+    )
+
+    d_mingru_one_minus_z = d_mingru_z_c * mingru_h
+
+    return (d_mingru_one_minus_z, d_mingru_z_c), (), (d_mingru_h_last_2,)
+
+
+mingru_h_loop = differentiable(mingru_h_steps, mingru_h_adjoint)
+
+
 def apply(params, inputs, state=None):
     """Run whole sequences: (outputs [B, T, ...], final state [B, ...]) by name.
 
     `state` holds initial states by name; those it lacks start as the program says.
     """
-    batch = jnp.shape(inputs["token"])[0]
+    batch, length = jnp.shape(inputs["token"])[:2]
     E = floats(params["E"])  # [V, D]
     gru_W_ih = floats(params["gru.W_ih"])  # [3*H, D]
     gru_W_hh = floats(params["gru.W_hh"])  # [3*H, H]
@@ -94,21 +256,9 @@ def apply(params, inputs, state=None):
     # std/gru.lsrl:13  xr, xz, xn = split(W_ih @ x + b_ih, 3)
     gru_xr, gru_xz, gru_xn = jnp.split(gru_W_ih_x + gru_b_ih, 3, axis=-1)  # [B, T, H]
 
-    def advance_gru_h(h, at):
-        xz, xr, xn = at
-        # std/gru.lsrl:14  hr, hz, hn = split(W_hh @ h + b_hh, 3)
-        hr, hz, hn = jnp.split(einsum("bh,gh->bg", h, gru_W_hh) + gru_b_hh, 3, axis=-1)  # [B, H]
-        # std/gru.lsrl:15  r = sigmoid(xr + hr)
-        r = jax.nn.sigmoid(xr + hr)
-        # std/gru.lsrl:16  z = sigmoid(xz + hz)
-        z = jax.nn.sigmoid(xz + hz)
-        # std/gru.lsrl:17  n = tanh(xn + r * hn)
-        n = jnp.tanh(xn + r * hn)
-        # std/gru.lsrl:18  h' = (1 - z) * n + z * h
-        h_next = (1 - z) * n + z * h
-        return h_next, h_next
-
-    gru_h_last, gru_h_next = over_time(advance_gru_h, state["gru.h"], (gru_xz, gru_xr, gru_xn))
+    (gru_h_next,), (gru_h_last,) = gru_h_loop(
+        (gru_xz, gru_xr, gru_xn), (gru_W_hh, gru_b_hh), (state["gru.h"],), length
+    )
 
     # std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
     mingru_z = jax.nn.sigmoid(mingru_Wz_x + mingru_bz)
@@ -118,14 +268,8 @@ def apply(params, inputs, state=None):
     mingru_one_minus_z = 1 - mingru_z
     mingru_z_c = mingru_z * mingru_c
 
-    def advance_mingru_h(h, at):
-        one_minus_z, z_c = at
-        # std/mingru.lsrl:11  h' = (1 - z) * h + z * c
-        h_next = one_minus_z * h + z_c
-        return h_next, h_next
-
-    mingru_h_last, mingru_h_next = over_time(
-        advance_mingru_h, state["mingru.h"], (mingru_one_minus_z, mingru_z_c), reverse=True
+    (mingru_h_next,), (mingru_h_last,) = mingru_h_loop(
+        (mingru_one_minus_z, mingru_z_c), (), (state["mingru.h"],), length
     )
 
     # <text>:8  y = concat(gru(D, H)(x), reverse mingru(D, H)(x))

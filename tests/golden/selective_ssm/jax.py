@@ -44,6 +44,39 @@ def over_time(advance, state, reads, **options):
     return state, jax.tree.map(lambda array: jnp.swapaxes(array, 0, 1), kept)
 
 
+def differentiable(run, adjoint):
+    """The function loop(reads, statics, starts, length) -> (kept, lasts), whose derivative is `adjoint`.
+
+    run(reads, statics, starts, length) -> (kept, lasts, saved) runs forward; `saved` is what `adjoint` needs of it.
+    adjoint(saved, d_kept, d_lasts, length) -> (d_reads, d_statics, d_starts) has None where there is no derivative.
+    """
+
+    @partial(jax.custom_vjp, nondiff_argnums=(3,))
+    def loop(reads, statics, starts, length):
+        return run(reads, statics, starts, length)[:2]
+
+    def forward(reads, statics, starts, length):
+        kept, lasts, saved = run(reads, statics, starts, length)
+        return (kept, lasts), saved
+
+    def backward(length, saved, cotangents):
+        return conjugated(adjoint(saved, *conjugated(cotangents), length))
+
+    loop.defvjp(forward, backward)
+    return loop
+
+
+def conjugated(cotangents):
+    """Cotangents between JAX's convention, dL/dx - i dL/dy, and ours, dL/dx + i dL/dy; None where there is none."""
+
+    def one(cotangent):
+        if cotangent.dtype == jax.dtypes.float0:
+            return None
+        return jnp.conj(cotangent) if jnp.iscomplexobj(cotangent) else cotangent
+
+    return jax.tree.map(one, cotangents)
+
+
 def init(seed):
     """Parameters by name, drawn as the program says."""
     keys = jax.random.split(jax.random.key(seed), 6)
@@ -63,12 +96,66 @@ def initial_state(params, batch):
     return {"h": jnp.zeros((batch, E, N), jnp.float32)}
 
 
+def h_steps(reads, statics, starts, length):
+    """h over time: what is kept, the last states, what the adjoint needs.
+
+        reads    dt, dt_x [B, T, E]; W_B_x, W_C_x [B, T, N]
+        statics  A [E, N]
+        starts   h [B, E, N]
+        kept     h_next_W_C_x [B, T, E]
+    """
+    dt, dt_x, W_B_x, W_C_x = reads
+    (A,) = statics
+    (h_first,) = starts
+
+    def advance_h(h, at):
+        dt, dt_x, W_B_x, W_C_x = at
+        # std/selective_ssm.lsrl:18  h' = exp(diag(dt) @ A) * h + outer(dt * x, W_B @ x)
+        h_next = jnp.exp(dt[..., None] * A) * h + dt_x[..., None] * W_B_x[..., None, :]
+        # std/selective_ssm.lsrl:20  output y = h' @ (W_C @ x) + D * x
+        h_next_W_C_x = einsum("ben,bn->be", h_next, W_C_x)  # [B, E]
+        return h_next, (h, h_next_W_C_x)
+
+    h_last, (h, h_next_W_C_x) = over_time(advance_h, h_first, (dt, dt_x, W_B_x, W_C_x))
+
+    return (h_next_W_C_x,), (h_last,), (dt, A, h, dt_x, W_B_x, W_C_x)
+
+
+def h_adjoint(saved, d_kept, d_lasts, length):
+    """The adjoint of `h_loop`: from cotangents of its results to those of its arguments."""
+    dt, A, h, dt_x, W_B_x, W_C_x = saved
+    (d_h_next_W_C_x,) = d_kept
+    (d_h_last,) = d_lasts
+
+    def advance_d_h(d_h, at):
+        d_h_next_W_C_x, W_C_x, dt = at
+        sum_ = d_h + d_h_next_W_C_x[..., None] * W_C_x[..., None, :]
+        d_h_next = jnp.exp(dt[..., None] * A) * sum_
+        return d_h_next, sum_
+
+    d_h_last_2, d_A_factor1_sum = over_time(advance_d_h, d_h_last, (d_h_next_W_C_x, W_C_x, dt), reverse=True)
+
+    # std/selective_ssm.lsrl:18  h' = exp(diag(dt) @ A) * h + outer(dt * x, W_B @ x)
+    exp_dt_A = jnp.exp(dt[..., None] * A)
+    d_A_factor1 = d_A_factor1_sum * h * exp_dt_A
+    d_dt = einsum("bten,en->bte", d_A_factor1, A)  # [B, T, E]
+    d_dt_x = einsum("bten,btn->bte", d_A_factor1_sum, W_B_x)  # [B, T, E]
+    d_W_B_x = einsum("bte,bten->btn", dt_x, d_A_factor1_sum)  # [B, T, N]
+    h_next = exp_dt_A * h + dt_x[..., None] * W_B_x[..., None, :]
+    d_W_C_x = einsum("bten,bte->btn", h_next, d_h_next_W_C_x)  # [B, T, N]
+
+    return (d_dt, d_dt_x, d_W_B_x, d_W_C_x), (einsum("bte,bten->en", dt, d_A_factor1),), (d_h_last_2,)
+
+
+h_loop = differentiable(h_steps, h_adjoint)
+
+
 def apply(params, inputs, state=None):
     """Run whole sequences: (outputs [B, T, ...], final state [B, ...]) by name.
 
     `state` holds initial states by name; those it lacks start as the program says.
     """
-    batch = jnp.shape(inputs["x"])[0]
+    batch, length = jnp.shape(inputs["x"])[:2]
     W_dt = floats(params["W_dt"])  # [R, E]
     W_B = floats(params["W_B"])  # [N, E]
     W_C = floats(params["W_C"])  # [N, E]
@@ -90,15 +177,7 @@ def apply(params, inputs, state=None):
     # std/selective_ssm.lsrl:17  A = -exp(A_log)
     A = -jnp.exp(A_log)
 
-    def advance_h(h, at):
-        dt, dt_x, W_B_x, W_C_x = at
-        # std/selective_ssm.lsrl:18  h' = exp(diag(dt) @ A) * h + outer(dt * x, W_B @ x)
-        h_next = jnp.exp(dt[..., None] * A) * h + dt_x[..., None] * W_B_x[..., None, :]
-        # std/selective_ssm.lsrl:20  output y = h' @ (W_C @ x) + D * x
-        h_next_W_C_x = einsum("ben,bn->be", h_next, W_C_x)  # [B, E]
-        return h_next, h_next_W_C_x
-
-    h_last, h_next_W_C_x = over_time(advance_h, state["h"], (dt, dt_x, W_B_x, W_C_x))
+    (h_next_W_C_x,), (h_last,) = h_loop((dt, dt_x, W_B_x, W_C_x), (A,), (state["h"],), length)
 
     # std/selective_ssm.lsrl:20  output y = h' @ (W_C @ x) + D * x
     y = h_next_W_C_x + D * x

@@ -1,0 +1,81 @@
+"""The derivative of a loop as data: its adjoint, planned, with sums over positions set apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from lsrl.backends.loop_cell import LoopCell
+from lsrl.ir import ops
+from lsrl.ir.cell import Cell, Input, Output
+from lsrl.ir.loop_adjoint import LoopAdjoint, loop_adjoint
+from lsrl.ir.pipeline import VARYING
+from lsrl.ir.plan import Plan, make_plan
+from lsrl.ir.position_sums import PositionSums, factors, position_sums
+from lsrl.ir.substitute import rebuild, substitute
+from lsrl.ir.value import Value, depends_on, postorder
+
+
+@dataclass(frozen=True, slots=True)
+class Derivative:
+    """The derivative of a loop, ready to be written.
+
+    Attributes:
+        loop: what it is the derivative of.
+        adjoint: the loop's adjoint, which reads what the loop kept in place of computing it anew.
+        sums: over sequences and positions, for the gradients of params.
+        gradients: of every differentiable param, of those sums.
+        plan: of the adjoint, whose outputs are the cotangents of inputs, then the factors of sums.
+    """
+
+    loop: LoopCell
+    adjoint: LoopAdjoint
+    sums: PositionSums
+    gradients: Mapping[str, Value]
+    plan: Plan
+
+    @property
+    def leaves(self) -> Mapping[str, Value]:
+        """What it refers to outside of itself, by name: the loop's arrays, arriving states, and cotangents."""
+        roots = [*self.plan.roots, *self.sums.operands, *self.gradients.values()]
+        found = (v for v in postorder(roots) if v.op in ("input", "param") and v not in self.sums.parts)
+        return {str(v.attr("name")): v for v in found}
+
+
+def loop_derivative(loop: LoopCell, sizes: Mapping[str, int]) -> Derivative | None:
+    """The derivative of a loop; None where nothing in it has one."""
+    adjoint = loop_adjoint(loop.cell)
+    if not adjoint.states and not adjoint.seeds:
+        return None
+    adjoint = replace(adjoint, cell=_with_kept(adjoint.cell, loop.cell))
+    values = {output.name: output.value for output in adjoint.cell.outputs}
+    sums = position_sums({name: values[name] for name in adjoint.summed})
+    table = {ops.leaf("param", n, values[n].shape, values[n].kind): total for n, total in sums.totals.items()}
+    done = rebuild(adjoint.params.values(), table)
+    gradients = {name: done[value] for name, value in adjoint.params.items()}
+    return Derivative(loop, adjoint, sums, gradients, make_plan(_with_factors(adjoint, sums), sizes))
+
+
+def _with_kept(adjoint: Cell, loop: Cell) -> Cell:
+    """The adjoint reading what the loop gave out, as inputs under the names of the loop's outputs."""
+    states = [v for v in postorder(loop.roots()) if v.op == "state"]
+    arriving = {v: ops.leaf("input", str(v.attr("name")), v.shape, v.kind) for v in states}
+    done = rebuild((output.value for output in loop.outputs), arriving)
+    alive = frozenset(postorder(adjoint.roots()))
+    kept = {done[o.value]: o for o in loop.outputs if done[o.value] in alive and o.value.args}
+    table = {value: ops.leaf("input", o.name, value.shape, value.kind) for value, o in kept.items()}
+    inputs = (*adjoint.inputs, *(Input(o.name, value.shape, value.kind) for value, o in kept.items()))
+    return substitute(replace(adjoint, inputs=inputs), table)
+
+
+def _with_factors(adjoint: LoopAdjoint, sums: PositionSums) -> Cell:
+    """The adjoint giving out the factors of sums in place of what is summed."""
+    cell = adjoint.cell
+    varying = depends_on(sums.operands, lambda value: value.op in VARYING)
+    direct = [output for output in cell.outputs if output.name not in adjoint.summed]
+    names = {output.value: output.name for output in cell.outputs if output.name in adjoint.summed}
+    for name, total in sums.totals.items():
+        parts = [sums.parts[v] for v in postorder([total]) if v in sums.parts]
+        for place, factor in enumerate(dict.fromkeys(factor for part in parts for factor in factors(part))):
+            names.setdefault(factor, f"{name}_factor{place or ''}")
+    return replace(cell, outputs=(*direct, *(Output(names[v], v) for v in sums.operands if v in varying)))
