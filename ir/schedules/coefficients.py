@@ -13,7 +13,7 @@ from functools import reduce
 from lsrl.ir import build
 from lsrl.ir.dims import Shape
 from lsrl.ir.facts.factors import without_axis
-from lsrl.ir.facts.linear import Factor, Letters, LinearForm, Term
+from lsrl.ir.facts.linear import Factor, Letters, Term, fitted
 from lsrl.ir.value import Kind, Value
 
 
@@ -24,7 +24,7 @@ class Coefficient:
     Attributes:
         value: of a float or complex kind.
         axes: for each axis of the value the axis of the state that it goes along, ascending; matrices have one axis
-            of the state twice, at the end.
+            twice, its rows and then its columns.
     """
 
     value: Value
@@ -55,32 +55,27 @@ def diagonal(terms: Sequence[Term], shape: Shape) -> Coefficient | None:
 def dense(terms: Sequence[Term], shape: Shape, axis: int) -> Coefficient | None:
     """The matrices along one axis by which terms that keep all others multiply.
 
-    Its axes end with `(axis, axis)`: the row (the element that becomes) and the column (the one that arrives).
+    Its axes name `axis` twice: the row (the element that becomes) and, after it, the column (the one that arrives).
     """
-    lanes = tuple(place for place in range(len(shape)) if place != axis)
-    sizes = (*(shape[place] for place in lanes), shape[axis], shape[axis])
+    sizes = (*shape[: axis + 1], *shape[axis:])
     total = _total([_dense(term, sizes, axis) for term in terms], sizes)
-    if total is None:
-        return None
-    places = (*lanes, axis, axis)
-    return Coefficient(total.value, tuple(places[place] for place in total.axes))
+    return total and Coefficient(total.value, tuple(place - (place > axis) for place in total.axes))
 
 
-def rest(form: LinearForm) -> Coefficient | None:
-    """What the step adds."""
-    return None if form.rest is None else narrowed(build.cast(form.rest, form.kind))
+def added(value: Value, like: Value) -> Coefficient:
+    """What a step adds to the state `like`, repeated to its shape and of its kind."""
+    return Coefficient(fitted(value, like.shape, like.kind), tuple(range(like.rank)))
 
 
 def _dense(term: Term, sizes: Shape, axis: int) -> Coefficient:
-    """One term's matrices; its axes are places in `sizes`, those of the lanes, of rows and of columns."""
+    """One term's matrices; its axes are places in `sizes`, which has columns after rows."""
     row, column, factors = term.result[axis], term.source(axis), term.factors
     assert column is not None, "a term whose state went through other operations has no matrix"
     if column == row:
         column = -1  # a letter that no term has
-        factors = (*factors, Factor(build.eye(sizes[-1]), (row, column)))
-    lanes = tuple(letter for place, letter in enumerate(term.result) if place != axis)
-    found = _product(term, factors, (*lanes, row, column))
-    return _repeated(found, {*found.axes, len(sizes) - 2, len(sizes) - 1}, sizes)
+        factors = (*factors, Factor(build.eye(sizes[axis]), (row, column)))
+    found = _product(term, factors, (*term.result[: axis + 1], column, *term.result[axis + 1 :]))
+    return _repeated(found, {*found.axes, axis, axis + 1}, sizes)
 
 
 def _product(term: Term, factors: Sequence[Factor], letters: Letters) -> Coefficient:

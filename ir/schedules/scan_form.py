@@ -20,7 +20,7 @@ from lsrl.ir.facts.linear import LinearForm
 from lsrl.ir.facts.recurrence import Algebra, Recurrence, recurrences
 from lsrl.ir.facts.semiring import SemiringForm
 from lsrl.ir.pipeline import Component
-from lsrl.ir.schedules.coefficients import Coefficient, constant, dense, diagonal, narrowed, rest
+from lsrl.ir.schedules.coefficients import Coefficient, added, constant, dense, diagonal, narrowed
 from lsrl.ir.schedules.how import NotLegal
 from lsrl.ir.value import Kind, Value
 
@@ -40,9 +40,9 @@ class ScanForm:
             multiplied with it.
         leaves: the arriving values, in the order of the states.
         matrix: `matrix[i][j]` takes state j to the next value of state i; None is zero.
-        rest: what each state's step adds to that; None is nothing.
-        block: the axis of the only state along which `matrix[0][0]` is a matrix; its coefficient's axes end with
-            `(block, block)`, row then column.  None: elements meet only those at the same place.
+        rest: what each state's step adds to that, of the state's shape and kind; None is nothing.
+        block: the axis of the only state along which `matrix[0][0]` holds matrices: its axes name it twice, row then
+            column.  None: elements meet only those at the same place.
     """
 
     states: tuple[State, ...]
@@ -66,8 +66,8 @@ class ScanForm:
 
     @property
     def results(self) -> tuple[Value, ...]:
-        """What the scan computes at every position: the arriving states, then the next ones."""
-        return (*self.leaves, *dict.fromkeys(state.next for state in self.states))
+        """What the scan computes at every position: the arriving states, then the next ones, each value once."""
+        return tuple(dict.fromkeys((*self.leaves, *(state.next for state in self.states))))
 
     @property
     def is_diagonal(self) -> bool:
@@ -117,8 +117,8 @@ def _listed(names: Sequence[str]) -> str:
 
 def _semiring(known: Recurrence, reverse: bool, form: SemiringForm) -> ScanForm:
     shift = constant(0) if form.shift is None else narrowed(form.shift)
-    added = None if form.rest is None else narrowed(form.rest)
-    return ScanForm(known.states, reverse, form.join, known.leaves, ((shift,),), (added,))
+    rest = None if form.rest is None else added(form.rest, form.leaf)
+    return ScanForm(known.states, reverse, form.join, known.leaves, ((shift,),), (rest,))
 
 
 def _single(known: Recurrence, reverse: bool, sizes: Mapping[str, int]) -> ScanForm:
@@ -133,7 +133,7 @@ def _single(known: Recurrence, reverse: bool, sizes: Mapping[str, int]) -> ScanF
         _refuse_wide(state, mixed, sizes)
         matrix = dense(form.terms, state.shape, mixed[0])
     block = mixed[0] if mixed else None
-    return ScanForm(known.states, reverse, "add", known.leaves, ((matrix,),), (rest(form),), block)
+    return ScanForm(known.states, reverse, "add", known.leaves, ((matrix,),), (_rest(form, known.leaves[0]),), block)
 
 
 def _coupled(known: Recurrence, reverse: bool) -> ScanForm:
@@ -151,8 +151,8 @@ def _coupled(known: Recurrence, reverse: bool) -> ScanForm:
         if not all(term.keeps(axis) for term in form.terms for axis in axes):
             raise NotLegal(f"`{state.name}'` mixes elements of {names} at different places", state.next)
     rows = tuple(tuple(_entry(known.forms[s.name], leaf) for leaf in _ordered(known)) for s in known.states)
-    added = tuple(rest(known.forms[state.name]) for state in known.states)
-    return ScanForm(known.states, reverse, "add", _ordered(known), rows, added)
+    rests = tuple(_rest(known.forms[state.name], leaf) for state, leaf in zip(known.states, _ordered(known)))
+    return ScanForm(known.states, reverse, "add", _ordered(known), rows, rests)
 
 
 def _ordered(known: Recurrence) -> tuple[Value, ...]:
@@ -163,6 +163,10 @@ def _ordered(known: Recurrence) -> tuple[Value, ...]:
 
 def _entry(form: LinearForm, leaf: Value) -> Coefficient | None:
     return diagonal([term for term in form.terms if term.leaf is leaf], form.shape)
+
+
+def _rest(form: LinearForm, leaf: Value) -> Coefficient | None:
+    return None if form.rest is None else added(form.rest, leaf)
 
 
 def _refuse_operations(state: State, form: LinearForm) -> None:
