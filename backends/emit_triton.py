@@ -136,7 +136,7 @@ def _write_tables(frame: Frame, schedule: Mapping[str, str], written: list[Writt
         for states, how in schedule.items():
             _write_entry(writer, states, how)
     writer.line("}")
-    kernels = [f"({', '.join(each.kernel)})" for each in written if each.kernel]
+    kernels = [f"({', '.join(kernel)})" for each in written for kernel in each.kernels]
     writer.line(f"KERNELS = ({', '.join(kernels)}{',' if len(kernels) == 1 else ''})")
 
 

@@ -78,7 +78,7 @@ class ScanWriter(KernelWriter):
         begun = [replace(t, role=Role.BEGIN, name=self.own.fresh(f"{t.of}_start")) for t in starts]
         self.tensors = in_front(self.tensors, (*self.more_tensors(), *begun))
         by_role = {(tensor.role, tensor.of): tensor for tensor in self.tensors}
-        self.over_time = ScanMemory(self.place, by_role, {}, self.own, self.length, self.form.reverse, self.at)
+        self.over_time = ScanMemory(self.place, by_role, {}, self.own, self.length, self.form.reverse, at=self.at)
         self.memory = self.over_time
         self.moved: list[tuple[str, Tensor]] = []
 
@@ -92,8 +92,7 @@ class ScanWriter(KernelWriter):
         return self.blocks[TIME]
 
     def grid(self) -> tuple[str, ...]:
-        sequences, *others = super().grid()
-        return (f"{sequences} * pieces", *others)
+        return ("batch * pieces", *super().grid()[1:])
 
     def framed(self, starts: Writer, pointers: Writer, tile: Writer, ends: Writer) -> tuple[Kernel, str]:
         """The whole kernel, from what stands before the loop over tiles, in it, and behind it."""

@@ -64,6 +64,25 @@ def one_before(x):
     return before
 '''
 
+PIECES_OF_TIME = '''
+def pieces_of_time(length, tile, programs, device):
+    """Into how many pieces a scan cuts time, and the positions of one.
+
+    Sequences and lanes make `programs`; pieces multiply them until every processor of a GPU has eight.  A piece has at
+    least four tiles, for cutting reads everything twice.
+    """
+    tiles, wanted = triton.cdiv(length, tile), 8 * processors(device) // programs
+    piece = max(4, triton.cdiv(tiles, max(1, wanted))) * tile
+    return max(1, triton.cdiv(length, piece)), piece
+'''
+
+PROCESSORS = '''
+@functools.cache
+def processors(device):
+    """The streaming multiprocessors of a GPU; an interpreter has one."""
+    return 1 if device.type == "cpu" else torch.cuda.get_device_properties(device).multi_processor_count
+'''
+
 
 @dataclass(frozen=True, slots=True)
 class Algebra:
@@ -165,4 +184,6 @@ SCAN_FUNCTIONS: Mapping[str, str] = {
     "log_plus": LOG_PLUS,
     "neighbours": NEIGHBOURS,
     "one_before": ONE_BEFORE,
+    "processors": PROCESSORS,
+    "pieces_of_time": PIECES_OF_TIME,
 }

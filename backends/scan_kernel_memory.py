@@ -7,7 +7,7 @@ end counts its positions from there: only signs of offsets differ.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lsrl.backends.expressions import Code, infix
 from lsrl.backends.kernel_form import View
@@ -43,7 +43,7 @@ class ScanMemory(Memory):
         at: where the program is.
     """
 
-    at: Places
+    at: Places = field(kw_only=True)
 
     def pointer(self, tensor: Tensor, value: Value, view: View | None, part: int = 0) -> Code:
         """The program's first position, without the lanes of its blocks."""

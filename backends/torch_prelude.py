@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from lsrl.backends.identifiers import identifiers
 from lsrl.backends.kernel_functions import KERNEL_FUNCTIONS
+from lsrl.backends.scan_kernel_algebra import SCAN_FUNCTIONS
 from lsrl.backends.torch_place import Types
 
 IMPORTS = (
@@ -212,6 +213,7 @@ _FUNCTIONS: Mapping[str, str] = {
     "conv": CONV,
     "conv_dx": CONV_DX,
     "conv_dw": CONV_DW,
+    **SCAN_FUNCTIONS,
 }
 
 

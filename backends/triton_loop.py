@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from lsrl.backends import torch_prelude
 from lsrl.backends.kernel_form import NoKernel, kernel_form
 from lsrl.backends.kernel_place import KERNEL_TYPES
 from lsrl.backends.kernel_tiles import tiling
 from lsrl.backends.loop_cell import LoopCell
-from lsrl.backends.loop_steps import LoopSteps, loop_steps
+from lsrl.backends.loop_steps import loop_steps
 from lsrl.backends.naming import Names, identifier, joined
 from lsrl.backends.torch_frame import Frame
 from lsrl.backends.torch_loop import PlainLoop, write_plain_loop
 from lsrl.backends.triton_autograd import programs, signature, write_autograd, write_choice, write_constants
 from lsrl.backends.triton_kernel import Kernel, write_kernel
 from lsrl.backends.triton_launch import Launch, write_launch
+from lsrl.backends.triton_scan import scan_kernels
+from lsrl.backends.triton_scan_launch import ScanLaunch, write_scan_launch
 from lsrl.backends.triton_steps import write_steps
 from lsrl.backends.writer import Writer
+from lsrl.ir.schedules.how import Scan
 
 BITS = {"float32": 32, "float64": 64, "bfloat16": 16, "float16": 16}
+Section = Callable[[Writer], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +41,19 @@ class LoopFunctions:
 
 
 @dataclass(frozen=True, slots=True)
-class MadeKernel:
-    """A kernel, its text, how it was taken out of its loop if it is not all of it, and how it runs in words."""
+class Made:
+    """The kernels of a loop.
 
-    kernel: Kernel
-    text: str
-    steps: LoopSteps | None
+    Attributes:
+        launch: of the kernel that writes what the loop keeps.
+        sections: what writes them, what they are compiled for, and the function that launches them.
+        ahead: what compiles each ahead of time: its name, its signature, the name of its constants.
+        schedule: how they run, in words.
+    """
+
+    launch: Launch
+    sections: tuple[Section, ...]
+    ahead: tuple[tuple[str, str, str], ...]
     schedule: str
 
 
@@ -51,37 +63,30 @@ class Written:
 
     Attributes:
         run: the function that `apply` calls.
-        kernel: what compiles it ahead of time: the kernel's name, its signature, its constants; None without a kernel.
+        kernels: what compiles each ahead of time: its name, its signature, the name of its constants.
         schedule: how it runs, in words.
     """
 
     run: str
     loop: LoopCell
-    kernel: tuple[str, str, str] | None
+    kernels: tuple[tuple[str, str, str], ...]
     schedule: str
 
 
 def write_loop(loop: LoopCell, frame: Frame, dtype: str, gradients: bool) -> Written:
-    """Everything that runs one loop: its kernel and what surrounds it, and its plain form."""
+    """Everything that runs one loop: its kernels and what surrounds them, and its plain form."""
     names = [state.name for state in loop.cell.states]
     base = identifier(joined(names) if len(names) < 4 else f"{names[0]}_to_{names[-1]}")
     functions = _functions(frame.names, base)
     plain = PlainLoop.of(loop, frame.numbers, frame.types, torch_prelude.reserved())
     try:
-        made = _whole_or_in_steps(functions, loop, plain, frame, dtype)
+        made = _made(functions, loop, plain, frame, dtype)
     except NoKernel as reason:
         write_plain_loop(functions.plain, plain, frame.writer)
         frame.writer.blank(2)
-        return Written(functions.plain, loop, None, f"a loop in plain PyTorch: {reason}")
-    launch = Launch(
-        functions.launch, functions.constants, made.kernel, loop, plain.arguments, frame.names.sizes, frame.types
-    )
-    sections: list[Callable[[Writer], None]] = [lambda w: w.text(made.text), lambda w: write_constants(launch, w)]
-    if made.steps is None:
-        sections.append(lambda w: write_launch(launch, w))
-    else:
-        steps, inner = made.steps, replace(plain.frame, narrow=plain.narrow_statics(frame.narrow))
-        sections.append(lambda w: write_steps(launch, steps, inner, w))
+        return Written(functions.plain, loop, (), f"a loop in plain PyTorch: {reason}")
+    sections = [*made.sections]
+    launch = made.launch
     if gradients:
         sections.append(lambda w: write_autograd(functions.autograd, functions.plain, launch, w))
     run = f"{functions.autograd}.apply" if gradients else functions.launch
@@ -90,8 +95,7 @@ def write_loop(loop: LoopCell, frame: Frame, dtype: str, gradients: bool) -> Wri
     for section in sections:
         section(frame.writer)
         frame.writer.blank(2)
-    ahead = (made.kernel.name, signature(made.kernel, frame.types), functions.constants)
-    return Written(functions.run, loop, ahead, made.schedule)
+    return Written(functions.run, loop, made.ahead, made.schedule)
 
 
 def _functions(names: Names, base: str) -> LoopFunctions:
@@ -102,17 +106,72 @@ def _functions(names: Names, base: str) -> LoopFunctions:
     return LoopFunctions(run, plain, kernel, launch, constants, names.fresh(f"{title}Loop"))
 
 
-def _whole_or_in_steps(
-    functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: Frame, dtype: str
-) -> MadeKernel:
+def _made(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: Frame, dtype: str) -> Made:
+    """The kernels by the loop's schedule; where a scan's cannot be, those of a loop over positions.
+
+    Raises:
+        NoKernel: there are none.
+    """
+    if not isinstance(loop.how, Scan):
+        return _whole_or_in_steps(functions, loop, plain, frame, dtype)
+    try:
+        return _scanned(functions, loop, plain, frame, dtype)
+    except NoKernel as reason:
+        made = _whole_or_in_steps(functions, loop, plain, frame, dtype)
+        return replace(made, schedule=f"{made.schedule}; no scan in tiles: {reason}")
+
+
+def _scanned(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: Frame, dtype: str) -> Made:
+    """A scan in tiles of positions."""
+    parts = {part: functions.kernel.removesuffix("_kernel") + f"_{part}" for part in ("pieces", "carry")}
+    names = tuple(frame.names.fresh(f"{name}_kernel") for name in parts.values())
+    found = scan_kernels(
+        (*names, functions.kernel),
+        loop,
+        frame.numbers,
+        dtype,
+        BITS[dtype],
+        frame.narrow,
+        torch_prelude.reserved(),
+    )
+    constants = (*(frame.names.fresh(f"{name}_constants") for name in parts.values()), functions.constants)
+    kernels = (found.pieces, found.carry, found.tiles)
+    launches = [
+        Launch(functions.launch, each, kernel, loop, plain.arguments, frame.names.sizes, frame.types)
+        for kernel, each in zip(kernels, constants, strict=True)
+    ]
+    scan = ScanLaunch(launches[2], launches[0], launches[1], found.block)
+    texts = [partial(_write_kernel, text, launch) for text, launch in zip(found.texts, launches, strict=True)]
+    sections = (*texts, partial(write_scan_launch, scan))
+    ahead = tuple((k.name, signature(k, frame.types), each) for k, each in zip(kernels, constants, strict=True))
+    return Made(launches[2], sections, ahead, f"a scan by Triton kernels, {programs(found.tiles)}")
+
+
+def _write_kernel(text: str, launch: Launch, writer: Writer) -> None:
+    """A kernel and what it is compiled for."""
+    writer.text(text)
+    writer.blank(2)
+    write_constants(launch, writer)
+
+
+def _whole_or_in_steps(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: Frame, dtype: str) -> Made:
     """One kernel over time, or where that cannot be, products by PyTorch and a kernel at each position.
 
     Raises:
         NoKernel: neither can be; the message says why not the former.
     """
+
+    def made(kernel: Kernel, text: str, write: Callable[[Launch, Writer], None], schedule: str) -> Made:
+        launch = Launch(
+            functions.launch, functions.constants, kernel, loop, plain.arguments, frame.names.sizes, frame.types
+        )
+        ahead = (kernel.name, signature(kernel, frame.types), functions.constants)
+        sections = (partial(_write_kernel, text, launch), partial(write, launch))
+        return Made(launch, sections, (ahead,), f"{schedule}, {programs(kernel)}")
+
     try:
         kernel, text = _kernel(functions.kernel, loop, frame, dtype)
-        return MadeKernel(kernel, text, None, f"one Triton kernel over time, {programs(kernel)}")
+        return made(kernel, text, write_launch, "one Triton kernel over time")
     except NoKernel as reason:
         try:
             steps = loop_steps(loop, plain.frame.names)
@@ -120,8 +179,10 @@ def _whole_or_in_steps(
             kernel, text = _kernel(functions.kernel, steps.rest, replace(frame, narrow=narrow), dtype)
         except NoKernel:
             raise reason from None
-        how = f"position by position, products by PyTorch and then a Triton kernel, {programs(kernel)}"
-        return MadeKernel(kernel, text, steps, f"{how}, since {reason}")
+        inner = replace(plain.frame, narrow=plain.narrow_statics(frame.narrow))
+        how = "position by position, products by PyTorch and then a Triton kernel"
+        found = made(kernel, text, lambda launch, w: write_steps(launch, steps, inner, w), how)
+        return replace(found, schedule=f"{found.schedule}, since {reason}")
 
 
 def _kernel(name: str, loop: LoopCell, frame: Frame, dtype: str) -> tuple[Kernel, str]:
