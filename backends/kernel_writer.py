@@ -144,7 +144,9 @@ class KernelWriter:
         return BlockStatements(self.cell, self.names, writer, target)
 
     def number(self, value: Value) -> HostNumber | None:
-        return host_number(value, self.numbers, self.place.sizes)
+        """The value as a number known here, if it is one, or one repeated that needs no block."""
+        scalar = value.args[0] if value in self.thin else value
+        return host_number(scalar, self.numbers, self.place.sizes)
 
     def operand(self, value: Value, codes: Mapping[Value, Code]) -> Operand:
         host = self.number(value)
