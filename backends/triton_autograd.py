@@ -63,7 +63,7 @@ def signature(kernel: Kernel, types: Types) -> str:
     of_kind = {Kind.INT: "i64", Kind.BOOL: "i1"}
     stored = {t.name: of_kind.get(t.kind, narrow if t.narrow else wide) for t in kernel.tensors}
     parts = [f'"{name}": "*{type_}"' for name, type_ in stored.items()]
-    parts += [f'"{name}": "i32"' for name in (kernel.length, kernel.batch) if name]
+    parts += [f'"{name}": "i32"' for name in (kernel.length, kernel.batch, *kernel.pieces) if name]
     return f"{{{', '.join(parts)}}}"
 
 
