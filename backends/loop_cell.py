@@ -50,11 +50,12 @@ def loop_cell(
     Args:
         names: identifiers of the surrounding module.
         is_number: whether a value is written as a number wherever it is used.
-        whole: take arrays as they lie in memory; otherwise just what the loop reads, which may be parts of arrays.
+        whole: take arrays as they lie in memory; otherwise just what the loop reads, which may be parts of arrays (but
+            without repetition).
     """
     reads = _declared_first(plan.cell, _bases(loop.reads, _VIEWS if whole else (), is_number))
     ends = _static_ends(loop)
-    views = _STATIC_VIEWS if whole else ()
+    views = _STATIC_VIEWS if whole else ("expand",)
     statics = _declared_first(plan.cell, _bases([*loop.statics, *ends], views, is_number))
     table = {v: ops.leaf("input", names[v], v.shape, v.kind) for v in reads}
     table |= {v: ops.leaf("param", names[v], v.shape, v.kind) for v in statics}
