@@ -108,7 +108,7 @@ FUNCTIONS = {
 }
 
 
-RUNTIME = ("jax_loop",)
+RUNTIME = ("jax_scan", "jax_loop")
 """Files of functions that modules take over as they are."""
 
 
