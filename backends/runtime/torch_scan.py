@@ -2,16 +2,17 @@
 
 Sequences are [B, T, *shape].  Positions are cut into tiles: the maps of all tiles are composed side by side, the state
 is carried over these maps (which is a scan again), and then all tiles run side by side from the states that arrive at
-them.  So a sequence of T positions takes about 5 T^(1/3) operations, not T.  The functions fill tensors in place: they
-run inside of operators that have derivatives of their own.
+them.  The functions fill tensors in place: they run inside of operators that have derivatives of their own.
 """
 
 from functools import partial
 
 import torch
 
-DIRECT = 64
-"""Sequences of at most so many positions run position by position."""
+WIDE = 2**14
+"""Numbers side by side from which on an operation takes longer than its call, while they still fit in a cache."""
+SHORT = 8
+"""Positions of a tile, at least."""
 
 
 def affine_scan(a, b, start, reverse=False, axis=None):
@@ -71,17 +72,19 @@ def arriving_states(start, following, reverse):
 def fill(advance, product, a, b, state, following, reverse):
     """Compute the states that follow each position; returns the last."""
     length = b.shape[1]
-    if length <= DIRECT:
+    size = max(SHORT, length * state.numel() // WIDE)
+    if length < 4 * size:
         return fill_each(advance, a.unbind(1), b.unbind(1), state, following.unbind(1), reverse)
-    size = max(8, round(length ** (1 / 3)))
-    whole = length // size * size
-    tiled, rest = (slice(length - whole, None), slice(length - whole)) if reverse else (slice(whole), slice(whole, None))
+    left = length % size
+    tiled, rest = slice(length - left), slice(length - left, None)
+    if reverse:
+        tiled, rest = slice(left, None), slice(left)
     maps, added, places = (x[:, tiled].unflatten(1, (-1, size)).unbind(2) for x in (a, b, following))
     ends = torch.empty_like(added[0], memory_format=torch.contiguous_format)
-    last = fill(advance, product, *composed(advance, product, maps, added, reverse), state, ends, reverse)
+    map_of_tile, added_by_tile = composed(advance, product, maps, added, reverse)
+    last = fill(advance, product, map_of_tile, added_by_tile, state, ends, reverse)
     fill_each(advance, maps, added, arriving_states(state, ends, reverse), places, reverse)
-    left = (x[:, rest].unbind(1) for x in (a, b, following))
-    maps, added, places = left
+    maps, added, places = (x[:, rest].unbind(1) for x in (a, b, following))
     return fill_each(advance, maps, added, last, places, reverse)
 
 
