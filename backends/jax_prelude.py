@@ -108,7 +108,7 @@ FUNCTIONS = {
 }
 
 
-RUNTIME = ("jax_scan", "jax_loop")
+RUNTIME = ("jax_chunk_gram", "jax_chunk", "jax_scan", "jax_loop")
 """Files of functions that modules take over as they are."""
 
 
