@@ -130,8 +130,12 @@ def floats(array):
 ''',
         "product": f'''
 def product(spec, *factors):
-    """An einsum with parameters: factors of 16 bits, summed up in 32."""
-    return jnp.einsum(spec, *(factor.astype({types.data}) for factor in factors), preferred_element_type={types.real})
+    """An einsum with parameters: factors of 16 bits, summed up in 32.  XLA for the CPU has not all of these."""
+    return jax.lax.platform_dependent(
+        *(factor.astype({types.data}) for factor in factors),
+        cpu=lambda *narrow: einsum(spec, *(factor.astype({types.real}) for factor in narrow)),
+        default=partial(jnp.einsum, spec, preferred_element_type={types.real}),
+    )
 ''',
         "einsum": einsum,
     }
