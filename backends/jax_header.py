@@ -6,9 +6,10 @@ import textwrap
 from collections.abc import Sequence
 
 from lsrl.backends.jax_place import Types
-from lsrl.backends.module_header import WIDTH, arrays, origin, title
+from lsrl.backends.module_header import WIDTH, arrays, in_words, origin, title
 from lsrl.ir.ops import Family, family
-from lsrl.ir.plan import Loop, Parallel, Plan, Shift
+from lsrl.ir.plan import Loop, Parallel, Plan, Shift, Stage
+from lsrl.ir.schedules.how import Newton
 from lsrl.ir.value import Value
 
 
@@ -24,15 +25,17 @@ def schedule(plan: Plan) -> str:
     return "; ".join(parts) or "every position by itself"
 
 
-def _stage(stage: Parallel | Shift | Loop) -> str:
+def _stage(stage: Stage) -> str:
     match stage:
         case Parallel(values):
             return _parallel(values)
         case Shift(state):
             return f"{state.name} is a shifted sequence"
-        case Loop(states):
-            names = ", ".join(state.name for state in states)
-            return f"{names} in one `lax.scan`{' from the end to the start' if stage.reverse else ''}"
+    names = ", ".join(state.name for state in stage.states)
+    turned = " from the end to the start" if stage.reverse else ""
+    if isinstance(stage, Loop) and not isinstance(stage.how, Newton):
+        return f"{names} in one `lax.scan`{turned}"
+    return f"{names} by {in_words(stage.how)}{turned}"
 
 
 def _parallel(values: Sequence[Value]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from lsrl.ir.cell import Cell
 from lsrl.ir.dims import Shape, shape_of, shape_text
+from lsrl.ir.schedules.how import Chunk, How, Newton, Quadratic
 from lsrl.ir.value import Kind
 
 WIDTH = 108
@@ -26,6 +27,21 @@ def origin(source_name: str, command: str, needs: str) -> str:
     """Where the module is from, how to make it again, and what it needs."""
     made = f"Made from {source_name}" if source_name else "Made"
     return f"{made} by\n    {command or 'lsrl'}\nIt needs nothing but {needs}."
+
+
+def in_words(how: How) -> str:
+    """A schedule of a whole recurrence: `a scan`, `chunks of 64 positions`."""
+    match how:
+        case Chunk(None):
+            return "chunks"
+        case Chunk(size):
+            return f"chunks of {size} positions"
+        case Quadratic():
+            return "products of all positions with all"
+        case Newton():
+            return "Newton iterations"
+        case _:
+            return f"a {how} over time"
 
 
 def arrays(cell: Cell) -> str:
