@@ -7,19 +7,22 @@ over time, where a kernel can hold it, and a loop in plain PyTorch where not.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from hashlib import sha256
 
 from lsrl.backends import torch_prelude
 from lsrl.backends.kernel_functions import KERNEL_FUNCTIONS
 from lsrl.backends.loop_cell import loop_cell
+from lsrl.backends.module_header import in_words
 from lsrl.backends.naming import Names, identifier
 from lsrl.backends.torch_apply import write_apply
 from lsrl.backends.torch_draw import write_init, write_initial_state
 from lsrl.backends.torch_frame import ALONE, POSITION, SEQUENCE, Frame, narrow_values, thin_values
 from lsrl.backends.torch_header import header
+from lsrl.backends.torch_loops import Written, write_loop
+from lsrl.backends.torch_operator import NAMESPACE
 from lsrl.backends.torch_place import TYPES, Types
-from lsrl.backends.triton_loop import Written, write_loop
 from lsrl.backends.writer import WIDTH, Writer
 from lsrl.ir.pipeline import VARYING
 from lsrl.ir.plan import Loop, Plan, Primitive
@@ -62,9 +65,18 @@ def emit_triton(
         frame = replace(frame, narrow=narrow_values((*plan.roots, *plan.cell.all_roots()), frame.varying, stored))
     written = {place: write_loop(loop, frame, dtype, gradients) for place, loop in loops.items()}
     _write_functions(plan, frame, written, gradients)
-    schedule = {", ".join(s.name for s in w.loop.cell.states): w.schedule for w in written.values()}
+    schedule = dict(_schedule(plan, written))
     _write_tables(frame, schedule, list(written.values()))
     return _assembled(frame, header(plan, frame.types, schedule, source_name, command, gradients))
+
+
+def _schedule(plan: Plan, written: Mapping[int, Written]) -> Iterator[tuple[str, str]]:
+    """How each recurrence runs, in words, by the names of its states."""
+    for place, stage in enumerate(plan.stages):
+        match stage:
+            case Loop(states) | Primitive(states):
+                how = written[place].schedule if place in written else in_words(stage.how)
+                yield ", ".join(state.name for state in states), how
 
 
 def _frame(plan: Plan, types: Types) -> Frame:
@@ -153,7 +165,7 @@ def _write_entry(writer: Writer, states: str, how: str) -> None:
 
 def _assembled(frame: Frame, docstring: str) -> str:
     """The functions preceded by what they need."""
-    text = str(frame.writer)
+    text = _with_namespace(str(frame.writer), docstring)
     functions = torch_prelude.definitions(text, {**torch_prelude.functions(frame.types), **KERNEL_FUNCTIONS})
     whole = Writer()
     whole.docstring(docstring)
@@ -171,3 +183,8 @@ def _assembled(frame: Frame, docstring: str) -> str:
         whole.blank(2)
         whole.text(block)
     return str(whole)
+
+
+def _with_namespace(text: str, docstring: str) -> str:
+    """The text with a namespace for its operators that modules of other text do not have."""
+    return text.replace(NAMESPACE, f"lsrl_{sha256((docstring + text).encode()).hexdigest()[:12]}")

@@ -40,6 +40,8 @@ class Kernel:
         pieces: those for the number of pieces that time is cut into, and of positions in one, where it has them.
         sizes: the sizes that it takes as constants, by the names of its arguments.
         blocks: its block sizes, by the names of its arguments.
+        every: its argument for how many positions lie between two of which it keeps the arriving states (0: it keeps
+            none), where it has one.
         dots: its argument for the type of what `tl.dot` multiplies, where it has one.
         grid: how many programs there are along each axis of the grid, as expressions.
     """
@@ -54,6 +56,7 @@ class Kernel:
     grid: tuple[str, ...]
     warps: int
     pieces: tuple[str, ...] = ()
+    every: str | None = None
 
 
 def check_operations(tiling: Tiling) -> None:
@@ -111,6 +114,7 @@ class KernelWriter:
         self.own = Identifiers([*reserved, *sizes.values(), *lanes])
         self.blocks = {tile.name: self.own.fresh(f"B{tile.name.upper()}") for tile in tiles}
         self.length, self.batch = self.own.fresh(LENGTH), self.own.fresh(BATCH)
+        self.every = self.own.fresh("EVERY")
         self.pieces: tuple[str, ...] = ()
         bases = (view.base for view in self.form.views.values())
         self.tensors = tensors_of(loop, bases, narrow, types.narrow, self.own)
@@ -118,7 +122,7 @@ class KernelWriter:
         self.names = BlockNames(self.cell, [*reserved, *taken])
         self.place = KernelPlace(tiling, types, sizes, self.blocks, self.raw(types))
         by_role = {(tensor.role, tensor.of): tensor for tensor in self.tensors}
-        self.memory = Memory(self.place, by_role, {}, self.own, self.length, self.form.reverse)
+        self.memory = Memory(self.place, by_role, {}, self.own, self.length, self.form.reverse, self.own.fresh("P"))
         self.thin = thin_values(tuple(self.cell.roots()), tuple(self.cell.roots()))
         self.statements = self.new_statements(Writer(depth=2))
 
@@ -228,13 +232,15 @@ class KernelWriter:
         writer.text(f"def {self.name}(")
         for tensor in tensors:
             writer.text(f"    {tensor.name},  # {tensor.remark}")
-        constants = (*sizes, *blocks, *([dots] if dots else []))
+        every = self.every if self.every in used else None
+        constants = (*sizes, *blocks, *(name for name in (dots, every) if name))
         writer.lines(f"    {name}," for name in scalars)
         writer.lines(f"    {name}: tl.constexpr," for name in constants)
         writer.text("):")
         writer.append(body)
         grid = self.grid()
-        kernel = Kernel(self.name, tensors, length, batch, sizes, blocks, dots, grid, self.tiling.warps, pieces)
+        warps = self.tiling.warps
+        kernel = Kernel(self.name, tensors, length, batch, sizes, blocks, dots, grid, warps, pieces, every)
         return kernel, str(writer)
 
     def grid(self) -> tuple[str, ...]:

@@ -32,6 +32,29 @@ def einsum(value: Value, operands: Sequence[Operand], place: Place) -> Code:
     return call("torch.einsum", f'"{spec}"', *(given[p].code for p in order))
 
 
+def summed_product(value: Value, operands: Sequence[Operand], place: Place) -> Code:
+    """The sum of a product over the leading axes: `dW = sum_t g_t x_t^T` is one product of matrices.
+
+    Factors are multiplied in 16 bits where one is stored so; the sum has full precision before it is rounded.
+    """
+    few_bits = place.types.narrow and value.kind is Kind.FLOAT and any(o.narrow for o in operands)
+    given = [_narrowed(o, place) if few_bits else _full(o, value, place) for o in operands]
+    axes, result = parsed(str(value.attr("spec")))
+    letters = axis_letters(axes, [operand.value.shape for operand in operands])
+    parts = [spelled(own, letters, place.letters if o.varies else "") for own, o in zip(axes, given, strict=True)]
+    spec = f"{','.join(parts)}->{spelled(result, letters, '')}"
+    return call("torch.einsum", f'"{spec}"', *(operand.code for operand in given))
+
+
+def _narrowed(operand: Operand, place: Place) -> Operand:
+    return operand if operand.narrow else replace(operand, code=method(operand.code, "to", place.types.data))
+
+
+def _full(operand: Operand, value: Value, place: Place) -> Operand:
+    wide = operand.wide()
+    return wide if wide.kind is value.kind and not wide.host else wide.as_type(value.kind, place.types)
+
+
 def is_layer(value: Value, varying: Sequence[bool]) -> bool:
     """A product of what varies with an array of parameters, whose operands may have 16 bits; and a convolution."""
     if value.kind is not Kind.FLOAT or family(value.op) not in (Family.CONTRACTION, Family.STENCIL):
@@ -47,8 +70,7 @@ def _of_kind(operand: Operand, value: Value, operands: Sequence[Operand], place:
         if operand.narrow:
             return operand
         return replace(operand, code=method(operand.code, "to", place.types.data), narrow=True)
-    wide = operand.wide()
-    return wide if wide.kind is value.kind and not wide.host else wide.as_type(value.kind, place.types)
+    return _full(operand, value, place)
 
 
 def _layer(operands: Sequence[Operand], axes: Sequence[str], result: str) -> Code | None:

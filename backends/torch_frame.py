@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lsrl.backends.expressions import Code, method
@@ -150,21 +150,22 @@ def _widens(user: Value, value: Value) -> bool:
     return family(user.op) is Family.ELEMENTWISE and other
 
 
-def narrow_values(roots: Iterable[Value], varying: frozenset[Value], stored: Iterable[Value]) -> frozenset[Value]:
+def narrow_values(
+    roots: Iterable[Value], varying: frozenset[Value], stored: Iterable[Value], wide: Collection[Value] = ()
+) -> frozenset[Value]:
     """The values stored in 16 bits where data have 16: data, products of data with params, and what only moves them.
 
     Args:
         stored: values that a loop keeps for every position.
+        wide: leaves that have full precision all the same.
     """
     narrow = {value for value in stored if value.kind is Kind.FLOAT}
     for value in postorder(roots):
         if value.kind is not Kind.FLOAT:
             continue
-        leaf = value.op in ("input", "param", "noise")
+        leaf = value.op in ("input", "param", "noise") and value not in wide
         product = value.op == "einsum" and is_layer(value, [arg in varying for arg in value.args])
         moved = value.op in _MOVES and all(arg in narrow for arg in value.args)
         if leaf or product or moved or (value.op == "gather" and value.args[0] in narrow):
             narrow.add(value)
     return frozenset(narrow)
-
-

@@ -161,7 +161,7 @@ class PlainLoop:
         statements.write(static, {v for v in used if not frame.is_light(v)}, [*used, *ends])
 
     def _header(self) -> str:
-        reads, count = self.arguments.reads, "t" if self.arguments.saved else ""
+        reads, count = self.arguments.reads, "at" if self.arguments.saved else ""
         reverse = ", reverse=True" if self.loop.reverse else ""
         if not reads:
             return f"for {count or '_'} in range(length):"
@@ -176,7 +176,7 @@ class PlainLoop:
         if not self.arguments.saved:
             return
         starts = dict(zip((state.name for state in self.loop.cell.states), self.arguments.starts, strict=True))
-        with writer.block("if every and t % every == 0:"):
+        with writer.block("if every and at % every == 0:"):
             for name, kept in zip(self.loop.saved, self.arguments.saved, strict=True):
                 writer.line(f"{kept}.append({starts[name]})")
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from lsrl.backends.identifiers import identifiers
 from lsrl.backends.kernel_functions import KERNEL_FUNCTIONS
+from lsrl.backends.runtime_source import runtime
 from lsrl.backends.scan_kernel_algebra import SCAN_FUNCTIONS
 from lsrl.backends.torch_place import Types
 
@@ -152,33 +153,11 @@ def runs_kernels(tensor):
     return True
 '''
 
-ANNOUNCE_FALLBACK = '''
+ANNOUNCE_FALLBACK = """
 @functools.cache
 def announce_fallback():
     warnings.warn(f"{__name__}: no GPU, so each loop runs in its plain PyTorch form, not as a kernel", stacklevel=2)
-'''
-
-PULLED_BACK = '''
-def pulled_back(plain, tensors, needs, gradients):
-    """The gradients of a loop's tensors, through its plain form run anew; differentiable once more when asked to be."""
-    again = torch.is_grad_enabled()
-    with torch.enable_grad():
-        # A view is a variable of its own: what reaches one tensor by way of another must not count twice.
-        own = [x.view_as(x) if again else x.detach().requires_grad_(need) for x, need in zip(tensors, needs)]
-        pairs = [(y, g) for y, g in zip(plain(*own), gradients) if y.requires_grad]
-        wanted = [x for x, need in zip(own, needs) if need]
-        if not pairs:
-            return [None] * len(needs)
-        outputs, seeds = zip(*pairs)
-        found = iter(torch.autograd.grad(outputs, wanted, seeds, create_graph=again, allow_unused=True))
-    return [next(found) if need else None for need in needs]
-'''
-
-IS_SMOOTH = '''
-def is_smooth(tensor):
-    """Whether a tensor can have gradients."""
-    return tensor.is_floating_point() or tensor.is_complex()
-'''
+"""
 
 REGISTER = '''
 def register(module, name, param):
@@ -203,8 +182,6 @@ _FUNCTIONS: Mapping[str, str] = {
     "widened": WIDENED,
     "later": LATER,
     "earlier": EARLIER,
-    "is_smooth": IS_SMOOTH,
-    "pulled_back": PULLED_BACK,
     "register": REGISTER,
     "uniform": UNIFORM,
     "orthogonal": ORTHOGONAL,
@@ -214,6 +191,11 @@ _FUNCTIONS: Mapping[str, str] = {
     "conv_dx": CONV_DX,
     "conv_dw": CONV_DW,
     **SCAN_FUNCTIONS,
+    **runtime("torch_loop"),
+    **runtime("torch_chunk_gram"),
+    **runtime("torch_chunk_decay"),
+    **runtime("torch_chunk_carry"),
+    **runtime("torch_chunk"),
 }
 
 
@@ -224,11 +206,12 @@ def functions(types: Types) -> dict[str, str]:
 
 def reserved() -> tuple[str, ...]:
     """Every identifier that a module may use for itself, whatever it is for."""
-    parameters = ("params", "inputs", "outputs", "state", "seed", "batch", "length", "generator", "device", "at")
+    parameters = ("params", "inputs", "outputs", "state", "seed", "batch", "length", "generator", "device")
+    loops = ("at", "every", "tensors", "lsrl_module")
     own = ("init", "initial_state", "apply", "step", "SCHEDULE", "KERNELS", "DOT", *_FUNCTIONS, *KERNEL_FUNCTIONS)
     launch = ("grid", "warmup", "num_warps", "num_stages", "num_ctas", "maxnreg", "enable_fp_fusion", "ctx")
     builtins = ("float", "int", "bool", "max", "min", "abs", "complex", "range", "dict", "set", "sorted", "zip", "list")
-    return (*parameters, *own, *launch, *builtins, *(name for name, _ in IMPORTS))
+    return (*parameters, *loops, *own, *launch, *builtins, *(name for name, _ in IMPORTS))
 
 
 def imports(text: str) -> str:

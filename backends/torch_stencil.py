@@ -39,6 +39,12 @@ def _mapped(function: str, operands: Sequence[Operand], place: Place, options: i
     return function
 
 
+def summed_kernel(value: Value, operands: Sequence[Operand], place: Place) -> Code:
+    """The gradient of a kernel summed over the leading axes, which `conv_dw` does where both operands have them."""
+    shape = place.shape(dims(value.attr("shape")), False)
+    return call("conv_dw", *(operand.wide().code for operand in operands), shape, *_options(value))
+
+
 PRINTERS: Mapping[str, Printer] = {
     "conv": _conv,
     "conv_dx": _adjoint("conv_dx"),

@@ -11,6 +11,7 @@ from lsrl.backends.kernel_place import KernelTypes
 from lsrl.backends.kernel_tiles import Tiling
 from lsrl.backends.kernel_writer import Kernel, KernelWriter, check_operations
 from lsrl.backends.loop_cell import LoopCell
+from lsrl.backends.naming import identifier
 from lsrl.backends.triton_memory import Role, Tensor
 from lsrl.backends.writer import Writer
 from lsrl.ir.cell import State
@@ -70,6 +71,9 @@ class _LoopWriter(KernelWriter):
     def write(self) -> tuple[Kernel, str]:
         starts, pointers, loop, ends = (Writer(depth=depth) for depth in (1, 1, 2, 1))
         self._write_starts(starts)
+        saved = self._saved()
+        if saved:
+            self._write_saves(pointers, loop, saved)
         self._write_loop(pointers, loop)
         self._write_ends(ends)
         body = Writer(depth=1)
@@ -77,7 +81,7 @@ class _LoopWriter(KernelWriter):
         for section in (starts, pointers):
             body.blank()
             body.append(section)
-        with body.block(f"for _ in range({self.length}):"):
+        with body.block(f"for {'i_t' if saved else '_'} in range({self.length}):"):
             pass
         body.append(loop)
         body.append(ends)
@@ -132,6 +136,27 @@ class _LoopWriter(KernelWriter):
         loop.line(f"{', '.join(self.carried.values())} = {', '.join(following)}")
         sign = "-" if self.form.reverse else "+"
         loop.lines(f"{pointer} {sign}= {self.memory.advance(tensor)}" for pointer, tensor in moved)
+
+    def _saved(self) -> list[tuple[State, Tensor, int]]:
+        """The states that are kept now and then, the tensor of each, and which part of its numbers it is."""
+        found = [(state, *self.form.parts.get(state.name, (state.name, 0))) for state in self.cell.states]
+        tensors = self.memory.tensors
+        return [(s, tensors[Role.SAVED, whole], part) for s, whole, part in found if (Role.SAVED, whole) in tensors]
+
+    def _write_saves(self, pointers: Writer, loop: Writer, saved: list[tuple[State, Tensor, int]]) -> None:
+        """Arriving states of positions some way apart."""
+        names = {state.name: self.own.fresh(f"p_{identifier(state.name)}_saved") for state, _, _ in saved}
+        with pointers.block(f"if {self.every}:"):
+            pointers.line(f"{self.memory.saves} = tl.cdiv({self.length}, {self.every})")
+            for state, tensor, part in saved:
+                address = self.memory.address(tensor, self.arriving[state.name], None, part)
+                pointers.line(f"{names[state.name]} = {address}")
+        sign = "-" if self.form.reverse else "+"
+        with loop.block(f"if {self.every}:"), loop.block(f"if i_t % {self.every} == 0:"):
+            for state, tensor, _ in saved:
+                pointer, block = Code(names[state.name]), Code(self.carried[state.name])
+                loop.line(self.memory.store(self.arriving[state.name], pointer, block))
+                loop.line(f"{pointer} {sign}= {self.memory.advance(tensor)}")
 
     def _pointer(self, writer: Writer, tensor: Tensor, value: Value, view: View | None, part: int, moved: Moved) -> str:
         pointer = self.own.fresh(f"p_{self.names[value].removeprefix('b_')}")

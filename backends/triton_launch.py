@@ -61,7 +61,7 @@ class Launch:
 
     @property
     def written(self) -> tuple[Tensor, ...]:
-        return tuple(tensor for tensor in self.kernel.tensors if tensor.role in (Role.KEPT, Role.END))
+        return tuple(t for t in self.kernel.tensors if t.role in (Role.KEPT, Role.END, Role.SAVED))
 
     @property
     def grid(self) -> str:
@@ -70,7 +70,8 @@ class Launch:
 
     @property
     def header(self) -> str:
-        return f"def {self.name}({', '.join((*self.arguments.tensors, *self.arguments.extent))}):"
+        arguments = self.arguments
+        return f"def {self.name}({', '.join((*arguments.tensors, *arguments.extent, *arguments.options))}):"
 
     @property
     def extent(self) -> str:
@@ -88,14 +89,17 @@ class Launch:
         """The kernel itself, on the GPU where the tensors are."""
         scalars = [length, "batch"] if self.kernel.batch else [length]
         with writer.block(f"with torch.cuda.device_of({self.arguments.starts[0]}):"):
-            writer.line(f"{self.kernel.name}[grid]({', '.join([*passed, *scalars, f'**{self.constants}'])})")
+            every = [f"{self.kernel.every}=every"] if self.kernel.every else []
+            writer.line(f"{self.kernel.name}[grid]({', '.join([*passed, *scalars, *every, f'**{self.constants}'])})")
 
 
 def write_launch(launch: Launch, writer: Writer) -> None:
     """The function that runs a kernel over whole sequences."""
     given, results = launch.given, launch.results
     with writer.block(launch.header):
-        writer.docstring(f"Run `{launch.kernel.name}`: what it keeps of every position, then the last states.")
+        saved = ", then arriving states" if launch.arguments.saved else ""
+        what = f"what it keeps of every position, then the last states{saved}"
+        writer.docstring(f"Run `{launch.kernel.name}`: {what}.")
         writer.line(launch.extent)
         passed = []
         for tensor in launch.kernel.tensors:
@@ -113,6 +117,8 @@ def write_launch(launch: Launch, writer: Writer) -> None:
 def _new(launch: Launch, tensor: Tensor) -> str:
     if tensor.role is Role.KEPT:
         return launch.kept(tensor, ("batch", "length"))
+    if tensor.role is Role.SAVED:
+        return launch.kept(tensor, ("batch", "saves(length, every)"))
     return f"torch.empty_like({launch.given[Role.START, tensor.of]}, memory_format=torch.contiguous_format)"
 
 

@@ -1,4 +1,4 @@
-"""A loop as the functions that run it: its kernel with what surrounds it, and its plain form."""
+"""The kernels of a loop with their launches: by its schedule, and as far as there are any."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from lsrl.backends.kernel_place import KERNEL_TYPES
 from lsrl.backends.kernel_tiles import tiling
 from lsrl.backends.loop_cell import LoopCell
 from lsrl.backends.loop_steps import loop_steps
-from lsrl.backends.naming import Names, identifier, joined
 from lsrl.backends.torch_frame import Frame
-from lsrl.backends.torch_loop import PlainLoop, write_plain_loop
-from lsrl.backends.triton_autograd import programs, signature, write_autograd, write_choice, write_constants
+from lsrl.backends.torch_loop import PlainLoop
+from lsrl.backends.torch_operator import LoopFunctions
+from lsrl.backends.triton_autograd import programs, signature, write_constants
 from lsrl.backends.triton_kernel import Kernel, write_kernel
 from lsrl.backends.triton_launch import Launch, write_launch
 from lsrl.backends.triton_scan import scan_kernels
@@ -26,18 +26,6 @@ from lsrl.ir.schedules.how import Scan
 
 BITS = {"float32": 32, "float64": 64, "bfloat16": 16, "float16": 16}
 Section = Callable[[Writer], None]
-
-
-@dataclass(frozen=True, slots=True)
-class LoopFunctions:
-    """The names of what a module defines for one loop."""
-
-    run: str
-    plain: str
-    kernel: str
-    launch: str
-    constants: str
-    autograd: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,56 +45,7 @@ class Made:
     schedule: str
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A loop that has been written.
-
-    Attributes:
-        run: the function that `apply` calls.
-        kernels: what compiles each ahead of time: its name, its signature, the name of its constants.
-        schedule: how it runs, in words.
-    """
-
-    run: str
-    loop: LoopCell
-    kernels: tuple[tuple[str, str, str], ...]
-    schedule: str
-
-
-def write_loop(loop: LoopCell, frame: Frame, dtype: str, gradients: bool) -> Written:
-    """Everything that runs one loop: its kernels and what surrounds them, and its plain form."""
-    names = [state.name for state in loop.cell.states]
-    base = identifier(joined(names) if len(names) < 4 else f"{names[0]}_to_{names[-1]}")
-    functions = _functions(frame.names, base)
-    plain = PlainLoop.of(loop, frame.numbers, frame.types, torch_prelude.reserved())
-    try:
-        made = _made(functions, loop, plain, frame, dtype)
-    except NoKernel as reason:
-        write_plain_loop(functions.plain, plain, frame.writer)
-        frame.writer.blank(2)
-        return Written(functions.plain, loop, (), f"a loop in plain PyTorch: {reason}")
-    sections = [*made.sections]
-    launch = made.launch
-    if gradients:
-        sections.append(lambda w: write_autograd(functions.autograd, functions.plain, launch, w))
-    run = f"{functions.autograd}.apply" if gradients else functions.launch
-    sections.append(lambda w: write_choice(functions.run, run, functions.plain, launch, w))
-    sections.append(lambda w: write_plain_loop(functions.plain, plain, w))
-    for section in sections:
-        section(frame.writer)
-        frame.writer.blank(2)
-    return Written(functions.run, loop, made.ahead, made.schedule)
-
-
-def _functions(names: Names, base: str) -> LoopFunctions:
-    title = "".join(part[:1].upper() + part[1:] for part in base.split("_"))
-    run, plain, kernel, launch, constants = (
-        names.fresh(f"{base}_{suffix}") for suffix in ("loop", "plain", "kernel", "launch", "constants")
-    )
-    return LoopFunctions(run, plain, kernel, launch, constants, names.fresh(f"{title}Loop"))
-
-
-def _made(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: Frame, dtype: str) -> Made:
+def loop_kernels(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: Frame, dtype: str) -> Made:
     """The kernels by the loop's schedule; where a scan's cannot be, those of a loop over positions.
 
     Raises:
@@ -165,7 +104,8 @@ def _whole_or_in_steps(functions: LoopFunctions, loop: LoopCell, plain: PlainLoo
         launch = Launch(
             functions.launch, functions.constants, kernel, loop, plain.arguments, frame.names.sizes, frame.types
         )
-        ahead = (kernel.name, signature(kernel, frame.types), functions.constants)
+        every = f' | {{"{kernel.every}": 1}}' if kernel.every else ""
+        ahead = (kernel.name, signature(kernel, frame.types), functions.constants + every)
         sections = (partial(_write_kernel, text, launch), partial(write, launch))
         return Made(launch, sections, (ahead,), f"{schedule}, {programs(kernel)}")
 
@@ -176,7 +116,8 @@ def _whole_or_in_steps(functions: LoopFunctions, loop: LoopCell, plain: PlainLoo
         try:
             steps = loop_steps(loop, plain.frame.names)
             narrow = frame.narrow | frozenset(steps.products) if frame.types.narrow else frame.narrow
-            kernel, text = _kernel(functions.kernel, steps.rest, replace(frame, narrow=narrow), dtype)
+            rest = replace(steps.rest, saved=())  # PyTorch keeps states between the positions
+            kernel, text = _kernel(functions.kernel, rest, replace(frame, narrow=narrow), dtype)
         except NoKernel:
             raise reason from None
         inner = replace(plain.frame, narrow=plain.narrow_statics(frame.narrow))

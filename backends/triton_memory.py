@@ -26,6 +26,7 @@ class Role(StrEnum):
     PIECE = "of each piece"
     KEPT = "written"
     END = "at the end, written"
+    SAVED = "now and then, written"
 
 
 _LEADS: Mapping[Role, tuple[str, ...]] = {
@@ -33,6 +34,7 @@ _LEADS: Mapping[Role, tuple[str, ...]] = {
     Role.KEPT: ("B", "T"),
     Role.STATIC: (),
     Role.BEGIN: ("B", "pieces"),
+    Role.SAVED: ("B", "P"),
     Role.PIECE: ("B", "pieces"),
 }
 
@@ -112,6 +114,8 @@ def tensors_of(
         found.append(Tensor(names.fresh(output.name), output.name, Role.KEPT, shape, kind, kept))
     for state in cell.states:
         found.append(Tensor(names.fresh(f"{state.name}_T"), state.name, Role.END, state.shape, state.kind, False))
+    for state in (cell.state(name) for name in loop.saved):
+        found.append(Tensor(names.fresh(f"{state.name}_P"), state.name, Role.SAVED, state.shape, state.kind, False))
     return tuple(found)
 
 
@@ -122,7 +126,7 @@ class Memory:
     Attributes:
         tensors: by role and by what they hold.
         masks: names of masks of several axes, made from `names` when first used.
-        length: the identifier of the number of positions.
+        length, saves: the identifiers of the numbers of positions, and of those whose arriving states are kept.
         reverse: whether the loop starts at the last position.
     """
 
@@ -132,6 +136,7 @@ class Memory:
     names: Identifiers
     length: str
     reverse: bool
+    saves: str = ""
 
     def address(self, tensor: Tensor, value: Value, view: View | None, part: int = 0) -> Code:
         """Where a program's block of a value lies at the first position.
@@ -161,9 +166,10 @@ class Memory:
         sequence = Code("i_b") if batch.single else self.lanes(self.place.tiling.axes(value), 0)
         if tensor.role in (Role.START, Role.END):
             return times(sequence, self.place.dim(tensor.row))
-        first = infix("*", sequence, Code(self.length))
+        positions = Code(self.saves if tensor.role is Role.SAVED else self.length)
+        first = infix("*", sequence, positions)
         if self.reverse:
-            first = infix("-", infix("+", first, Code(self.length)), Code("1"))
+            first = infix("-", infix("+", first, positions), Code("1"))
         return times(first, self.place.dim(tensor.row))
 
     def _terms(self, value: Value, strides: Sequence[Dim]) -> Iterable[Code]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from lsrl.backends.expressions import Code
 from lsrl.backends.identifiers import identifiers
 from lsrl.backends.loop_steps import LoopSteps
@@ -56,14 +58,29 @@ class _Steps:
         for tensor in self._with_role(Role.KEPT):
             writer.line(f"{self.results[Role.KEPT, tensor.of]} = {launch.kept(tensor, ('length', 'batch'))}")
         writer.line(launch.grid)
+        saved = dict(zip(launch.loop.saved, launch.arguments.saved, strict=True))
+        writer.lines(f"{kept} = []" for kept in saved.values())
         places = "reversed(range(length))" if launch.loop.reverse else "range(length)"
-        with writer.block(f"for t in {places}:"):
+        with writer.block(f"for at, t in enumerate({places}):" if saved else f"for t in {places}:"):
+            self._save(writer, saved)
             steps = [v for v in self.cone if v in frame.varying and v.args]
             statements.write(steps, {*self.steps.products})
             self._step(writer, statements)
         kept = [f"{self.results[Role.KEPT, t.of]}.transpose(0, 1)" for t in self._with_role(Role.KEPT)]
-        results = [*kept, *launch.arguments.starts]
+        results = [*kept, *launch.arguments.starts, *(self._saved(name, kept) for name, kept in saved.items())]
         writer.line(f"return {', '.join(results)}{',' if len(results) == 1 else ''}")
+
+    def _save(self, writer: Writer, saved: Mapping[str, str]) -> None:
+        """Arriving states, now and then."""
+        if saved:
+            with writer.block("if every and at % every == 0:"):
+                writer.lines(f"{kept}.append({self.given[Role.START, name]})" for name, kept in saved.items())
+
+    def _saved(self, name: str, kept: str) -> str:
+        state, first = self.launch.loop.cell.state(name), self.launch.arguments.starts[0]
+        shape, type_ = self.frame.place.shape(state.shape, False), self.frame.types.of(state.kind)
+        reverse = ", reverse=True" if self.launch.loop.reverse else ""
+        return f"over_time({kept}, {shape}, {type_}, {first}{reverse})"
 
     def _bind(self, statements: Statements) -> None:
         """Leaves by the names of the arguments; what is read at every position by its place."""

@@ -29,6 +29,9 @@ def wrapped(code: str, room: int) -> list[str]:
     """
     if len(code) <= room:
         return [code]
+    bracketed = _bracketed(code, room)
+    if bracketed:
+        return wrapped(bracketed, room)
     head = _head(code)
     parts = _terms(code[len(head) :])
     if len(parts) > 1 and not code.endswith(":"):
@@ -43,6 +46,16 @@ def wrapped(code: str, room: int) -> list[str]:
     if len(inside) + len(INDENT) <= room and not inside.endswith(","):
         return [before, INDENT + inside, *end]
     return [before, *_indented(_item_lines(inside, room - len(INDENT))), *end]
+
+
+def _bracketed(code: str, room: int) -> str:
+    """The statement with brackets around several targets that fill the line, or around several results; else empty."""
+    head = _head(code)
+    targets = head.removesuffix(" = ")
+    if targets != head and len(head) + len(INDENT) > room and len(_items(targets)) > 1:
+        return f"({targets}) = {code[len(head) :]}"
+    results = _items(code.removeprefix("return "))
+    return f"return ({', '.join(results)})" if code.startswith("return ") and len(results) > 2 else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,26 +74,6 @@ def over_time(steps, shape, dtype, like, reverse=False):
     return torch.stack(steps[::-1] if reverse else steps, 1)
 
 
-def is_smooth(tensor):
-    """Whether a tensor can have gradients."""
-    return tensor.is_floating_point() or tensor.is_complex()
-
-
-def pulled_back(plain, tensors, needs, gradients):
-    """The gradients of a loop's tensors, through its plain form run anew; differentiable once more when asked to be."""
-    again = torch.is_grad_enabled()
-    with torch.enable_grad():
-        # A view is a variable of its own: what reaches one tensor by way of another must not count twice.
-        own = [x.view_as(x) if again else x.detach().requires_grad_(need) for x, need in zip(tensors, needs)]
-        pairs = [(y, g) for y, g in zip(plain(*own), gradients) if y.requires_grad]
-        wanted = [x for x, need in zip(own, needs) if need]
-        if not pairs:
-            return [None] * len(needs)
-        outputs, seeds = zip(*pairs)
-        found = iter(torch.autograd.grad(outputs, wanted, seeds, create_graph=again, allow_unused=True))
-    return [next(found) if need else None for need in needs]
-
-
 def register(module, name, param):
     """A parameter under its dotted name: `layers.0.Wz` becomes the parameter Wz of module.layers.0."""
     *path, last = name.split(".")
@@ -107,6 +87,76 @@ def register(module, name, param):
 def uniform(shape, low, high, generator):
     """Uniform between two numbers."""
     return low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float32)
+
+
+def saves(length, every):
+    """Of how many positions the arriving states are kept: the first of every `every`; of none for 0."""
+    return -(-length // every) if every else 0
+
+
+def wants_gradients(*tensors):
+    """Whether something is to be kept for a backward pass."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def folded(operator, sequences):
+    """The rule of `torch.vmap` for an operator on a list of tensors: what is mapped over joins the batch.
+
+    `sequences` says which tensors have a batch in front.  Where others are mapped over, one after the other runs.
+    """
+
+    def rule(info, in_dims, tensors, *options):
+        dims, size = in_dims[0], info.batch_size
+        given = [x if dim is None else x.movedim(dim, 0) for x, dim in zip(tensors, dims)]
+        if any(dim is not None and not own for dim, own in zip(dims, sequences)):
+            each = [[x if dim is None else x[i] for x, dim in zip(given, dims)] for i in range(size)]
+            found = [torch.stack(same) for same in zip(*(operator(one, *options) for one in each))]
+        else:
+            mapped = [dim is not None or not own for dim, own in zip(dims, sequences)]
+            wide = [x if whole else x.expand(size, *x.shape) for x, whole in zip(given, mapped)]
+            flat = [x.flatten(0, 1) if own else x for x, own in zip(wide, sequences)]
+            found = [y.reshape(size, y.shape[0] // size, *y.shape[1:]) for y in operator(flat, *options)]
+        return found, [0] * len(found)
+
+    return rule
+
+
+def separate(found, given):
+    """Results of an operator, which may share memory neither with what it was given nor with each other."""
+    taken = {tensor.untyped_storage().data_ptr() for tensor in given}
+    results = []
+    for tensor in found:
+        place = tensor.untyped_storage().data_ptr()
+        results.append(tensor.clone() if place in taken else tensor)
+        taken.add(place)
+    return results
+
+
+def filled(cotangent, like, shape, dtype):
+    """A cotangent, zeros where there is none."""
+    return like.new_zeros(shape, dtype=dtype) if cotangent is None else cotangent
+
+
+def is_smooth(tensor):
+    """Whether a tensor can have gradients."""
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def pulled_back(function, tensors, cotangents):
+    """The cotangent of each tensor through a function, None for ints and bools, from those of its first smooth results.
+
+    It can be differentiated once more.
+    """
+    smooth = [is_smooth(tensor) for tensor in tensors]
+
+    def of_smooth(*moving):
+        given = iter(moving)
+        found = function(*(next(given) if own else tensor for tensor, own in zip(tensors, smooth)))
+        return [result for result in found if result is not None and is_smooth(result)][: len(cotangents)]
+
+    pull = torch.func.vjp(of_smooth, *(tensor for tensor, own in zip(tensors, smooth) if own))[1]
+    found = iter(pull(list(cotangents)))
+    return [next(found) if own else None for own in smooth]
 
 
 @triton.jit
@@ -130,9 +180,12 @@ def h_c_kernel(
     h_next,  # [B, T, H], written
     h_T,  # [B, H], at the end, written
     c_T,  # [B, H], at the end, written
+    h_P,  # [B, P, H], now and then, written
+    c_P,  # [B, P, H], now and then, written
     T,
     H: tl.constexpr,
     BH: tl.constexpr,
+    EVERY: tl.constexpr,
 ):
     i_b = tl.program_id(0).to(tl.int64)
     o_h = tl.arange(0, BH)
@@ -152,12 +205,22 @@ def h_c_kernel(
     b_h = tl.load(h_0 + i_b * H + o_h)  # [BH]
     b_c = tl.load(c_0 + i_b * H + o_h)  # [BH]
 
+    if EVERY:
+        P = tl.cdiv(T, EVERY)
+        p_h_saved = h_P + i_b * P * H + o_h
+        p_c_saved = c_P + i_b * P * H + o_h
     p_W_ih_x_i = W_ih_x + i_b * T * (4 * H) + o_h
     p_W_ih_x_f = W_ih_x + i_b * T * (4 * H) + o_h + H
     p_W_ih_x_g = W_ih_x + i_b * T * (4 * H) + o_h + 2 * H
     p_W_ih_x_o = W_ih_x + i_b * T * (4 * H) + o_h + 3 * H
     p_h_next = h_next + i_b * T * H + o_h
-    for _ in range(T):
+    for i_t in range(T):
+        if EVERY:
+            if i_t % EVERY == 0:
+                tl.store(p_h_saved, b_h)
+                p_h_saved += H
+                tl.store(p_c_saved, b_c)
+                p_c_saved += H
         b_W_ih_x_i = tl.load(p_W_ih_x_i)  # [BH]
         b_W_ih_x_f = tl.load(p_W_ih_x_f)  # [BH]
         b_W_ih_x_g = tl.load(p_W_ih_x_g)  # [BH]
@@ -185,12 +248,14 @@ def h_c_kernel(
 h_c_constants = {"H": H, "BH": 64, "num_warps": 8}
 
 
-def h_c_launch(W_ih_x, W_hh, b_ih, b_hh, h, c):
-    """Run `h_c_kernel`: what it keeps of every position, then the last states."""
+def h_c_launch(W_ih_x, W_hh, b_ih, b_hh, h, c, every=0):
+    """Run `h_c_kernel`: what it keeps of every position, then the last states, then arriving states."""
     batch, length = W_ih_x.shape[:2]
     h_next = h.new_empty((batch, length, H), dtype=torch.float32)
     h_T = torch.empty_like(h, memory_format=torch.contiguous_format)
     c_T = torch.empty_like(c, memory_format=torch.contiguous_format)
+    h_P = h.new_empty((batch, saves(length, every), H), dtype=torch.float32)
+    c_P = h.new_empty((batch, saves(length, every), H), dtype=torch.float32)
     grid = (batch,)
     with torch.cuda.device_of(h):
         h_c_kernel[grid](
@@ -203,40 +268,56 @@ def h_c_launch(W_ih_x, W_hh, b_ih, b_hh, h, c):
             h_next,
             h_T,
             c_T,
+            h_P,
+            c_P,
             length,
+            EVERY=every,
             **h_c_constants,
         )
-    return h_next, h_T, c_T
+    return h_next, h_T, c_T, h_P, c_P
 
 
-class HCLoop(torch.autograd.Function):
-    """`h_c_launch` forward; backward through `h_c_plain`."""
+@torch.library.custom_op("lsrl_c581dc67af33::h_c_operator", mutates_args=())
+def h_c_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
+    """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
+    if runs_kernels(tensors[0]):
+        return list(h_c_launch(*tensors, every))
+    return separate(h_c_plain(*tensors, every), tensors)
 
-    @staticmethod
-    def forward(*arguments):
-        return h_c_launch(*arguments)
 
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs)
-        ctx.mark_non_differentiable(*(tensor for tensor in output if not is_smooth(tensor)))
+@h_c_operator.register_fake
+def _(tensors, length, every):
+    h, c = tensors[-2:]
+    batch = h.shape[0]
+    return [
+        h.new_empty((batch, length, H), dtype=torch.float32),
+        torch.empty_like(h, memory_format=torch.contiguous_format),
+        torch.empty_like(c, memory_format=torch.contiguous_format),
+        h.new_empty((batch, saves(length, every), H), dtype=torch.float32),
+        h.new_empty((batch, saves(length, every), H), dtype=torch.float32),
+    ]
 
-    @staticmethod
-    def backward(ctx, *gradients):
-        return tuple(pulled_back(h_c_plain, ctx.saved_tensors, ctx.needs_input_grad, gradients))
+
+h_c_operator.register_vmap(folded(h_c_operator, (True, False, False, False, True, True)))
 
 
 def h_c_loop(W_ih_x, W_hh, b_ih, b_hh, h, c):
     """The loop by its kernel where there is a GPU, else in plain PyTorch."""
-    if runs_kernels(h):
-        return HCLoop.apply(W_ih_x, W_hh, b_ih, b_hh, h, c)
-    return h_c_plain(W_ih_x, W_hh, b_ih, b_hh, h, c)
+    every = 1 if wants_gradients(W_ih_x, W_hh, b_ih, b_hh, h, c) else 0
+    return HCLoop.apply(W_ih_x.shape[1], every, W_ih_x, W_hh, b_ih, b_hh, h, c)[:3]
 
 
-def h_c_plain(W_ih_x, W_hh, b_ih, b_hh, h, c):
-    """h, c over time in plain PyTorch: h_next of every position, then the last states."""
+def h_c_plain(W_ih_x, W_hh, b_ih, b_hh, h, c, every=0):
+    """h, c over time in plain PyTorch: h_next of every position, then the last states, then the arriving
+    states of positions `every` apart.
+    """
     all_h_next = []
-    for (W_ih_x,) in positions(W_ih_x):
+    h_saved = []
+    c_saved = []
+    for at, (W_ih_x,) in enumerate(positions(W_ih_x)):
+        if every and at % every == 0:
+            h_saved.append(h)
+            c_saved.append(c)
         # std/lstm.lsrl:10  i, f, g, o = split(W_ih @ x + b_ih + W_hh @ h + b_hh, 4)
         i, f, g, o = (W_ih_x + b_ih + h @ W_hh.mT + b_hh).split(H, -1)  # [B, H]
         # std/lstm.lsrl:11  c' = sigmoid(f) * c + sigmoid(i) * tanh(g)
@@ -245,7 +326,260 @@ def h_c_plain(W_ih_x, W_hh, b_ih, b_hh, h, c):
         h_next = torch.sigmoid(o) * torch.tanh(c_next)
         all_h_next.append(h_next)
         h, c = h_next, c_next
-    return over_time(all_h_next, (H,), torch.float32, h), h, c
+    return (
+        over_time(all_h_next, (H,), torch.float32, h),
+        h,
+        c,
+        over_time(h_saved, (H,), torch.float32, h),
+        over_time(c_saved, (H,), torch.float32, h),
+    )
+
+
+@triton.jit(do_not_specialize=["T"])
+def d_hc_kernel(
+    c,  # [B, T, H]
+    d_h_next,  # [B, T, H]
+    o_sum,  # [B, T, 4*H]
+    W_hh,  # [4*H, H], the same at all positions
+    d_h_0,  # [B, H], at the start
+    d_c_0,  # [B, H], at the start
+    d_W_ih_x,  # [B, T, 4*H], written
+    d_h_T,  # [B, H], at the end, written
+    d_c_T,  # [B, H], at the end, written
+    T,
+    H: tl.constexpr,
+    BH: tl.constexpr,
+    BH2: tl.constexpr,
+):
+    i_b = tl.program_id(0).to(tl.int64)
+    o_h = tl.arange(0, BH)
+    o_h2 = tl.arange(0, BH2)
+
+    b_W_hh = tl.load(W_hh + o_h2[:, None] * H + o_h[None, :])  # [BH2, BH]
+    b_d_h = tl.load(d_h_0 + i_b * H + o_h)  # [BH]
+    b_d_c = tl.load(d_c_0 + i_b * H + o_h)  # [BH]
+
+    p_c = c + (i_b * T + T - 1) * H + o_h
+    p_d_h_next = d_h_next + (i_b * T + T - 1) * H + o_h
+    p_i = o_sum + (i_b * T + T - 1) * (4 * H) + o_h
+    p_f = o_sum + (i_b * T + T - 1) * (4 * H) + o_h + H
+    p_g = o_sum + (i_b * T + T - 1) * (4 * H) + o_h + 2 * H
+    p_o = o_sum + (i_b * T + T - 1) * (4 * H) + o_h + 3 * H
+    p_d_W_ih_x = d_W_ih_x + (i_b * T + T - 1) * (4 * H) + o_h2
+    for _ in range(T):
+        b_c = tl.load(p_c)  # [BH]
+        b_d_h_next = tl.load(p_d_h_next)  # [BH]
+        b_i = tl.load(p_i)  # [BH]
+        b_f = tl.load(p_f)  # [BH]
+        b_g = tl.load(p_g)  # [BH]
+        b_o = tl.load(p_o)  # [BH]
+        # std/lstm.lsrl:11  c' = sigmoid(f) * c + sigmoid(i) * tanh(g)
+        b_sigmoid_f = tl.sigmoid(b_f)
+        b_sigmoid_i = tl.sigmoid(b_i)
+        b_tanh_g = tanh(b_g)
+        b_c_next = b_sigmoid_f * b_c + b_sigmoid_i * b_tanh_g
+        # std/lstm.lsrl:12  h' = sigmoid(o) * tanh(c')
+        b_sigmoid_o = tl.sigmoid(b_o)
+        b_d_h_plus_d_h_next = b_d_h + b_d_h_next
+        b_tanh_c_next = tanh(b_c_next)
+        b_d_W_ih_x_product = b_sigmoid_o * b_d_h_plus_d_h_next * (1.0 - b_tanh_c_next * b_tanh_c_next)
+        b_d_c_plus_d_W_ih_x_product = b_d_c + b_d_W_ih_x_product
+        b_d_W_ih_x_product_2 = b_d_c_plus_d_W_ih_x_product * b_tanh_g * (b_sigmoid_i * (1.0 - b_sigmoid_i))
+        b_d_W_ih_x_product_3 = b_d_h_plus_d_h_next * b_tanh_c_next * (b_sigmoid_o * (1.0 - b_sigmoid_o))
+        b_d_W_ih_x = tl.where(
+            o_h2 < H,
+            tl.gather(b_d_W_ih_x_product_2, tl.minimum(tl.maximum(o_h2, 0), BH - 1), 0),
+            tl.where(
+                o_h2 < 2 * H,
+                tl.gather(
+                    b_d_c_plus_d_W_ih_x_product * b_c * (b_sigmoid_f * (1.0 - b_sigmoid_f)),
+                    tl.minimum(tl.maximum(o_h2 - H, 0), BH - 1),
+                    0,
+                ),
+                tl.where(
+                    o_h2 < 3 * H,
+                    tl.gather(
+                        b_sigmoid_i * b_d_c_plus_d_W_ih_x_product * (1.0 - b_tanh_g * b_tanh_g),
+                        tl.minimum(tl.maximum(o_h2 - 2 * H, 0), BH - 1),
+                        0,
+                    ),
+                    tl.gather(b_d_W_ih_x_product_3, tl.minimum(tl.maximum(o_h2 - 3 * H, 0), BH - 1), 0),
+                ),
+            ),
+        )
+        b_d_h_next_2 = tl.sum(b_W_hh * b_d_W_ih_x[:, None], axis=0)
+        b_d_c_next = b_sigmoid_f * b_d_c_plus_d_W_ih_x_product
+        tl.store(p_d_W_ih_x, b_d_W_ih_x)
+        b_d_h, b_d_c = b_d_h_next_2, b_d_c_next
+        p_c -= H
+        p_d_h_next -= H
+        p_i -= 4 * H
+        p_f -= 4 * H
+        p_g -= 4 * H
+        p_o -= 4 * H
+        p_d_W_ih_x -= 4 * H
+    tl.store(d_h_T + i_b * H + o_h, b_d_h)
+    tl.store(d_c_T + i_b * H + o_h, b_d_c)
+
+
+d_hc_constants = {"H": H, "BH": 64, "BH2": 256, "num_warps": 8}
+
+
+def d_hc_launch(c, d_h_next, o_sum, W_hh, d_h, d_c):
+    """Run `d_hc_kernel`: what it keeps of every position, then the last states."""
+    batch, length = c.shape[:2]
+    d_W_ih_x = d_h.new_empty((batch, length, 4 * H), dtype=torch.float32)
+    d_h_T = torch.empty_like(d_h, memory_format=torch.contiguous_format)
+    d_c_T = torch.empty_like(d_c, memory_format=torch.contiguous_format)
+    grid = (batch,)
+    with torch.cuda.device_of(d_h):
+        d_hc_kernel[grid](
+            c.contiguous(),
+            d_h_next.contiguous(),
+            o_sum.contiguous(),
+            W_hh.contiguous(),
+            d_h.contiguous(),
+            d_c.contiguous(),
+            d_W_ih_x,
+            d_h_T,
+            d_c_T,
+            length,
+            **d_hc_constants,
+        )
+    return d_W_ih_x, d_h_T, d_c_T
+
+
+@torch.library.custom_op("lsrl_c581dc67af33::d_hc_operator", mutates_args=())
+def d_hc_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
+    """What the loop keeps of every position, its last states."""
+    if runs_kernels(tensors[0]):
+        return list(d_hc_launch(*tensors))
+    return separate(d_hc_plain(*tensors), tensors)
+
+
+@d_hc_operator.register_fake
+def _(tensors, length, every):
+    d_h, d_c = tensors[-2:]
+    batch = d_h.shape[0]
+    return [
+        d_h.new_empty((batch, length, 4 * H), dtype=torch.float32),
+        torch.empty_like(d_h, memory_format=torch.contiguous_format),
+        torch.empty_like(d_c, memory_format=torch.contiguous_format),
+    ]
+
+
+d_hc_operator.register_vmap(folded(d_hc_operator, (True, True, True, False, True, True)))
+
+
+def d_hc_loop(c, d_h_next, o_sum, W_hh, d_h, d_c):
+    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    return d_hc_operator([c, d_h_next, o_sum, W_hh, d_h, d_c], c.shape[1], 0)
+
+
+def d_hc_plain(c, d_h_next, o_sum, W_hh, d_h, d_c):
+    """d_h, d_c over time in plain PyTorch, from the end to the start: d_W_ih_x of every position, then the
+    last states.
+    """
+    all_d_W_ih_x = []
+    for c, d_h_next, o_sum in positions(c, d_h_next, o_sum, reverse=True):
+        # std/lstm.lsrl:10  i, f, g, o = split(W_ih @ x + b_ih + W_hh @ h + b_hh, 4)
+        o = o_sum[..., 3 * H :]  # [B, H]
+        f = o_sum[..., H : 2 * H]  # [B, H]
+        i = o_sum[..., :H]  # [B, H]
+        g = o_sum[..., 2 * H : 3 * H]  # [B, H]
+        # std/lstm.lsrl:11  c' = sigmoid(f) * c + sigmoid(i) * tanh(g)
+        sigmoid_f = torch.sigmoid(f)
+        sigmoid_i = torch.sigmoid(i)
+        tanh_g = torch.tanh(g)
+        c_next = sigmoid_f * c + sigmoid_i * tanh_g
+        # std/lstm.lsrl:12  h' = sigmoid(o) * tanh(c')
+        sigmoid_o = torch.sigmoid(o)
+        d_h_plus_d_h_next = d_h + d_h_next
+        tanh_c_next = torch.tanh(c_next)
+        d_W_ih_x_sum = d_c + sigmoid_o * d_h_plus_d_h_next * (1.0 - tanh_c_next * tanh_c_next)
+        d_W_ih_x = torch.cat(
+            [
+                d_W_ih_x_sum * tanh_g * (sigmoid_i * (1.0 - sigmoid_i)),
+                d_W_ih_x_sum * c * (sigmoid_f * (1.0 - sigmoid_f)),
+                sigmoid_i * d_W_ih_x_sum * (1.0 - tanh_g * tanh_g),
+                d_h_plus_d_h_next * tanh_c_next * (sigmoid_o * (1.0 - sigmoid_o)),
+            ],
+            -1,
+        )
+        d_h_next_2 = d_W_ih_x @ W_hh  # [B, H]
+        d_c_next = sigmoid_f * d_W_ih_x_sum
+        all_d_W_ih_x.append(d_W_ih_x)
+        d_h, d_c = d_h_next_2, d_c_next
+    return over_time(all_d_W_ih_x, (4 * H,), torch.float32, d_h, reverse=True), d_h, d_c
+
+
+def h_c_adjoint(W_ih_x, W_hh, b_ih, b_hh, h, c, d_h_next, d_h_last, d_c_last):
+    """The derivative of the loop: cotangents of what it takes, from those of what it gives."""
+
+    # std/lstm.lsrl:10  i, f, g, o = split(W_ih @ x + b_ih + W_hh @ h + b_hh, 4)
+    o_sum = W_ih_x + b_ih + h @ W_hh.mT + b_hh
+
+    d_W_ih_x, d_h_last_2, d_c_last_2 = d_hc_loop(c, d_h_next, o_sum, W_hh, d_h_last, d_c_last)
+    d_W_ih_x_sum = d_W_ih_x.sum((0, 1))
+    d_W_ih_x_h_sum = torch.einsum("btg,bth->gh", d_W_ih_x, h)
+
+    return d_W_ih_x, d_W_ih_x_h_sum, d_W_ih_x_sum, d_W_ih_x_sum, d_h_last_2, d_c_last_2
+
+
+class HCDerivative(torch.autograd.Function):
+    """`h_c_adjoint`, whose own derivative goes through `h_c_plain`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        length, every, W_ih_x, W_hh, b_ih, b_hh, h, c, h_saved, c_saved, d_h_next, d_h_last, d_c_last
+    ):
+        if not every:
+            every = 1
+            *_, h_saved, c_saved = h_c_operator([W_ih_x, W_hh, b_ih, b_hh, h, c], length, every)
+        return h_c_adjoint(W_ih_x, W_hh, b_ih, b_hh, h_saved, c_saved, d_h_next, d_h_last, d_c_last)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.length, _, *tensors = inputs
+        ctx.save_for_backward(*tensors[:6], *tensors[8:])
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        def derivative(*tensors):
+            return pulled_back(h_c_plain, tensors[:6], tensors[6:])
+
+        found = pulled_back(derivative, ctx.saved_tensors, cotangents)
+        return None, None, *found[:6], None, None, *found[6:]
+
+
+class HCLoop(torch.autograd.Function):
+    """`h_c_operator`, whose derivative is `HCDerivative`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(length, every, W_ih_x, W_hh, b_ih, b_hh, h, c):
+        return tuple(h_c_operator([W_ih_x, W_hh, b_ih, b_hh, h, c], length, every))
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.length, ctx.every, *tensors = inputs
+        ctx.save_for_backward(*tensors, *output[3:])
+        ctx.mark_non_differentiable(*output[3:])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        h, c = ctx.saved_tensors[4:6]
+        batch, length = h.shape[0], ctx.length
+        cotangents = [
+            filled(cotangents[0], h, (batch, length, H), torch.float32),
+            filled(cotangents[1], h, h.shape, h.dtype),
+            filled(cotangents[2], h, c.shape, c.dtype),
+        ]
+        return None, None, *HCDerivative.apply(ctx.length, ctx.every, *ctx.saved_tensors, *cotangents)
 
 
 def init(seed=0, device=None):
@@ -328,8 +662,26 @@ KERNELS = (
             "h_next": "*fp32",
             "h_T": "*fp32",
             "c_T": "*fp32",
+            "h_P": "*fp32",
+            "c_P": "*fp32",
             "T": "i32",
         },
-        h_c_constants,
+        h_c_constants | {"EVERY": 1},
+    ),
+    (
+        d_hc_kernel,
+        {
+            "c": "*fp32",
+            "d_h_next": "*fp32",
+            "o_sum": "*fp32",
+            "W_hh": "*fp32",
+            "d_h_0": "*fp32",
+            "d_c_0": "*fp32",
+            "d_W_ih_x": "*fp32",
+            "d_h_T": "*fp32",
+            "d_c_T": "*fp32",
+            "T": "i32",
+        },
+        d_hc_constants,
     ),
 )

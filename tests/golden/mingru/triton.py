@@ -74,26 +74,6 @@ def over_time(steps, shape, dtype, like, reverse=False):
     return torch.stack(steps[::-1] if reverse else steps, 1)
 
 
-def is_smooth(tensor):
-    """Whether a tensor can have gradients."""
-    return tensor.is_floating_point() or tensor.is_complex()
-
-
-def pulled_back(plain, tensors, needs, gradients):
-    """The gradients of a loop's tensors, through its plain form run anew; differentiable once more when asked to be."""
-    again = torch.is_grad_enabled()
-    with torch.enable_grad():
-        # A view is a variable of its own: what reaches one tensor by way of another must not count twice.
-        own = [x.view_as(x) if again else x.detach().requires_grad_(need) for x, need in zip(tensors, needs)]
-        pairs = [(y, g) for y, g in zip(plain(*own), gradients) if y.requires_grad]
-        wanted = [x for x, need in zip(own, needs) if need]
-        if not pairs:
-            return [None] * len(needs)
-        outputs, seeds = zip(*pairs)
-        found = iter(torch.autograd.grad(outputs, wanted, seeds, create_graph=again, allow_unused=True))
-    return [next(found) if need else None for need in needs]
-
-
 def register(module, name, param):
     """A parameter under its dotted name: `layers.0.Wz` becomes the parameter Wz of module.layers.0."""
     *path, last = name.split(".")
@@ -109,6 +89,76 @@ def uniform(shape, low, high, generator):
     return low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float32)
 
 
+def saves(length, every):
+    """Of how many positions the arriving states are kept: the first of every `every`; of none for 0."""
+    return -(-length // every) if every else 0
+
+
+def wants_gradients(*tensors):
+    """Whether something is to be kept for a backward pass."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def folded(operator, sequences):
+    """The rule of `torch.vmap` for an operator on a list of tensors: what is mapped over joins the batch.
+
+    `sequences` says which tensors have a batch in front.  Where others are mapped over, one after the other runs.
+    """
+
+    def rule(info, in_dims, tensors, *options):
+        dims, size = in_dims[0], info.batch_size
+        given = [x if dim is None else x.movedim(dim, 0) for x, dim in zip(tensors, dims)]
+        if any(dim is not None and not own for dim, own in zip(dims, sequences)):
+            each = [[x if dim is None else x[i] for x, dim in zip(given, dims)] for i in range(size)]
+            found = [torch.stack(same) for same in zip(*(operator(one, *options) for one in each))]
+        else:
+            mapped = [dim is not None or not own for dim, own in zip(dims, sequences)]
+            wide = [x if whole else x.expand(size, *x.shape) for x, whole in zip(given, mapped)]
+            flat = [x.flatten(0, 1) if own else x for x, own in zip(wide, sequences)]
+            found = [y.reshape(size, y.shape[0] // size, *y.shape[1:]) for y in operator(flat, *options)]
+        return found, [0] * len(found)
+
+    return rule
+
+
+def separate(found, given):
+    """Results of an operator, which may share memory neither with what it was given nor with each other."""
+    taken = {tensor.untyped_storage().data_ptr() for tensor in given}
+    results = []
+    for tensor in found:
+        place = tensor.untyped_storage().data_ptr()
+        results.append(tensor.clone() if place in taken else tensor)
+        taken.add(place)
+    return results
+
+
+def filled(cotangent, like, shape, dtype):
+    """A cotangent, zeros where there is none."""
+    return like.new_zeros(shape, dtype=dtype) if cotangent is None else cotangent
+
+
+def is_smooth(tensor):
+    """Whether a tensor can have gradients."""
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def pulled_back(function, tensors, cotangents):
+    """The cotangent of each tensor through a function, None for ints and bools, from those of its first smooth results.
+
+    It can be differentiated once more.
+    """
+    smooth = [is_smooth(tensor) for tensor in tensors]
+
+    def of_smooth(*moving):
+        given = iter(moving)
+        found = function(*(next(given) if own else tensor for tensor, own in zip(tensors, smooth)))
+        return [result for result in found if result is not None and is_smooth(result)][: len(cotangents)]
+
+    pull = torch.func.vjp(of_smooth, *(tensor for tensor, own in zip(tensors, smooth) if own))[1]
+    found = iter(pull(list(cotangents)))
+    return [next(found) if own else None for own in smooth]
+
+
 @triton.jit(do_not_specialize=["T"])
 def h_kernel(
     W_zh_x,  # [B, T, 2*H]
@@ -117,9 +167,11 @@ def h_kernel(
     h_0,  # [B, H], at the start
     h_next,  # [B, T, H], written
     h_T,  # [B, H], at the end, written
+    h_P,  # [B, P, H], now and then, written
     T,
     H: tl.constexpr,
     BH: tl.constexpr,
+    EVERY: tl.constexpr,
 ):
     i_b = tl.program_id(0).to(tl.int64)
     i_h = tl.program_id(1)
@@ -129,10 +181,17 @@ def h_kernel(
     b_bh = tl.load(bh + o_h)  # [BH]
     b_h = tl.load(h_0 + i_b * H + o_h)  # [BH]
 
+    if EVERY:
+        P = tl.cdiv(T, EVERY)
+        p_h_saved = h_P + i_b * P * H + o_h
     p_W_zh_x_z = W_zh_x + i_b * T * (2 * H) + o_h
     p_W_zh_x_c = W_zh_x + i_b * T * (2 * H) + o_h + H
     p_h_next = h_next + i_b * T * H + o_h
-    for _ in range(T):
+    for i_t in range(T):
+        if EVERY:
+            if i_t % EVERY == 0:
+                tl.store(p_h_saved, b_h)
+                p_h_saved += H
         b_W_zh_x_z = tl.load(p_W_zh_x_z)  # [BH]
         b_W_zh_x_c = tl.load(p_W_zh_x_c)  # [BH]
         # std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
@@ -152,11 +211,12 @@ def h_kernel(
 h_constants = {"H": H, "BH": 128, "num_warps": 1}
 
 
-def h_launch(W_zh_x, bz, bh, h):
-    """Run `h_kernel`: what it keeps of every position, then the last states."""
+def h_launch(W_zh_x, bz, bh, h, every=0):
+    """Run `h_kernel`: what it keeps of every position, then the last states, then arriving states."""
     batch, length = W_zh_x.shape[:2]
     h_next = h.new_empty((batch, length, H), dtype=torch.float32)
     h_T = torch.empty_like(h, memory_format=torch.contiguous_format)
+    h_P = h.new_empty((batch, saves(length, every), H), dtype=torch.float32)
     grid = (batch, triton.cdiv(H, 128))
     with torch.cuda.device_of(h):
         h_kernel[grid](
@@ -166,40 +226,51 @@ def h_launch(W_zh_x, bz, bh, h):
             h.contiguous(),
             h_next,
             h_T,
+            h_P,
             length,
+            EVERY=every,
             **h_constants,
         )
-    return h_next, h_T
+    return h_next, h_T, h_P
 
 
-class HLoop(torch.autograd.Function):
-    """`h_launch` forward; backward through `h_plain`."""
+@torch.library.custom_op("lsrl_731696ebda73::h_operator", mutates_args=())
+def h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
+    """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
+    if runs_kernels(tensors[0]):
+        return list(h_launch(*tensors, every))
+    return separate(h_plain(*tensors, every), tensors)
 
-    @staticmethod
-    def forward(*arguments):
-        return h_launch(*arguments)
 
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs)
-        ctx.mark_non_differentiable(*(tensor for tensor in output if not is_smooth(tensor)))
+@h_operator.register_fake
+def _(tensors, length, every):
+    h = tensors[-1]
+    batch = h.shape[0]
+    return [
+        h.new_empty((batch, length, H), dtype=torch.float32),
+        torch.empty_like(h, memory_format=torch.contiguous_format),
+        h.new_empty((batch, saves(length, every), H), dtype=torch.float32),
+    ]
 
-    @staticmethod
-    def backward(ctx, *gradients):
-        return tuple(pulled_back(h_plain, ctx.saved_tensors, ctx.needs_input_grad, gradients))
+
+h_operator.register_vmap(folded(h_operator, (True, False, False, True)))
 
 
 def h_loop(W_zh_x, bz, bh, h):
     """The loop by its kernel where there is a GPU, else in plain PyTorch."""
-    if runs_kernels(h):
-        return HLoop.apply(W_zh_x, bz, bh, h)
-    return h_plain(W_zh_x, bz, bh, h)
+    every = 1 if wants_gradients(W_zh_x, bz, bh, h) else 0
+    return HLoop.apply(W_zh_x.shape[1], every, W_zh_x, bz, bh, h)[:2]
 
 
-def h_plain(W_zh_x, bz, bh, h):
-    """h over time in plain PyTorch: h_next of every position, then the last states."""
+def h_plain(W_zh_x, bz, bh, h, every=0):
+    """h over time in plain PyTorch: h_next of every position, then the last states, then the arriving
+    states of positions `every` apart.
+    """
     all_h_next = []
-    for (W_zh_x,) in positions(W_zh_x):
+    h_saved = []
+    for at, (W_zh_x,) in enumerate(positions(W_zh_x)):
+        if every and at % every == 0:
+            h_saved.append(h)
         # std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
         z = torch.sigmoid(W_zh_x[..., :H] + bz)
         # std/mingru.lsrl:10  c = Wh @ x + bh
@@ -208,7 +279,182 @@ def h_plain(W_zh_x, bz, bh, h):
         h_next = (1 - z) * h + z * c
         all_h_next.append(h_next)
         h = h_next
-    return over_time(all_h_next, (H,), torch.float32, h), h
+    return over_time(all_h_next, (H,), torch.float32, h), h, over_time(h_saved, (H,), torch.float32, h)
+
+
+@triton.jit(do_not_specialize=["T"])
+def d_h_kernel(
+    W_zh_x,  # [B, T, 2*H]
+    d_h_next,  # [B, T, H]
+    bz,  # [H], the same at all positions
+    d_h_0,  # [B, H], at the start
+    d_h_plus_d_h_next,  # [B, T, H], written
+    d_h_T,  # [B, H], at the end, written
+    T,
+    H: tl.constexpr,
+    BH: tl.constexpr,
+):
+    i_b = tl.program_id(0).to(tl.int64)
+    i_h = tl.program_id(1)
+    o_h = i_h * BH + tl.arange(0, BH)
+
+    b_bz = tl.load(bz + o_h)  # [BH]
+    b_d_h = tl.load(d_h_0 + i_b * H + o_h)  # [BH]
+
+    p_W_zh_x_z = W_zh_x + (i_b * T + T - 1) * (2 * H) + o_h
+    p_d_h_next = d_h_next + (i_b * T + T - 1) * H + o_h
+    p_d_h_plus_d_h_next = d_h_plus_d_h_next + (i_b * T + T - 1) * H + o_h
+    for _ in range(T):
+        b_W_zh_x_z = tl.load(p_W_zh_x_z)  # [BH]
+        b_d_h_next = tl.load(p_d_h_next)  # [BH]
+        # std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
+        b_z = tl.sigmoid(b_W_zh_x_z + b_bz)
+        b_d_h_plus_d_h_next = b_d_h + b_d_h_next
+        b_d_h_next_2 = (1 - b_z) * b_d_h_plus_d_h_next
+        tl.store(p_d_h_plus_d_h_next, b_d_h_plus_d_h_next)
+        b_d_h = b_d_h_next_2
+        p_W_zh_x_z -= 2 * H
+        p_d_h_next -= H
+        p_d_h_plus_d_h_next -= H
+    tl.store(d_h_T + i_b * H + o_h, b_d_h)
+
+
+d_h_constants = {"H": H, "BH": 128, "num_warps": 1}
+
+
+def d_h_launch(W_zh_x, d_h_next, bz, d_h):
+    """Run `d_h_kernel`: what it keeps of every position, then the last states."""
+    batch, length = W_zh_x.shape[:2]
+    d_h_plus_d_h_next = d_h.new_empty((batch, length, H), dtype=torch.float32)
+    d_h_T = torch.empty_like(d_h, memory_format=torch.contiguous_format)
+    grid = (batch, triton.cdiv(H, 128))
+    with torch.cuda.device_of(d_h):
+        d_h_kernel[grid](
+            W_zh_x.contiguous(),
+            d_h_next.contiguous(),
+            bz.contiguous(),
+            d_h.contiguous(),
+            d_h_plus_d_h_next,
+            d_h_T,
+            length,
+            **d_h_constants,
+        )
+    return d_h_plus_d_h_next, d_h_T
+
+
+@torch.library.custom_op("lsrl_731696ebda73::d_h_operator", mutates_args=())
+def d_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
+    """What the loop keeps of every position, its last states."""
+    if runs_kernels(tensors[0]):
+        return list(d_h_launch(*tensors))
+    return separate(d_h_plain(*tensors), tensors)
+
+
+@d_h_operator.register_fake
+def _(tensors, length, every):
+    d_h = tensors[-1]
+    batch = d_h.shape[0]
+    return [
+        d_h.new_empty((batch, length, H), dtype=torch.float32),
+        torch.empty_like(d_h, memory_format=torch.contiguous_format),
+    ]
+
+
+d_h_operator.register_vmap(folded(d_h_operator, (True, True, False, True)))
+
+
+def d_h_loop(W_zh_x, d_h_next, bz, d_h):
+    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    return d_h_operator([W_zh_x, d_h_next, bz, d_h], W_zh_x.shape[1], 0)
+
+
+def d_h_plain(W_zh_x, d_h_next, bz, d_h):
+    """d_h over time in plain PyTorch, from the end to the start: d_h_plus_d_h_next of every position, then
+    the last states.
+    """
+    all_d_h_plus_d_h_next = []
+    for W_zh_x, d_h_next in positions(W_zh_x, d_h_next, reverse=True):
+        # std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
+        z = torch.sigmoid(W_zh_x[..., :H] + bz)
+        d_h_plus_d_h_next = d_h + d_h_next
+        d_h_next_2 = (1 - z) * d_h_plus_d_h_next
+        all_d_h_plus_d_h_next.append(d_h_plus_d_h_next)
+        d_h = d_h_next_2
+    return over_time(all_d_h_plus_d_h_next, (H,), torch.float32, d_h, reverse=True), d_h
+
+
+def h_adjoint(W_zh_x, bz, bh, h, d_h_next, d_h_last):
+    """The derivative of the loop: cotangents of what it takes, from those of what it gives."""
+
+    # std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
+    W_zh_x_part = W_zh_x[..., :H]  # [B, T, H]
+
+    d_h_plus_d_h_next, d_h_last_2 = d_h_loop(W_zh_x, d_h_next, bz, d_h_last)
+
+    # std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
+    z = torch.sigmoid(W_zh_x_part + bz)
+    # std/mingru.lsrl:10  c = Wh @ x + bh
+    c = W_zh_x[..., H:] + bh
+    operand_0 = (d_h_plus_d_h_next * c - d_h_plus_d_h_next * h) * (z * (1.0 - z))
+    operand_1 = z * d_h_plus_d_h_next
+    d_W_zh_x = torch.cat([operand_0, operand_1], -1)  # [B, T, 2*H]
+    operand_0_sum = operand_0.sum((0, 1))
+    operand_1_sum = operand_1.sum((0, 1))
+
+    return d_W_zh_x, operand_0_sum, operand_1_sum, d_h_last_2
+
+
+class HDerivative(torch.autograd.Function):
+    """`h_adjoint`, whose own derivative goes through `h_plain`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(length, every, W_zh_x, bz, bh, h, h_saved, d_h_next, d_h_last):
+        if not every:
+            every = 1
+            *_, h_saved = h_operator([W_zh_x, bz, bh, h], length, every)
+        return h_adjoint(W_zh_x, bz, bh, h_saved, d_h_next, d_h_last)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.length, _, *tensors = inputs
+        ctx.save_for_backward(*tensors[:4], *tensors[5:])
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        def derivative(*tensors):
+            return pulled_back(h_plain, tensors[:4], tensors[4:])
+
+        found = pulled_back(derivative, ctx.saved_tensors, cotangents)
+        return None, None, *found[:4], None, *found[4:]
+
+
+class HLoop(torch.autograd.Function):
+    """`h_operator`, whose derivative is `HDerivative`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(length, every, W_zh_x, bz, bh, h):
+        return tuple(h_operator([W_zh_x, bz, bh, h], length, every))
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.length, ctx.every, *tensors = inputs
+        ctx.save_for_backward(*tensors, *output[2:])
+        ctx.mark_non_differentiable(*output[2:])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        h = ctx.saved_tensors[3]
+        batch, length = h.shape[0], ctx.length
+        cotangents = [
+            filled(cotangents[0], h, (batch, length, H), torch.float32),
+            filled(cotangents[1], h, h.shape, h.dtype),
+        ]
+        return None, None, *HDerivative.apply(ctx.length, ctx.every, *ctx.saved_tensors, *cotangents)
 
 
 def init(seed=0, device=None):
@@ -284,8 +530,22 @@ KERNELS = (
             "h_0": "*fp32",
             "h_next": "*fp32",
             "h_T": "*fp32",
+            "h_P": "*fp32",
             "T": "i32",
         },
-        h_constants,
+        h_constants | {"EVERY": 1},
+    ),
+    (
+        d_h_kernel,
+        {
+            "W_zh_x": "*fp32",
+            "d_h_next": "*fp32",
+            "bz": "*fp32",
+            "d_h_0": "*fp32",
+            "d_h_plus_d_h_next": "*fp32",
+            "d_h_T": "*fp32",
+            "T": "i32",
+        },
+        d_h_constants,
     ),
 )

@@ -73,26 +73,6 @@ def over_time(steps, shape, dtype, like, reverse=False):
     return torch.stack(steps[::-1] if reverse else steps, 1)
 
 
-def is_smooth(tensor):
-    """Whether a tensor can have gradients."""
-    return tensor.is_floating_point() or tensor.is_complex()
-
-
-def pulled_back(plain, tensors, needs, gradients):
-    """The gradients of a loop's tensors, through its plain form run anew; differentiable once more when asked to be."""
-    again = torch.is_grad_enabled()
-    with torch.enable_grad():
-        # A view is a variable of its own: what reaches one tensor by way of another must not count twice.
-        own = [x.view_as(x) if again else x.detach().requires_grad_(need) for x, need in zip(tensors, needs)]
-        pairs = [(y, g) for y, g in zip(plain(*own), gradients) if y.requires_grad]
-        wanted = [x for x, need in zip(own, needs) if need]
-        if not pairs:
-            return [None] * len(needs)
-        outputs, seeds = zip(*pairs)
-        found = iter(torch.autograd.grad(outputs, wanted, seeds, create_graph=again, allow_unused=True))
-    return [next(found) if need else None for need in needs]
-
-
 def register(module, name, param):
     """A parameter under its dotted name: `layers.0.Wz` becomes the parameter Wz of module.layers.0."""
     *path, last = name.split(".")
@@ -101,6 +81,66 @@ def register(module, name, param):
             module.add_module(part, torch.nn.Module())
         module = getattr(module, part)
     module.register_parameter(last, torch.nn.Parameter(param, requires_grad=is_smooth(param)))
+
+
+def folded(operator, sequences):
+    """The rule of `torch.vmap` for an operator on a list of tensors: what is mapped over joins the batch.
+
+    `sequences` says which tensors have a batch in front.  Where others are mapped over, one after the other runs.
+    """
+
+    def rule(info, in_dims, tensors, *options):
+        dims, size = in_dims[0], info.batch_size
+        given = [x if dim is None else x.movedim(dim, 0) for x, dim in zip(tensors, dims)]
+        if any(dim is not None and not own for dim, own in zip(dims, sequences)):
+            each = [[x if dim is None else x[i] for x, dim in zip(given, dims)] for i in range(size)]
+            found = [torch.stack(same) for same in zip(*(operator(one, *options) for one in each))]
+        else:
+            mapped = [dim is not None or not own for dim, own in zip(dims, sequences)]
+            wide = [x if whole else x.expand(size, *x.shape) for x, whole in zip(given, mapped)]
+            flat = [x.flatten(0, 1) if own else x for x, own in zip(wide, sequences)]
+            found = [y.reshape(size, y.shape[0] // size, *y.shape[1:]) for y in operator(flat, *options)]
+        return found, [0] * len(found)
+
+    return rule
+
+
+def separate(found, given):
+    """Results of an operator, which may share memory neither with what it was given nor with each other."""
+    taken = {tensor.untyped_storage().data_ptr() for tensor in given}
+    results = []
+    for tensor in found:
+        place = tensor.untyped_storage().data_ptr()
+        results.append(tensor.clone() if place in taken else tensor)
+        taken.add(place)
+    return results
+
+
+def filled(cotangent, like, shape, dtype):
+    """A cotangent, zeros where there is none."""
+    return like.new_zeros(shape, dtype=dtype) if cotangent is None else cotangent
+
+
+def is_smooth(tensor):
+    """Whether a tensor can have gradients."""
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def pulled_back(function, tensors, cotangents):
+    """The cotangent of each tensor through a function, None for ints and bools, from those of its first smooth results.
+
+    It can be differentiated once more.
+    """
+    smooth = [is_smooth(tensor) for tensor in tensors]
+
+    def of_smooth(*moving):
+        given = iter(moving)
+        found = function(*(next(given) if own else tensor for tensor, own in zip(tensors, smooth)))
+        return [result for result in found if result is not None and is_smooth(result)][: len(cotangents)]
+
+    pull = torch.func.vjp(of_smooth, *(tensor for tensor, own in zip(tensors, smooth) if own))[1]
+    found = iter(pull(list(cotangents)))
+    return [next(found) if own else None for own in smooth]
 
 
 @triton.jit(do_not_specialize=["T"])
@@ -160,28 +200,30 @@ def h_launch(eps, mask_x, scale, h):
     return h_next, h_T
 
 
-class HLoop(torch.autograd.Function):
-    """`h_launch` forward; backward through `h_plain`."""
+@torch.library.custom_op("lsrl_c04b24e0d52f::h_operator", mutates_args=())
+def h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
+    """What the loop keeps of every position, its last states."""
+    if runs_kernels(tensors[0]):
+        return list(h_launch(*tensors))
+    return separate(h_plain(*tensors), tensors)
 
-    @staticmethod
-    def forward(*arguments):
-        return h_launch(*arguments)
 
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs)
-        ctx.mark_non_differentiable(*(tensor for tensor in output if not is_smooth(tensor)))
+@h_operator.register_fake
+def _(tensors, length, every):
+    h = tensors[-1]
+    batch = h.shape[0]
+    return [
+        h.new_empty((batch, length, D), dtype=torch.float32),
+        torch.empty_like(h, memory_format=torch.contiguous_format),
+    ]
 
-    @staticmethod
-    def backward(ctx, *gradients):
-        return tuple(pulled_back(h_plain, ctx.saved_tensors, ctx.needs_input_grad, gradients))
+
+h_operator.register_vmap(folded(h_operator, (True, True, False, True)))
 
 
 def h_loop(eps, mask_x, scale, h):
     """The loop by its kernel where there is a GPU, else in plain PyTorch."""
-    if runs_kernels(h):
-        return HLoop.apply(eps, mask_x, scale, h)
-    return h_plain(eps, mask_x, scale, h)
+    return HLoop.apply(eps.shape[1], 0, eps, mask_x, scale, h)
 
 
 def h_plain(eps, mask_x, scale, h):
@@ -193,6 +235,148 @@ def h_plain(eps, mask_x, scale, h):
         all_h_next.append(h_next)
         h = h_next
     return over_time(all_h_next, (D,), torch.float32, h), h
+
+
+@triton.jit(do_not_specialize=["T"])
+def d_h_kernel(
+    d_h_next,  # [B, T, D]
+    d_h_0,  # [B, D], at the start
+    d_mask_x,  # [B, T, D], written
+    d_h_T,  # [B, D], at the end, written
+    T,
+    D: tl.constexpr,
+    BD: tl.constexpr,
+):
+    i_b = tl.program_id(0).to(tl.int64)
+    o_d = tl.arange(0, BD)
+
+    b_d_h = tl.load(d_h_0 + i_b * D + o_d)  # [BD]
+
+    p_d_h_next = d_h_next + (i_b * T + T - 1) * D + o_d
+    p_d_mask_x = d_mask_x + (i_b * T + T - 1) * D + o_d
+    for _ in range(T):
+        b_d_h_next = tl.load(p_d_h_next)  # [BD]
+        b_d_mask_x = b_d_h + b_d_h_next
+        b_d_h_next_2 = 0.5 * b_d_mask_x
+        tl.store(p_d_mask_x, b_d_mask_x)
+        b_d_h = b_d_h_next_2
+        p_d_h_next -= D
+        p_d_mask_x -= D
+    tl.store(d_h_T + i_b * D + o_d, b_d_h)
+
+
+d_h_constants = {"D": D, "BD": 64, "num_warps": 1}
+
+
+def d_h_launch(d_h_next, d_h):
+    """Run `d_h_kernel`: what it keeps of every position, then the last states."""
+    batch, length = d_h_next.shape[:2]
+    d_mask_x = d_h.new_empty((batch, length, D), dtype=torch.float32)
+    d_h_T = torch.empty_like(d_h, memory_format=torch.contiguous_format)
+    grid = (batch,)
+    with torch.cuda.device_of(d_h):
+        d_h_kernel[grid](d_h_next.contiguous(), d_h.contiguous(), d_mask_x, d_h_T, length, **d_h_constants)
+    return d_mask_x, d_h_T
+
+
+@torch.library.custom_op("lsrl_c04b24e0d52f::d_h_operator", mutates_args=())
+def d_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
+    """What the loop keeps of every position, its last states."""
+    if runs_kernels(tensors[0]):
+        return list(d_h_launch(*tensors))
+    return separate(d_h_plain(*tensors), tensors)
+
+
+@d_h_operator.register_fake
+def _(tensors, length, every):
+    d_h = tensors[-1]
+    batch = d_h.shape[0]
+    return [
+        d_h.new_empty((batch, length, D), dtype=torch.float32),
+        torch.empty_like(d_h, memory_format=torch.contiguous_format),
+    ]
+
+
+d_h_operator.register_vmap(folded(d_h_operator, (True, True)))
+
+
+def d_h_loop(d_h_next, d_h):
+    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    return d_h_operator([d_h_next, d_h], d_h_next.shape[1], 0)
+
+
+def d_h_plain(d_h_next, d_h):
+    """d_h over time in plain PyTorch, from the end to the start: d_mask_x of every position, then the last
+    states.
+    """
+    all_d_mask_x = []
+    for (d_h_next,) in positions(d_h_next, reverse=True):
+        d_mask_x = d_h + d_h_next
+        d_h_next_2 = 0.5 * d_mask_x
+        all_d_mask_x.append(d_mask_x)
+        d_h = d_h_next_2
+    return over_time(all_d_mask_x, (D,), torch.float32, d_h, reverse=True), d_h
+
+
+def h_adjoint(eps, mask_x, scale, d_h_next, d_h_last):
+    """The derivative of the loop: cotangents of what it takes, from those of what it gives."""
+
+    d_mask_x, d_h_last_2 = d_h_loop(d_h_next, d_h_last)
+
+    d_eps = scale * d_mask_x
+    operand_0 = (d_mask_x * eps).sum(-1)  # [B, T]
+    operand_0_sum = operand_0.sum((0, 1))
+
+    return d_eps, d_mask_x, operand_0_sum, d_h_last_2
+
+
+class HDerivative(torch.autograd.Function):
+    """`h_adjoint`, whose own derivative goes through `h_plain`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(length, every, eps, mask_x, scale, h, d_h_next, d_h_last):
+        return h_adjoint(eps, mask_x, scale, d_h_next, d_h_last)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.length, _, *tensors = inputs
+        ctx.save_for_backward(*tensors)
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        def derivative(*tensors):
+            return pulled_back(h_plain, tensors[:4], tensors[4:])
+
+        found = pulled_back(derivative, ctx.saved_tensors, cotangents)
+        return None, None, *found
+
+
+class HLoop(torch.autograd.Function):
+    """`h_operator`, whose derivative is `HDerivative`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(length, every, eps, mask_x, scale, h):
+        return tuple(h_operator([eps, mask_x, scale, h], length, every))
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.length, ctx.every, *tensors = inputs
+        ctx.save_for_backward(*tensors)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        h = ctx.saved_tensors[3]
+        batch, length = h.shape[0], ctx.length
+        cotangents = [
+            filled(cotangents[0], h, (batch, length, D), torch.float32),
+            filled(cotangents[1], h, h.shape, h.dtype),
+        ]
+        return None, None, *HDerivative.apply(ctx.length, ctx.every, *ctx.saved_tensors, *cotangents)
 
 
 def init(seed=0, device=None):
@@ -282,5 +466,10 @@ KERNELS = (
             "T": "i32",
         },
         h_constants,
+    ),
+    (
+        d_h_kernel,
+        {"d_h_next": "*fp32", "d_h_0": "*fp32", "d_mask_x": "*fp32", "d_h_T": "*fp32", "T": "i32"},
+        d_h_constants,
     ),
 )

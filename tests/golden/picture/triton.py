@@ -76,26 +76,6 @@ def over_time(steps, shape, dtype, like, reverse=False):
     return torch.stack(steps[::-1] if reverse else steps, 1)
 
 
-def is_smooth(tensor):
-    """Whether a tensor can have gradients."""
-    return tensor.is_floating_point() or tensor.is_complex()
-
-
-def pulled_back(plain, tensors, needs, gradients):
-    """The gradients of a loop's tensors, through its plain form run anew; differentiable once more when asked to be."""
-    again = torch.is_grad_enabled()
-    with torch.enable_grad():
-        # A view is a variable of its own: what reaches one tensor by way of another must not count twice.
-        own = [x.view_as(x) if again else x.detach().requires_grad_(need) for x, need in zip(tensors, needs)]
-        pairs = [(y, g) for y, g in zip(plain(*own), gradients) if y.requires_grad]
-        wanted = [x for x, need in zip(own, needs) if need]
-        if not pairs:
-            return [None] * len(needs)
-        outputs, seeds = zip(*pairs)
-        found = iter(torch.autograd.grad(outputs, wanted, seeds, create_graph=again, allow_unused=True))
-    return [next(found) if need else None for need in needs]
-
-
 def register(module, name, param):
     """A parameter under its dotted name: `layers.0.Wz` becomes the parameter Wz of module.layers.0."""
     *path, last = name.split(".")
@@ -114,6 +94,87 @@ def conv(x, w, stride, padding, dilation, groups):
     flat = padded.reshape(math.prod(lead), *padded.shape[len(lead) :])
     found = function(flat, w, None, stride, 0, dilation, groups)
     return found.reshape(*lead, *found.shape[1:])
+
+
+def conv_dx(g, w, shape, *options):
+    """The transpose of `conv` in x [..., *shape]."""
+    zeros = g.new_zeros(*g.shape[: 1 - w.ndim], *shape)
+    return torch.func.vjp(lambda x: conv(x, w, *options), zeros)[1](g)[0]
+
+
+def conv_dw(x, g, shape, *options):
+    """The transpose of `conv` in w [shape]."""
+    return torch.func.vjp(lambda w: conv(x, w, *options), g.new_zeros(shape))[1](g)[0]
+
+
+def saves(length, every):
+    """Of how many positions the arriving states are kept: the first of every `every`; of none for 0."""
+    return -(-length // every) if every else 0
+
+
+def wants_gradients(*tensors):
+    """Whether something is to be kept for a backward pass."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def folded(operator, sequences):
+    """The rule of `torch.vmap` for an operator on a list of tensors: what is mapped over joins the batch.
+
+    `sequences` says which tensors have a batch in front.  Where others are mapped over, one after the other runs.
+    """
+
+    def rule(info, in_dims, tensors, *options):
+        dims, size = in_dims[0], info.batch_size
+        given = [x if dim is None else x.movedim(dim, 0) for x, dim in zip(tensors, dims)]
+        if any(dim is not None and not own for dim, own in zip(dims, sequences)):
+            each = [[x if dim is None else x[i] for x, dim in zip(given, dims)] for i in range(size)]
+            found = [torch.stack(same) for same in zip(*(operator(one, *options) for one in each))]
+        else:
+            mapped = [dim is not None or not own for dim, own in zip(dims, sequences)]
+            wide = [x if whole else x.expand(size, *x.shape) for x, whole in zip(given, mapped)]
+            flat = [x.flatten(0, 1) if own else x for x, own in zip(wide, sequences)]
+            found = [y.reshape(size, y.shape[0] // size, *y.shape[1:]) for y in operator(flat, *options)]
+        return found, [0] * len(found)
+
+    return rule
+
+
+def separate(found, given):
+    """Results of an operator, which may share memory neither with what it was given nor with each other."""
+    taken = {tensor.untyped_storage().data_ptr() for tensor in given}
+    results = []
+    for tensor in found:
+        place = tensor.untyped_storage().data_ptr()
+        results.append(tensor.clone() if place in taken else tensor)
+        taken.add(place)
+    return results
+
+
+def filled(cotangent, like, shape, dtype):
+    """A cotangent, zeros where there is none."""
+    return like.new_zeros(shape, dtype=dtype) if cotangent is None else cotangent
+
+
+def is_smooth(tensor):
+    """Whether a tensor can have gradients."""
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def pulled_back(function, tensors, cotangents):
+    """The cotangent of each tensor through a function, None for ints and bools, from those of its first smooth results.
+
+    It can be differentiated once more.
+    """
+    smooth = [is_smooth(tensor) for tensor in tensors]
+
+    def of_smooth(*moving):
+        given = iter(moving)
+        found = function(*(next(given) if own else tensor for tensor, own in zip(tensors, smooth)))
+        return [result for result in found if result is not None and is_smooth(result)][: len(cotangents)]
+
+    pull = torch.func.vjp(of_smooth, *(tensor for tensor, own in zip(tensors, smooth) if own))[1]
+    found = iter(pull(list(cotangents)))
+    return [next(found) if own else None for own in smooth]
 
 
 @triton.jit
@@ -167,56 +228,270 @@ def h_kernel(
 h_constants = {"C": C, "Y": Y, "X": X, "BY": 8, "BX": 16, "num_warps": 1}
 
 
-def h_launch(frame_K, R, h):
+def h_launch(frame_K, R, h, every=0):
     """Products, then `h_kernel`, at each position: what is kept of all, then the last states."""
     batch, length = frame_K.shape[:2]
     frame_K = frame_K.transpose(0, 1).contiguous()  # [T, B, ...]
     h = h.clone(memory_format=torch.contiguous_format)
     h_next = h.new_empty((length, batch, C, Y, X), dtype=torch.float32)
     grid = (batch, C, triton.cdiv(Y, 8))
-    for t in range(length):
+    h_saved = []
+    for at, t in enumerate(range(length)):
+        if every and at % every == 0:
+            h_saved.append(h)
         # <text>:7  h' = tanh(conv(frame, K) + conv(h, R))
         h_R = conv(h, R, (1, 1), (1, 1, 1, 1), (1, 1), 1)  # [B, C, Y, X]
         h_T = torch.empty_like(h)
         with torch.cuda.device_of(h):
             h_kernel[grid](frame_K[t], h_R.contiguous(), h, h_next[t], h_T, 1, **h_constants)
         h = h_T
-    return h_next.transpose(0, 1), h
+    return h_next.transpose(0, 1), h, over_time(h_saved, (C, Y, X), torch.float32, h)
 
 
-class HLoop(torch.autograd.Function):
-    """`h_launch` forward; backward through `h_plain`."""
+@torch.library.custom_op("lsrl_51191aff1362::h_operator", mutates_args=())
+def h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
+    """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
+    if runs_kernels(tensors[0]):
+        return list(h_launch(*tensors, every))
+    return separate(h_plain(*tensors, every), tensors)
 
-    @staticmethod
-    def forward(*arguments):
-        return h_launch(*arguments)
 
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs)
-        ctx.mark_non_differentiable(*(tensor for tensor in output if not is_smooth(tensor)))
+@h_operator.register_fake
+def _(tensors, length, every):
+    h = tensors[-1]
+    batch = h.shape[0]
+    return [
+        h.new_empty((batch, length, C, Y, X), dtype=torch.float32),
+        torch.empty_like(h, memory_format=torch.contiguous_format),
+        h.new_empty((batch, saves(length, every), C, Y, X), dtype=torch.float32),
+    ]
 
-    @staticmethod
-    def backward(ctx, *gradients):
-        return tuple(pulled_back(h_plain, ctx.saved_tensors, ctx.needs_input_grad, gradients))
+
+h_operator.register_vmap(folded(h_operator, (True, False, True)))
 
 
 def h_loop(frame_K, R, h):
     """The loop by its kernel where there is a GPU, else in plain PyTorch."""
-    if runs_kernels(h):
-        return HLoop.apply(frame_K, R, h)
-    return h_plain(frame_K, R, h)
+    every = 1 if wants_gradients(frame_K, R, h) else 0
+    return HLoop.apply(frame_K.shape[1], every, frame_K, R, h)[:2]
 
 
-def h_plain(frame_K, R, h):
-    """h over time in plain PyTorch: h_next of every position, then the last states."""
+def h_plain(frame_K, R, h, every=0):
+    """h over time in plain PyTorch: h_next of every position, then the last states, then the arriving
+    states of positions `every` apart.
+    """
     all_h_next = []
-    for (frame_K,) in positions(frame_K):
+    h_saved = []
+    for at, (frame_K,) in enumerate(positions(frame_K)):
+        if every and at % every == 0:
+            h_saved.append(h)
         # <text>:7  h' = tanh(conv(frame, K) + conv(h, R))
         h_next = torch.tanh(frame_K + conv(h, R, (1, 1), (1, 1, 1, 1), (1, 1), 1))
         all_h_next.append(h_next)
         h = h_next
-    return over_time(all_h_next, (C, Y, X), torch.float32, h), h
+    return (
+        over_time(all_h_next, (C, Y, X), torch.float32, h), h, over_time(h_saved, (C, Y, X), torch.float32, h)
+    )
+
+
+@triton.jit(do_not_specialize=["T"])
+def d_h_kernel(
+    d_h_next,  # [B, T, C, Y, X]
+    frame_K_plus_h_R,  # [B, T, C, Y, X]
+    d_h_next_2,  # [B, T, C, Y, X]
+    d_h_0,  # [B, C, Y, X], at the start
+    d_frame_K,  # [B, T, C, Y, X], written
+    d_h_T,  # [B, C, Y, X], at the end, written
+    T,
+    C: tl.constexpr,
+    Y: tl.constexpr,
+    X: tl.constexpr,
+    BY: tl.constexpr,
+    BX: tl.constexpr,
+):
+    i_b = tl.program_id(0).to(tl.int64)
+    i_c = tl.program_id(1)
+    i_y = tl.program_id(2)
+    o_y = i_y * BY + tl.arange(0, BY)
+    o_x = tl.arange(0, BX)
+
+    b_d_h = tl.load(d_h_0 + i_b * (C * X * Y) + i_c * (X * Y) + o_y[:, None] * X + o_x[None, :])
+
+    p_d_h_next = d_h_next + (i_b * T + T - 1) * (C * X * Y) + i_c * (X * Y) + o_y[:, None] * X + o_x[None, :]
+    p_frame_K_plus_h_R = (
+        frame_K_plus_h_R
+        + (i_b * T + T - 1) * (C * X * Y)
+        + i_c * (X * Y)
+        + o_y[:, None] * X
+        + o_x[None, :]
+    )
+    p_d_h_next_2 = (
+        d_h_next_2
+        + (i_b * T + T - 1) * (C * X * Y)
+        + i_c * (X * Y)
+        + o_y[:, None] * X
+        + o_x[None, :]
+    )
+    p_d_frame_K = (
+        d_frame_K
+        + (i_b * T + T - 1) * (C * X * Y)
+        + i_c * (X * Y)
+        + o_y[:, None] * X
+        + o_x[None, :]
+    )
+    for _ in range(T):
+        b_d_h_next = tl.load(p_d_h_next)  # [BY, BX]
+        b_frame_K_plus_h_R = tl.load(p_frame_K_plus_h_R)  # [BY, BX]
+        b_d_h_next_2 = tl.load(p_d_h_next_2)  # [BY, BX]
+        # <text>:7  h' = tanh(conv(frame, K) + conv(h, R))
+        b_h_next = tanh(b_frame_K_plus_h_R)
+        b_d_frame_K = (b_d_h + b_d_h_next) * (1.0 - b_h_next * b_h_next)
+        tl.store(p_d_frame_K, b_d_frame_K)
+        b_d_h = b_d_h_next_2
+        p_d_h_next -= C * X * Y
+        p_frame_K_plus_h_R -= C * X * Y
+        p_d_h_next_2 -= C * X * Y
+        p_d_frame_K -= C * X * Y
+    tl.store(d_h_T + i_b * (C * X * Y) + i_c * (X * Y) + o_y[:, None] * X + o_x[None, :], b_d_h)
+
+
+d_h_constants = {"C": C, "Y": Y, "X": X, "BY": 8, "BX": 16, "num_warps": 1}
+
+
+def d_h_launch(d_h_next, frame_K_plus_h_R, R, d_h):
+    """Products, then `d_h_kernel`, at each position: what is kept of all, then the last states."""
+    batch, length = d_h_next.shape[:2]
+    d_h_next = d_h_next.transpose(0, 1).contiguous()  # [T, B, ...]
+    frame_K_plus_h_R = frame_K_plus_h_R.transpose(0, 1).contiguous()  # [T, B, ...]
+    d_h = d_h.clone(memory_format=torch.contiguous_format)
+    d_frame_K = d_h.new_empty((length, batch, C, Y, X), dtype=torch.float32)
+    grid = (batch, C, triton.cdiv(Y, 8))
+    for t in reversed(range(length)):
+        # <text>:7  h' = tanh(conv(frame, K) + conv(h, R))
+        h_next = torch.tanh(frame_K_plus_h_R[t])
+        d_h_next_2 = conv_dx(
+            (d_h + d_h_next[t]) * (1.0 - h_next * h_next), R, (C, Y, X), (1, 1), (1, 1, 1, 1), (1, 1), 1
+        )
+        d_h_T = torch.empty_like(d_h)
+        with torch.cuda.device_of(d_h):
+            d_h_kernel[grid](
+                d_h_next[t],
+                frame_K_plus_h_R[t],
+                d_h_next_2.contiguous(),
+                d_h,
+                d_frame_K[t],
+                d_h_T,
+                1,
+                **d_h_constants,
+            )
+        d_h = d_h_T
+    return d_frame_K.transpose(0, 1), d_h
+
+
+@torch.library.custom_op("lsrl_51191aff1362::d_h_operator", mutates_args=())
+def d_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
+    """What the loop keeps of every position, its last states."""
+    if runs_kernels(tensors[0]):
+        return list(d_h_launch(*tensors))
+    return separate(d_h_plain(*tensors), tensors)
+
+
+@d_h_operator.register_fake
+def _(tensors, length, every):
+    d_h = tensors[-1]
+    batch = d_h.shape[0]
+    return [
+        d_h.new_empty((batch, length, C, Y, X), dtype=torch.float32),
+        torch.empty_like(d_h, memory_format=torch.contiguous_format),
+    ]
+
+
+d_h_operator.register_vmap(folded(d_h_operator, (True, True, False, True)))
+
+
+def d_h_loop(d_h_next, frame_K_plus_h_R, R, d_h):
+    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    return d_h_operator([d_h_next, frame_K_plus_h_R, R, d_h], d_h_next.shape[1], 0)
+
+
+def d_h_plain(d_h_next, frame_K_plus_h_R, R, d_h):
+    """d_h over time in plain PyTorch, from the end to the start: d_frame_K of every position, then the
+    last states.
+    """
+    all_d_frame_K = []
+    for d_h_next, frame_K_plus_h_R in positions(d_h_next, frame_K_plus_h_R, reverse=True):
+        # <text>:7  h' = tanh(conv(frame, K) + conv(h, R))
+        h_next = torch.tanh(frame_K_plus_h_R)
+        d_frame_K = (d_h + d_h_next) * (1.0 - h_next * h_next)
+        d_h_next_2 = conv_dx(d_frame_K, R, (C, Y, X), (1, 1), (1, 1, 1, 1), (1, 1), 1)  # [B, C, Y, X]
+        all_d_frame_K.append(d_frame_K)
+        d_h = d_h_next_2
+    return over_time(all_d_frame_K, (C, Y, X), torch.float32, d_h, reverse=True), d_h
+
+
+def h_adjoint(frame_K, R, h, d_h_next, d_h_last):
+    """The derivative of the loop: cotangents of what it takes, from those of what it gives."""
+
+    # <text>:7  h' = tanh(conv(frame, K) + conv(h, R))
+    frame_K_plus_h_R = frame_K + conv(h, R, (1, 1), (1, 1, 1, 1), (1, 1), 1)
+
+    d_frame_K, d_h_last_2 = d_h_loop(d_h_next, frame_K_plus_h_R, R, d_h_last)
+    conv_dw_h_d_frame_K_sum = conv_dw(h, d_frame_K, (C, C, 3, 3), (1, 1), (1, 1, 1, 1), (1, 1), 1)
+
+    return d_frame_K, conv_dw_h_d_frame_K_sum, d_h_last_2
+
+
+class HDerivative(torch.autograd.Function):
+    """`h_adjoint`, whose own derivative goes through `h_plain`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(length, every, frame_K, R, h, h_saved, d_h_next, d_h_last):
+        if not every:
+            every = 1
+            *_, h_saved = h_operator([frame_K, R, h], length, every)
+        return h_adjoint(frame_K, R, h_saved, d_h_next, d_h_last)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.length, _, *tensors = inputs
+        ctx.save_for_backward(*tensors[:3], *tensors[4:])
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        def derivative(*tensors):
+            return pulled_back(h_plain, tensors[:3], tensors[3:])
+
+        found = pulled_back(derivative, ctx.saved_tensors, cotangents)
+        return None, None, *found[:3], None, *found[3:]
+
+
+class HLoop(torch.autograd.Function):
+    """`h_operator`, whose derivative is `HDerivative`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(length, every, frame_K, R, h):
+        return tuple(h_operator([frame_K, R, h], length, every))
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.length, ctx.every, *tensors = inputs
+        ctx.save_for_backward(*tensors, *output[2:])
+        ctx.mark_non_differentiable(*output[2:])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        h = ctx.saved_tensors[2]
+        batch, length = h.shape[0], ctx.length
+        cotangents = [
+            filled(cotangents[0], h, (batch, length, C, Y, X), torch.float32),
+            filled(cotangents[1], h, h.shape, h.dtype),
+        ]
+        return None, None, *HDerivative.apply(ctx.length, ctx.every, *ctx.saved_tensors, *cotangents)
 
 
 def init(seed=0, device=None):
@@ -290,5 +565,18 @@ KERNELS = (
         h_kernel,
         {"frame_K": "*fp32", "h_R": "*fp32", "h_0": "*fp32", "h_next": "*fp32", "h_T": "*fp32", "T": "i32"},
         h_constants,
+    ),
+    (
+        d_h_kernel,
+        {
+            "d_h_next": "*fp32",
+            "frame_K_plus_h_R": "*fp32",
+            "d_h_next_2": "*fp32",
+            "d_h_0": "*fp32",
+            "d_frame_K": "*fp32",
+            "d_h_T": "*fp32",
+            "T": "i32",
+        },
+        d_h_constants,
     ),
 )

@@ -75,26 +75,6 @@ def over_time(steps, shape, dtype, like, reverse=False):
     return torch.stack(steps[::-1] if reverse else steps, 1)
 
 
-def is_smooth(tensor):
-    """Whether a tensor can have gradients."""
-    return tensor.is_floating_point() or tensor.is_complex()
-
-
-def pulled_back(plain, tensors, needs, gradients):
-    """The gradients of a loop's tensors, through its plain form run anew; differentiable once more when asked to be."""
-    again = torch.is_grad_enabled()
-    with torch.enable_grad():
-        # A view is a variable of its own: what reaches one tensor by way of another must not count twice.
-        own = [x.view_as(x) if again else x.detach().requires_grad_(need) for x, need in zip(tensors, needs)]
-        pairs = [(y, g) for y, g in zip(plain(*own), gradients) if y.requires_grad]
-        wanted = [x for x, need in zip(own, needs) if need]
-        if not pairs:
-            return [None] * len(needs)
-        outputs, seeds = zip(*pairs)
-        found = iter(torch.autograd.grad(outputs, wanted, seeds, create_graph=again, allow_unused=True))
-    return [next(found) if need else None for need in needs]
-
-
 def register(module, name, param):
     """A parameter under its dotted name: `layers.0.Wz` becomes the parameter Wz of module.layers.0."""
     *path, last = name.split(".")
@@ -108,6 +88,66 @@ def register(module, name, param):
 def uniform(shape, low, high, generator):
     """Uniform between two numbers."""
     return low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float32)
+
+
+def folded(operator, sequences):
+    """The rule of `torch.vmap` for an operator on a list of tensors: what is mapped over joins the batch.
+
+    `sequences` says which tensors have a batch in front.  Where others are mapped over, one after the other runs.
+    """
+
+    def rule(info, in_dims, tensors, *options):
+        dims, size = in_dims[0], info.batch_size
+        given = [x if dim is None else x.movedim(dim, 0) for x, dim in zip(tensors, dims)]
+        if any(dim is not None and not own for dim, own in zip(dims, sequences)):
+            each = [[x if dim is None else x[i] for x, dim in zip(given, dims)] for i in range(size)]
+            found = [torch.stack(same) for same in zip(*(operator(one, *options) for one in each))]
+        else:
+            mapped = [dim is not None or not own for dim, own in zip(dims, sequences)]
+            wide = [x if whole else x.expand(size, *x.shape) for x, whole in zip(given, mapped)]
+            flat = [x.flatten(0, 1) if own else x for x, own in zip(wide, sequences)]
+            found = [y.reshape(size, y.shape[0] // size, *y.shape[1:]) for y in operator(flat, *options)]
+        return found, [0] * len(found)
+
+    return rule
+
+
+def separate(found, given):
+    """Results of an operator, which may share memory neither with what it was given nor with each other."""
+    taken = {tensor.untyped_storage().data_ptr() for tensor in given}
+    results = []
+    for tensor in found:
+        place = tensor.untyped_storage().data_ptr()
+        results.append(tensor.clone() if place in taken else tensor)
+        taken.add(place)
+    return results
+
+
+def filled(cotangent, like, shape, dtype):
+    """A cotangent, zeros where there is none."""
+    return like.new_zeros(shape, dtype=dtype) if cotangent is None else cotangent
+
+
+def is_smooth(tensor):
+    """Whether a tensor can have gradients."""
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def pulled_back(function, tensors, cotangents):
+    """The cotangent of each tensor through a function, None for ints and bools, from those of its first smooth results.
+
+    It can be differentiated once more.
+    """
+    smooth = [is_smooth(tensor) for tensor in tensors]
+
+    def of_smooth(*moving):
+        given = iter(moving)
+        found = function(*(next(given) if own else tensor for tensor, own in zip(tensors, smooth)))
+        return [result for result in found if result is not None and is_smooth(result)][: len(cotangents)]
+
+    pull = torch.func.vjp(of_smooth, *(tensor for tensor, own in zip(tensors, smooth) if own))[1]
+    found = iter(pull(list(cotangents)))
+    return [next(found) if own else None for own in smooth]
 
 
 @triton.jit
@@ -169,28 +209,30 @@ def a_launch(x, r, s, a):
     return a_next, a_T
 
 
-class ALoop(torch.autograd.Function):
-    """`a_launch` forward; backward through `a_plain`."""
+@torch.library.custom_op("lsrl_676865031443::a_operator", mutates_args=())
+def a_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
+    """What the loop keeps of every position, its last states."""
+    if runs_kernels(tensors[0]):
+        return list(a_launch(*tensors))
+    return separate(a_plain(*tensors), tensors)
 
-    @staticmethod
-    def forward(*arguments):
-        return a_launch(*arguments)
 
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs)
-        ctx.mark_non_differentiable(*(tensor for tensor in output if not is_smooth(tensor)))
+@a_operator.register_fake
+def _(tensors, length, every):
+    a = tensors[-1]
+    batch = a.shape[0]
+    return [
+        a.new_empty((batch, length, D), dtype=torch.float32),
+        torch.empty_like(a, memory_format=torch.contiguous_format),
+    ]
 
-    @staticmethod
-    def backward(ctx, *gradients):
-        return tuple(pulled_back(a_plain, ctx.saved_tensors, ctx.needs_input_grad, gradients))
+
+a_operator.register_vmap(folded(a_operator, (True, True, False, True)))
 
 
 def a_loop(x, r, s, a):
     """The loop by its kernel where there is a GPU, else in plain PyTorch."""
-    if runs_kernels(a):
-        return ALoop.apply(x, r, s, a)
-    return a_plain(x, r, s, a)
+    return ALoop.apply(x.shape[1], 0, x, r, s, a)
 
 
 def a_plain(x, r, s, a):
@@ -204,6 +246,175 @@ def a_plain(x, r, s, a):
         all_a_next.append(a_next)
         a = a_next
     return over_time(all_a_next, (D,), torch.float32, a), a
+
+
+@triton.jit(do_not_specialize=["T"])
+def d_a_kernel(
+    r,  # [B, T]
+    d_a_next,  # [B, T, D]
+    d_a_0,  # [B, D], at the start
+    d_x,  # [B, T, D], written
+    operand_0,  # [B, T, D], written
+    d_a_T,  # [B, D], at the end, written
+    T,
+    D: tl.constexpr,
+    BD: tl.constexpr,
+):
+    i_b = tl.program_id(0).to(tl.int64)
+    o_d = tl.arange(0, BD)
+
+    b_d_a = tl.load(d_a_0 + i_b * D + o_d)  # [BD]
+
+    p_r = r + (i_b * T + T - 1)
+    p_d_a_next = d_a_next + (i_b * T + T - 1) * D + o_d
+    p_d_x = d_x + (i_b * T + T - 1) * D + o_d
+    p_operand_0 = operand_0 + (i_b * T + T - 1) * D + o_d
+    for _ in range(T):
+        b_r = tl.load(p_r)
+        b_d_a_next = tl.load(p_d_a_next)  # [BD]
+        b_d_x = b_d_a + b_d_a_next
+        b_d_x_scaled = 0.9 * b_d_x
+        b_operand_0 = tl.where(b_r, b_d_x_scaled, 0.0)
+        b_d_a_next_2 = tl.where(b_r, 0.0, b_d_x_scaled)
+        tl.store(p_d_x, b_d_x)
+        tl.store(p_operand_0, b_operand_0)
+        b_d_a = b_d_a_next_2
+        p_r -= 1
+        p_d_a_next -= D
+        p_d_x -= D
+        p_operand_0 -= D
+    tl.store(d_a_T + i_b * D + o_d, b_d_a)
+
+
+d_a_constants = {"D": D, "BD": 64, "num_warps": 1}
+
+
+def d_a_launch(r, d_a_next, d_a):
+    """Run `d_a_kernel`: what it keeps of every position, then the last states."""
+    batch, length = r.shape[:2]
+    d_x = d_a.new_empty((batch, length, D), dtype=torch.float32)
+    operand_0 = d_a.new_empty((batch, length, D), dtype=torch.float32)
+    d_a_T = torch.empty_like(d_a, memory_format=torch.contiguous_format)
+    grid = (batch,)
+    with torch.cuda.device_of(d_a):
+        d_a_kernel[grid](
+            r.contiguous(),
+            d_a_next.contiguous(),
+            d_a.contiguous(),
+            d_x,
+            operand_0,
+            d_a_T,
+            length,
+            **d_a_constants,
+        )
+    return d_x, operand_0, d_a_T
+
+
+@torch.library.custom_op("lsrl_676865031443::d_a_operator", mutates_args=())
+def d_a_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
+    """What the loop keeps of every position, its last states."""
+    if runs_kernels(tensors[0]):
+        return list(d_a_launch(*tensors))
+    return separate(d_a_plain(*tensors), tensors)
+
+
+@d_a_operator.register_fake
+def _(tensors, length, every):
+    d_a = tensors[-1]
+    batch = d_a.shape[0]
+    return [
+        d_a.new_empty((batch, length, D), dtype=torch.float32),
+        d_a.new_empty((batch, length, D), dtype=torch.float32),
+        torch.empty_like(d_a, memory_format=torch.contiguous_format),
+    ]
+
+
+d_a_operator.register_vmap(folded(d_a_operator, (True, True, True)))
+
+
+def d_a_loop(r, d_a_next, d_a):
+    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    return d_a_operator([r, d_a_next, d_a], r.shape[1], 0)
+
+
+def d_a_plain(r, d_a_next, d_a):
+    """d_a over time in plain PyTorch, from the end to the start: d_x, operand_0 of every position, then
+    the last states.
+    """
+    all_d_x = []
+    all_operand_0 = []
+    for r, d_a_next in positions(r, d_a_next, reverse=True):
+        d_x = d_a + d_a_next
+        d_x_scaled = 0.9 * d_x
+        operand_0 = torch.where(r[..., None], d_x_scaled, 0.0)
+        d_a_next_2 = torch.where(r[..., None], 0.0, d_x_scaled)
+        all_d_x.append(d_x)
+        all_operand_0.append(operand_0)
+        d_a = d_a_next_2
+    return (
+        over_time(all_d_x, (D,), torch.float32, d_a, reverse=True),
+        over_time(all_operand_0, (D,), torch.float32, d_a, reverse=True),
+        d_a,
+    )
+
+
+def a_adjoint(x, r, s, d_a_next, d_a_last):
+    """The derivative of the loop: cotangents of what it takes, from those of what it gives."""
+
+    d_x, operand_0, d_a_last_2 = d_a_loop(r, d_a_next, d_a_last)
+    operand_0_sum = operand_0.sum((0, 1))
+
+    return d_x, operand_0_sum, d_a_last_2
+
+
+class ADerivative(torch.autograd.Function):
+    """`a_adjoint`, whose own derivative goes through `a_plain`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(length, every, x, r, s, a, d_a_next, d_a_last):
+        return a_adjoint(x, r, s, d_a_next, d_a_last)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.length, _, *tensors = inputs
+        ctx.save_for_backward(*tensors)
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        def derivative(*tensors):
+            return pulled_back(a_plain, tensors[:4], tensors[4:])
+
+        found = pulled_back(derivative, ctx.saved_tensors, cotangents)
+        return None, None, *found
+
+
+class ALoop(torch.autograd.Function):
+    """`a_operator`, whose derivative is `ADerivative`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(length, every, x, r, s, a):
+        return tuple(a_operator([x, r, s, a], length, every))
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.length, ctx.every, *tensors = inputs
+        ctx.save_for_backward(*tensors)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        a = ctx.saved_tensors[3]
+        batch, length = a.shape[0], ctx.length
+        cotangents = [
+            filled(cotangents[0], a, (batch, length, D), torch.float32),
+            filled(cotangents[1], a, a.shape, a.dtype),
+        ]
+        found = iter(ADerivative.apply(ctx.length, ctx.every, *ctx.saved_tensors, *cotangents))
+        return None, None, *(next(found) if own else None for own in (True, False, True, True))
 
 
 @triton.jit(do_not_specialize=["T"])
@@ -247,28 +458,30 @@ def n_launch(r, n):
     return n_next, n_T
 
 
-class NLoop(torch.autograd.Function):
-    """`n_launch` forward; backward through `n_plain`."""
+@torch.library.custom_op("lsrl_676865031443::n_operator", mutates_args=())
+def n_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
+    """What the loop keeps of every position, its last states."""
+    if runs_kernels(tensors[0]):
+        return list(n_launch(*tensors))
+    return separate(n_plain(*tensors), tensors)
 
-    @staticmethod
-    def forward(*arguments):
-        return n_launch(*arguments)
 
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs)
-        ctx.mark_non_differentiable(*(tensor for tensor in output if not is_smooth(tensor)))
+@n_operator.register_fake
+def _(tensors, length, every):
+    n = tensors[-1]
+    batch = n.shape[0]
+    return [
+        n.new_empty((batch, length), dtype=torch.int64),
+        torch.empty_like(n, memory_format=torch.contiguous_format),
+    ]
 
-    @staticmethod
-    def backward(ctx, *gradients):
-        return tuple(pulled_back(n_plain, ctx.saved_tensors, ctx.needs_input_grad, gradients))
+
+n_operator.register_vmap(folded(n_operator, (True, True)))
 
 
 def n_loop(r, n):
     """The loop by its kernel where there is a GPU, else in plain PyTorch."""
-    if runs_kernels(n):
-        return NLoop.apply(r, n)
-    return n_plain(r, n)
+    return n_operator([r, n], r.shape[1], 0)
 
 
 def n_plain(r, n):
@@ -355,6 +568,19 @@ KERNELS = (
             "T": "i32",
         },
         a_constants,
+    ),
+    (
+        d_a_kernel,
+        {
+            "r": "*i1",
+            "d_a_next": "*fp32",
+            "d_a_0": "*fp32",
+            "d_x": "*fp32",
+            "operand_0": "*fp32",
+            "d_a_T": "*fp32",
+            "T": "i32",
+        },
+        d_a_constants,
     ),
     (n_kernel, {"r": "*i1", "n_0": "*i64", "n_next": "*i64", "n_T": "*i64", "T": "i32"}, n_constants),
 )

@@ -77,26 +77,6 @@ def over_time(steps, shape, dtype, like, reverse=False):
     return torch.stack(steps[::-1] if reverse else steps, 1)
 
 
-def is_smooth(tensor):
-    """Whether a tensor can have gradients."""
-    return tensor.is_floating_point() or tensor.is_complex()
-
-
-def pulled_back(plain, tensors, needs, gradients):
-    """The gradients of a loop's tensors, through its plain form run anew; differentiable once more when asked to be."""
-    again = torch.is_grad_enabled()
-    with torch.enable_grad():
-        # A view is a variable of its own: what reaches one tensor by way of another must not count twice.
-        own = [x.view_as(x) if again else x.detach().requires_grad_(need) for x, need in zip(tensors, needs)]
-        pairs = [(y, g) for y, g in zip(plain(*own), gradients) if y.requires_grad]
-        wanted = [x for x, need in zip(own, needs) if need]
-        if not pairs:
-            return [None] * len(needs)
-        outputs, seeds = zip(*pairs)
-        found = iter(torch.autograd.grad(outputs, wanted, seeds, create_graph=again, allow_unused=True))
-    return [next(found) if need else None for need in needs]
-
-
 def register(module, name, param):
     """A parameter under its dotted name: `layers.0.Wz` becomes the parameter Wz of module.layers.0."""
     *path, last = name.split(".")
@@ -110,6 +90,113 @@ def register(module, name, param):
 def uniform(shape, low, high, generator):
     """Uniform between two numbers."""
     return low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float32)
+
+
+def saves(length, every):
+    """Of how many positions the arriving states are kept: the first of every `every`; of none for 0."""
+    return -(-length // every) if every else 0
+
+
+def wants_gradients(*tensors):
+    """Whether something is to be kept for a backward pass."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def piece_size(length):
+    """A power of two near the square root of the length, at least 16; a fixed one where any length is compiled for."""
+    if torch.compiler.is_compiling():
+        return 64
+    return max(16, 2 ** round(math.log2(max(length, 1)) / 2))
+
+
+def folded(operator, sequences):
+    """The rule of `torch.vmap` for an operator on a list of tensors: what is mapped over joins the batch.
+
+    `sequences` says which tensors have a batch in front.  Where others are mapped over, one after the other runs.
+    """
+
+    def rule(info, in_dims, tensors, *options):
+        dims, size = in_dims[0], info.batch_size
+        given = [x if dim is None else x.movedim(dim, 0) for x, dim in zip(tensors, dims)]
+        if any(dim is not None and not own for dim, own in zip(dims, sequences)):
+            each = [[x if dim is None else x[i] for x, dim in zip(given, dims)] for i in range(size)]
+            found = [torch.stack(same) for same in zip(*(operator(one, *options) for one in each))]
+        else:
+            mapped = [dim is not None or not own for dim, own in zip(dims, sequences)]
+            wide = [x if whole else x.expand(size, *x.shape) for x, whole in zip(given, mapped)]
+            flat = [x.flatten(0, 1) if own else x for x, own in zip(wide, sequences)]
+            found = [y.reshape(size, y.shape[0] // size, *y.shape[1:]) for y in operator(flat, *options)]
+        return found, [0] * len(found)
+
+    return rule
+
+
+def separate(found, given):
+    """Results of an operator, which may share memory neither with what it was given nor with each other."""
+    taken = {tensor.untyped_storage().data_ptr() for tensor in given}
+    results = []
+    for tensor in found:
+        place = tensor.untyped_storage().data_ptr()
+        results.append(tensor.clone() if place in taken else tensor)
+        taken.add(place)
+    return results
+
+
+def filled(cotangent, like, shape, dtype):
+    """A cotangent, zeros where there is none."""
+    return like.new_zeros(shape, dtype=dtype) if cotangent is None else cotangent
+
+
+def is_smooth(tensor):
+    """Whether a tensor can have gradients."""
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def pulled_back(function, tensors, cotangents):
+    """The cotangent of each tensor through a function, None for ints and bools, from those of its first smooth results.
+
+    It can be differentiated once more.
+    """
+    smooth = [is_smooth(tensor) for tensor in tensors]
+
+    def of_smooth(*moving):
+        given = iter(moving)
+        found = function(*(next(given) if own else tensor for tensor, own in zip(tensors, smooth)))
+        return [result for result in found if result is not None and is_smooth(result)][: len(cotangents)]
+
+    pull = torch.func.vjp(of_smooth, *(tensor for tensor, own in zip(tensors, smooth) if own))[1]
+    found = iter(pull(list(cotangents)))
+    return [next(found) if own else None for own in smooth]
+
+
+def in_pieces(run, adjoint, given, counts, length, every, reverse):
+    """The derivative of a loop that kept the states at the start of every `every` positions.
+
+    It goes over these pieces from the last to the first and runs each anew.
+
+    Args:
+        run: (reads, statics, starts, length) to the arriving states of every position.
+        adjoint: (reads, statics, arriving, cotangents of what is kept, of the last states) to three lists, the
+            cotangents of reads, statics and starts.
+        given: what is read, what stays the same, the states kept, the cotangents of what the loop keeps and of its
+            last states, one after the other, as many of each as `counts` says.
+    """
+    groups = iter(given)
+    reads, statics, firsts, seeds, lasts = ([next(groups) for _ in range(count)] for count in counts)
+    starts = range(0, max(length, 1), every)
+    d_reads, d_statics = [], []
+    for place, start in reversed(list(enumerate(starts))):
+        stop = min(start + every, length)
+        here = slice(length - stop, length - start) if reverse else slice(start, stop)
+        at = len(starts) - 1 - place if reverse else place
+        part = [read[:, here] for read in reads]
+        arriving = run(part, statics, [first[:, at] for first in firsts], stop - start) if length else firsts
+        found, more, lasts = adjoint(part, statics, arriving, [seed[:, here] for seed in seeds], lasts)
+        d_reads.append(found)
+        d_statics.append(more)
+    ordered = d_reads if reverse else d_reads[::-1]
+    totals = (torch.stack(parts).sum(0) for parts in zip(*d_statics))
+    return [*(torch.cat(parts, 1) for parts in zip(*ordered)), *totals, *lasts]
 
 
 @triton.jit
@@ -144,12 +231,14 @@ def h_kernel(
     h_0,  # [B, E, N], at the start
     y,  # [B, T, E], written
     h_T,  # [B, E, N], at the end, written
+    h_P,  # [B, P, E, N], now and then, written
     T,
     E: tl.constexpr,
     N: tl.constexpr,
     R: tl.constexpr,
     BE: tl.constexpr,
     BN: tl.constexpr,
+    EVERY: tl.constexpr,
 ):
     i_b = tl.program_id(0).to(tl.int64)
     i_e = tl.program_id(1)
@@ -163,12 +252,19 @@ def h_kernel(
     b_A = tl.load(A + o_e[:, None] * N + o_n[None, :], mask=m_e_n, other=0.0)  # [BE, BN]
     b_h = tl.load(h_0 + i_b * (E * N) + o_e[:, None] * N + o_n[None, :], mask=m_e_n, other=0.0)
 
+    if EVERY:
+        P = tl.cdiv(T, EVERY)
+        p_h_saved = h_P + i_b * P * (E * N) + o_e[:, None] * N + o_n[None, :]
     p_x = x + i_b * T * E + o_e
     p_dt_proj_W_dt_x = dt_proj_W_dt_x + i_b * T * E + o_e
     p_W_dtBC_x_h_next = W_dtBC_x + i_b * T * (2 * N + R) + o_n + R
     p_W_dtBC_x_y = W_dtBC_x + i_b * T * (2 * N + R) + o_n + (N + R)
     p_y = y + i_b * T * E + o_e
-    for _ in range(T):
+    for i_t in range(T):
+        if EVERY:
+            if i_t % EVERY == 0:
+                tl.store(p_h_saved, b_h, mask=m_e_n)
+                p_h_saved += E * N
         b_x = tl.load(p_x, mask=m_e, other=0.0)  # [BE]
         b_dt_proj_W_dt_x = tl.load(p_dt_proj_W_dt_x, mask=m_e, other=0.0)  # [BE]
         b_W_dtBC_x_h_next = tl.load(p_W_dtBC_x_h_next)  # [BN]
@@ -192,11 +288,12 @@ def h_kernel(
 h_constants = {"E": E, "N": N, "R": R, "BE": 64, "BN": 16, "num_warps": 1}
 
 
-def h_launch(x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h):
-    """Run `h_kernel`: what it keeps of every position, then the last states."""
+def h_launch(x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h, every=0):
+    """Run `h_kernel`: what it keeps of every position, then the last states, then arriving states."""
     batch, length = x.shape[:2]
     y = h.new_empty((batch, length, E), dtype=torch.float32)
     h_T = torch.empty_like(h, memory_format=torch.contiguous_format)
+    h_P = h.new_empty((batch, saves(length, every), E, N), dtype=torch.float32)
     grid = (batch, triton.cdiv(E, 64))
     with torch.cuda.device_of(h):
         h_kernel[grid](
@@ -209,40 +306,51 @@ def h_launch(x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h):
             h.contiguous(),
             y,
             h_T,
+            h_P,
             length,
+            EVERY=every,
             **h_constants,
         )
-    return y, h_T
+    return y, h_T, h_P
 
 
-class HLoop(torch.autograd.Function):
-    """`h_launch` forward; backward through `h_plain`."""
+@torch.library.custom_op("lsrl_5243c3e11d94::h_operator", mutates_args=())
+def h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
+    """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
+    if runs_kernels(tensors[0]):
+        return list(h_launch(*tensors, every))
+    return separate(h_plain(*tensors, every), tensors)
 
-    @staticmethod
-    def forward(*arguments):
-        return h_launch(*arguments)
 
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs)
-        ctx.mark_non_differentiable(*(tensor for tensor in output if not is_smooth(tensor)))
+@h_operator.register_fake
+def _(tensors, length, every):
+    h = tensors[-1]
+    batch = h.shape[0]
+    return [
+        h.new_empty((batch, length, E), dtype=torch.float32),
+        torch.empty_like(h, memory_format=torch.contiguous_format),
+        h.new_empty((batch, saves(length, every), E, N), dtype=torch.float32),
+    ]
 
-    @staticmethod
-    def backward(ctx, *gradients):
-        return tuple(pulled_back(h_plain, ctx.saved_tensors, ctx.needs_input_grad, gradients))
+
+h_operator.register_vmap(folded(h_operator, (True, True, True, False, False, False, True)))
 
 
 def h_loop(x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h):
     """The loop by its kernel where there is a GPU, else in plain PyTorch."""
-    if runs_kernels(h):
-        return HLoop.apply(x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h)
-    return h_plain(x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h)
+    every = piece_size(x.shape[1]) if wants_gradients(x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h) else 0
+    return HLoop.apply(x.shape[1], every, x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h)[:2]
 
 
-def h_plain(x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h):
-    """h over time in plain PyTorch: y of every position, then the last states."""
+def h_plain(x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h, every=0):
+    """h over time in plain PyTorch: y of every position, then the last states, then the arriving states of
+    positions `every` apart.
+    """
     all_y = []
-    for x, dt_proj_W_dt_x, W_dtBC_x in positions(x, dt_proj_W_dt_x, W_dtBC_x):
+    h_saved = []
+    for at, (x, dt_proj_W_dt_x, W_dtBC_x) in enumerate(positions(x, dt_proj_W_dt_x, W_dtBC_x)):
+        if every and at % every == 0:
+            h_saved.append(h)
         # std/selective_ssm.lsrl:16  dt = softplus(dt_proj @ (W_dt @ x) + dt_bias)
         dt = -F.logsigmoid(-(dt_proj_W_dt_x + dt_bias))
         # std/selective_ssm.lsrl:18  h' = exp(diag(dt) @ A) * h + outer(dt * x, W_B @ x)
@@ -254,7 +362,249 @@ def h_plain(x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h):
         y = torch.einsum("ben,bn->be", h_next, W_dtBC_x[..., N + R :]) + D * x
         all_y.append(y)
         h = h_next
-    return over_time(all_y, (E,), torch.float32, h), h
+    return over_time(all_y, (E,), torch.float32, h), h, over_time(h_saved, (E, N), torch.float32, h)
+
+
+@triton.jit(do_not_specialize=["T"])
+def d_h_kernel(
+    dt_proj_W_dt_x,  # [B, T, E]
+    W_dtBC_x,  # [B, T, 2*N + R]
+    d_y,  # [B, T, E]
+    dt_bias,  # [E], the same at all positions
+    A,  # [E, N], the same at all positions
+    d_h_0,  # [B, E, N], at the start
+    d_x_sum,  # [B, T, E, N], written
+    d_h_T,  # [B, E, N], at the end, written
+    T,
+    E: tl.constexpr,
+    N: tl.constexpr,
+    R: tl.constexpr,
+    BE: tl.constexpr,
+    BN: tl.constexpr,
+):
+    i_b = tl.program_id(0).to(tl.int64)
+    i_e = tl.program_id(1)
+    o_e = i_e * BE + tl.arange(0, BE)
+    o_n = tl.arange(0, BN)
+
+    b_dt_bias = tl.load(dt_bias + o_e)  # [BE]
+    b_A = tl.load(A + o_e[:, None] * N + o_n[None, :])  # [BE, BN]
+    b_d_h = tl.load(d_h_0 + i_b * (E * N) + o_e[:, None] * N + o_n[None, :])  # [BE, BN]
+
+    p_dt_proj_W_dt_x = dt_proj_W_dt_x + (i_b * T + T - 1) * E + o_e
+    p_W_dtBC_x_d_h_next = W_dtBC_x + (i_b * T + T - 1) * (2 * N + R) + o_n + (N + R)
+    p_d_y = d_y + (i_b * T + T - 1) * E + o_e
+    p_d_x_sum = d_x_sum + (i_b * T + T - 1) * (E * N) + o_e[:, None] * N + o_n[None, :]
+    for _ in range(T):
+        b_dt_proj_W_dt_x = tl.load(p_dt_proj_W_dt_x)  # [BE]
+        b_W_dtBC_x_d_h_next = tl.load(p_W_dtBC_x_d_h_next)  # [BN]
+        b_d_y = tl.load(p_d_y)  # [BE]
+        # std/selective_ssm.lsrl:16  dt = softplus(dt_proj @ (W_dt @ x) + dt_bias)
+        b_dt = softplus(b_dt_proj_W_dt_x + b_dt_bias)
+        b_d_x_sum = b_d_h + b_d_y[:, None] * b_W_dtBC_x_d_h_next[None, :]
+        b_d_h_next = tl.exp(b_dt[:, None] * b_A) * b_d_x_sum
+        tl.store(p_d_x_sum, b_d_x_sum)
+        b_d_h = b_d_h_next
+        p_dt_proj_W_dt_x -= E
+        p_W_dtBC_x_d_h_next -= 2 * N + R
+        p_d_y -= E
+        p_d_x_sum -= E * N
+    tl.store(d_h_T + i_b * (E * N) + o_e[:, None] * N + o_n[None, :], b_d_h)
+
+
+d_h_constants = {"E": E, "N": N, "R": R, "BE": 8, "BN": 16, "num_warps": 1}
+
+
+def d_h_launch(dt_proj_W_dt_x, W_dtBC_x, d_y, dt_bias, A, d_h):
+    """Run `d_h_kernel`: what it keeps of every position, then the last states."""
+    batch, length = dt_proj_W_dt_x.shape[:2]
+    d_x_sum = d_h.new_empty((batch, length, E, N), dtype=torch.float32)
+    d_h_T = torch.empty_like(d_h, memory_format=torch.contiguous_format)
+    grid = (batch, triton.cdiv(E, 8))
+    with torch.cuda.device_of(d_h):
+        d_h_kernel[grid](
+            dt_proj_W_dt_x.contiguous(),
+            W_dtBC_x.contiguous(),
+            d_y.contiguous(),
+            dt_bias.contiguous(),
+            A.contiguous(),
+            d_h.contiguous(),
+            d_x_sum,
+            d_h_T,
+            length,
+            **d_h_constants,
+        )
+    return d_x_sum, d_h_T
+
+
+@torch.library.custom_op("lsrl_5243c3e11d94::d_h_operator", mutates_args=())
+def d_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
+    """What the loop keeps of every position, its last states."""
+    if runs_kernels(tensors[0]):
+        return list(d_h_launch(*tensors))
+    return separate(d_h_plain(*tensors), tensors)
+
+
+@d_h_operator.register_fake
+def _(tensors, length, every):
+    d_h = tensors[-1]
+    batch = d_h.shape[0]
+    return [
+        d_h.new_empty((batch, length, E, N), dtype=torch.float32),
+        torch.empty_like(d_h, memory_format=torch.contiguous_format),
+    ]
+
+
+d_h_operator.register_vmap(folded(d_h_operator, (True, True, True, False, False, True)))
+
+
+def d_h_loop(dt_proj_W_dt_x, W_dtBC_x, d_y, dt_bias, A, d_h):
+    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    return d_h_operator([dt_proj_W_dt_x, W_dtBC_x, d_y, dt_bias, A, d_h], dt_proj_W_dt_x.shape[1], 0)
+
+
+def d_h_plain(dt_proj_W_dt_x, W_dtBC_x, d_y, dt_bias, A, d_h):
+    """d_h over time in plain PyTorch, from the end to the start: d_x_sum of every position, then the last
+    states.
+    """
+    all_d_x_sum = []
+    for dt_proj_W_dt_x, W_dtBC_x, d_y in positions(dt_proj_W_dt_x, W_dtBC_x, d_y, reverse=True):
+        # std/selective_ssm.lsrl:16  dt = softplus(dt_proj @ (W_dt @ x) + dt_bias)
+        dt = -F.logsigmoid(-(dt_proj_W_dt_x + dt_bias))
+        d_x_sum = d_h + d_y[..., None] * W_dtBC_x[..., N + R :][..., None, :]
+        d_h_next = torch.exp(dt[..., None] * A) * d_x_sum
+        all_d_x_sum.append(d_x_sum)
+        d_h = d_h_next
+    return over_time(all_d_x_sum, (E, N), torch.float32, d_h, reverse=True), d_h
+
+
+def h_adjoint(x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h, d_y, d_h_last):
+    """The derivative of the loop: cotangents of what it takes, from those of what it gives."""
+    batch = x.shape[0]
+    length = x.shape[1]
+    device = x.device
+
+    d_x_sum, d_h_last_2 = d_h_loop(dt_proj_W_dt_x, W_dtBC_x, d_y, dt_bias, A, d_h_last)
+
+    # std/selective_ssm.lsrl:16  dt = softplus(dt_proj @ (W_dt @ x) + dt_bias)
+    dt_proj_W_dt_x_plus_dt_bias = dt_proj_W_dt_x + dt_bias
+    dt = -F.logsigmoid(-dt_proj_W_dt_x_plus_dt_bias)
+    # std/selective_ssm.lsrl:18  h' = exp(diag(dt) @ A) * h + outer(dt * x, W_B @ x)
+    W_dtBC_x_part = W_dtBC_x[..., R : N + R]  # [B, T, N]
+    d_x_sum_W_dtBC_x_part = torch.einsum("bten,btn->bte", d_x_sum, W_dtBC_x_part)  # [B, T, E]
+    d_x = D * d_y + dt * d_x_sum_W_dtBC_x_part
+    exp_dt_A = torch.exp(dt[..., None] * A)
+    operand_2 = d_x_sum * h * exp_dt_A
+    d_dt_proj_W_dt_x = (
+        (d_x_sum_W_dtBC_x_part * x + torch.einsum("bten,en->bte", operand_2, A))
+        * torch.sigmoid(dt_proj_W_dt_x_plus_dt_bias)
+    )
+    dt_x = dt * x
+    h_next = exp_dt_A * h + dt_x[..., None] * W_dtBC_x_part[..., None, :]
+    d_W_dtBC_x = torch.cat(
+        [
+            torch.zeros((R,), dtype=torch.float32, device=device).expand((batch, length, R)),
+            torch.einsum("bte,bten->btn", dt_x, d_x_sum),
+            torch.einsum("bten,bte->btn", h_next, d_y),
+        ],
+        -1,
+    )
+    operand_3 = d_y * x
+    d_dt_proj_W_dt_x_sum = d_dt_proj_W_dt_x.sum((0, 1))
+    dt_operand_2_sum = torch.einsum("bte,bten->en", dt, operand_2)
+    operand_3_sum = operand_3.sum((0, 1))
+
+    return (
+        d_x, d_dt_proj_W_dt_x, d_W_dtBC_x, d_dt_proj_W_dt_x_sum, operand_3_sum, dt_operand_2_sum, d_h_last_2
+    )
+
+
+@torch.library.custom_op("lsrl_5243c3e11d94::h_pieces", mutates_args=())
+def h_pieces(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
+    """The derivative of the loop, from the states that it kept at the start of each piece."""
+
+    def run(reads, statics, starts, length):
+        return h_operator([*reads, *statics, *starts], length, 1)[2:]
+
+    def adjoint(reads, statics, arriving, seeds, lasts):
+        found = h_adjoint(*reads, *statics, arriving[0], *seeds, *lasts)
+        return found[:3], found[3:6], found[6:]
+
+    found = in_pieces(run, adjoint, tensors, (3, 3, 1, 1, 1), length, every, False)
+    return separate(found, tensors)
+
+
+@h_pieces.register_fake
+def _(tensors, length, every):
+    return [
+        torch.empty_like(x, memory_format=torch.contiguous_format) for x in (
+            tensors[0],
+            tensors[1],
+            tensors[2],
+            tensors[3],
+            tensors[4],
+            tensors[5],
+            *tensors[-1:],
+        )
+    ]
+
+
+h_pieces.register_vmap(folded(h_pieces, (False, False, False, False, False, False, False, False, False)))
+
+
+class HDerivative(torch.autograd.Function):
+    """`h_pieces`, whose own derivative goes through `h_plain`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(length, every, x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h, h_saved, d_y, d_h_last):
+        if not every:
+            every = piece_size(length)
+            *_, h_saved = h_operator([x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h], length, every)
+        return tuple(
+            h_pieces([x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h_saved, d_y, d_h_last], length, every)
+        )
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.length, _, *tensors = inputs
+        ctx.save_for_backward(*tensors[:7], *tensors[8:])
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        def derivative(*tensors):
+            return pulled_back(h_plain, tensors[:7], tensors[7:])
+
+        found = pulled_back(derivative, ctx.saved_tensors, cotangents)
+        return None, None, *found[:7], None, *found[7:]
+
+
+class HLoop(torch.autograd.Function):
+    """`h_operator`, whose derivative is `HDerivative`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(length, every, x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h):
+        return tuple(h_operator([x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h], length, every))
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.length, ctx.every, *tensors = inputs
+        ctx.save_for_backward(*tensors, *output[2:])
+        ctx.mark_non_differentiable(*output[2:])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        h = ctx.saved_tensors[6]
+        batch, length = h.shape[0], ctx.length
+        cotangents = [
+            filled(cotangents[0], h, (batch, length, E), torch.float32),
+            filled(cotangents[1], h, h.shape, h.dtype),
+        ]
+        return None, None, *HDerivative.apply(ctx.length, ctx.every, *ctx.saved_tensors, *cotangents)
 
 
 def init(seed=0, device=None):
@@ -343,8 +693,24 @@ KERNELS = (
             "h_0": "*fp32",
             "y": "*fp32",
             "h_T": "*fp32",
+            "h_P": "*fp32",
             "T": "i32",
         },
-        h_constants,
+        h_constants | {"EVERY": 1},
+    ),
+    (
+        d_h_kernel,
+        {
+            "dt_proj_W_dt_x": "*fp32",
+            "W_dtBC_x": "*fp32",
+            "d_y": "*fp32",
+            "dt_bias": "*fp32",
+            "A": "*fp32",
+            "d_h_0": "*fp32",
+            "d_x_sum": "*fp32",
+            "d_h_T": "*fp32",
+            "T": "i32",
+        },
+        d_h_constants,
     ),
 )

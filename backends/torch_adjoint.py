@@ -1,0 +1,241 @@
+"""The derivative of a loop in PyTorch: a function of whole sequences, of what the loop took and of cotangents.
+
+Its text is the plan of the loop's adjoint (`lsrl.ir.loop_adjoint`).  What needs no cotangent of a state is computed
+for all positions at once, from the states that arrived; the cotangents of the states are a loop that runs the other
+way, with a kernel of its own; the gradient of a param is one product over all positions at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from lsrl.backends.expressions import Code, method
+from lsrl.backends.identifiers import identifiers
+from lsrl.backends.loop_cell import LoopCell, loop_cell
+from lsrl.backends.naming import Names
+from lsrl.backends.torch_einsum import summed_product
+from lsrl.backends.torch_frame import SEQUENCE, Frame, narrow_values, thin_values
+from lsrl.backends.torch_place import Printer, Types
+from lsrl.backends.torch_stages import Stages
+from lsrl.backends.torch_stencil import summed_kernel
+from lsrl.backends.writer import Writer
+from lsrl.ir.cell import Output
+from lsrl.ir.loop_adjoint import LoopAdjoint, loop_adjoint
+from lsrl.ir.pipeline import VARYING
+from lsrl.ir.plan import Loop, Plan, make_plan
+from lsrl.ir.position_sums import PositionSums, factors, position_sums
+from lsrl.ir.substitute import rebuild
+from lsrl.ir.value import Kind, Value, depends_on, postorder
+
+_SUMMED: Mapping[str, Printer] = {"einsum": summed_product, "conv_dw": summed_kernel}
+LoopWriter = Callable[[LoopCell, Frame], str]
+"""Writes what runs a loop; the name of its function."""
+
+
+@dataclass(frozen=True, slots=True)
+class Derivative:
+    """The derivative of a loop, ready to be written.
+
+    Attributes:
+        loop, adjoint: the loop, and its adjoint.
+        sums: over all positions, of what params receive.
+        gradients: of every param, of the sums.
+        plan: of the adjoint, whose outputs are the cotangents of inputs, then what is summed.
+        saved: the states whose arriving values it needs.
+    """
+
+    loop: LoopCell
+    adjoint: LoopAdjoint
+    sums: PositionSums
+    gradients: Mapping[str, Value]
+    plan: Plan
+    saved: tuple[str, ...]
+
+
+def derivative(loop: LoopCell, numbers: Mapping[str, int]) -> Derivative:
+    """The derivative of a loop.
+
+    Args:
+        numbers: the number of every size.
+    """
+    adjoint = loop_adjoint(loop.cell)
+    values = {output.name: output.value for output in adjoint.cell.outputs}
+    sums = position_sums({name: values[name] for name in adjoint.summed})
+    table = {leaf: sums.totals[name] for name, leaf in _summed_leaves(adjoint).items()}
+    done = rebuild(adjoint.params.values(), table)
+    operands = [Output(f"operand.{i}", value) for i, value in enumerate(_moving(sums))]
+    direct = [output for output in adjoint.cell.outputs if output.name not in adjoint.summed]
+    cell = replace(adjoint.cell, outputs=(*direct, *operands))
+    needed = {str(v.attr("name")) for v in postorder(cell.roots()) if v.op == "input"}
+    saved = tuple(state.name for state in loop.cell.states if state.name in needed)
+    gradients = {name: done[value] for name, value in adjoint.params.items()}
+    return Derivative(loop, adjoint, sums, gradients, make_plan(cell, numbers, hoist_elementwise=False), saved)
+
+
+def _summed_leaves(adjoint: LoopAdjoint) -> dict[str, Value]:
+    """The leaves that stand for the sums in the gradients of params."""
+    found = (v for v in postorder(adjoint.params.values()) if v.op == "param")
+    return {str(v.attr("name")): v for v in found if v.attr("name") in adjoint.summed}
+
+
+def _moving(sums: PositionSums) -> list[Value]:
+    varying = depends_on(sums.operands, lambda value: value.op in VARYING)
+    return [value for value in sums.operands if value in varying]
+
+
+def needs_length(given: Derivative) -> bool:
+    """Whether the derivative takes nothing that tells how many positions there are."""
+    return not (given.loop.cell.inputs or given.saved or given.adjoint.seeds)
+
+
+def write_derivative(
+    name: str,
+    given: Derivative,
+    narrow: frozenset[Value],
+    types: Types,
+    reserved: Iterable[str],
+    write_loop: LoopWriter,
+    writer: Writer,
+) -> None:
+    """The function `name`, and before it those of its loops.
+
+    It takes what the loop reads, what stays the same, the arriving states that it needs, and the cotangents of what
+    the loop keeps and of its last states; it gives those of what the loop reads, of what stays the same, and of the
+    initial states, without ints and bools.
+
+    Args:
+        narrow: the values around the loop that are stored in 16 bits.
+        reserved: identifiers that the module uses.
+    """
+    frame = _frame(given, narrow, types, reserved)
+    loops = {
+        place: loop_cell(given.plan, stage, frame.names, frame.is_number)
+        for place, stage in enumerate(given.plan.stages)
+        if isinstance(stage, Loop)
+    }
+    if types.narrow:
+        stored = [value for loop in loops.values() for value in loop.emits]
+        roots = (*given.plan.roots, *given.plan.cell.all_roots())
+        frame = replace(frame, narrow=narrow_values(roots, frame.varying, stored, _wide(given, narrow)))
+    functions = {place: (write_loop(loop, frame), loop) for place, loop in loops.items()}
+    _Writing(name, given, frame, functions).write(writer)
+
+
+def _frame(given: Derivative, narrow: frozenset[Value], types: Types, reserved: Iterable[str]) -> Frame:
+    plan = given.plan
+    names = Names(plan.cell, reserved)
+    roots = (*plan.roots, *plan.cell.all_roots())
+    varying = depends_on(roots, lambda value: value.op in VARYING)
+    crossing = {v for stage in plan.stages if isinstance(stage, Loop) for v in (*stage.reads, *stage.emits)}
+    thin = thin_values(roots, {*crossing, *given.sums.operands})
+    return Frame(plan.cell, plan.sizes, names, types, SEQUENCE, varying, frozenset(), thin, Writer())
+
+
+def _wide(given: Derivative, narrow: frozenset[Value]) -> frozenset[Value]:
+    """Leaves of the adjoint that are stored in full: arriving states, and what the loop takes in full."""
+    loop = given.loop
+    names = {("input", state.name) for state in loop.cell.states}
+    names |= {("input", each.name) for each, v in zip(loop.cell.inputs, loop.reads, strict=True) if v not in narrow}
+    names |= {("param", each.name) for each, v in zip(loop.cell.params, loop.statics, strict=True) if v not in narrow}
+    leaves = (v for v in postorder(given.plan.cell.roots()) if v.op in ("input", "param"))
+    return frozenset(v for v in leaves if (v.op, v.attr("name")) in names)
+
+
+class _Writing:
+    """The function while it is written."""
+
+    def __init__(
+        self, name: str, given: Derivative, frame: Frame, functions: Mapping[int, tuple[str, LoopCell]]
+    ) -> None:
+        self.name, self.given = name, given
+        self.body = Writer(depth=1)
+        self.frame = frame.to(self.body)
+        self.names = frame.names
+        roots = [*given.plan.roots, *given.gradients.values()]
+        self.leaves = {(v.op, str(v.attr("name"))): v for v in postorder(roots) if v.op in ("input", "param")}
+        cell = given.loop.cell
+        self.lasts = {s: self.names.fresh(f"{d}_last") for s, d in given.adjoint.states.items()}
+        starts = {d: self.lasts[s] for s, d in given.adjoint.states.items()}
+        wanted = [output.value for output in given.plan.cell.outputs]
+        self.stages = Stages(given.plan, self.frame, functions, starts, wanted)
+        self.reads = [self._argument("input", each.name) for each in cell.inputs]
+        self.statics = [self._argument("param", each.name) for each in cell.params]
+        self.saved = [self._argument("input", name) for name in given.saved]
+        self.seeds = [self._argument("input", name) for name in given.adjoint.seeds.values()]
+
+    def _argument(self, op: str, name: str) -> str:
+        leaf = self.leaves.get((op, name))
+        return self.names.fresh(name) if leaf is None else self.stages.statements.bind(leaf)
+
+    def write(self, writer: Writer) -> None:
+        self.stages.write()
+        totals = self._totals()
+        results = [*self._inputs(), *totals, *self._starts()]
+        self.body.blank()
+        self.body.line(f"return {', '.join(results)}{',' if len(results) == 1 else ''}")
+        arguments = [*self.reads, *self.statics, *self.saved, *self.seeds, *self.lasts.values()]
+        arguments += ["length"] if needs_length(self.given) else []
+        with writer.block(f"def {self.name}({', '.join(arguments)}):"):
+            writer.docstring("The derivative of the loop: cotangents of what it takes, from those of what it gives.")
+            self._write_extent(writer)
+            writer.append(self.body)
+
+    def _write_extent(self, writer: Writer) -> None:
+        used = identifiers(str(self.body))
+        sequence = (*self.reads, *self.saved, *self.seeds)
+        for place, name in enumerate(SEQUENCE[: 2 if sequence else 1]):
+            if name in used:
+                writer.line(f"{name} = {(*sequence, *self.lasts.values())[0]}.shape[{place}]")
+        if "device" in used:
+            writer.line(f"device = {(*sequence, *self.lasts.values())[0]}.device")
+
+    def _inputs(self) -> list[str]:
+        """The cotangents of what the loop reads, in the types that it reads."""
+        outputs = {output.name: output.value for output in self.given.plan.cell.outputs}
+        statements = self.stages.statements
+        own = [outputs[name] for name in self.given.adjoint.inputs.values()]
+        statics = self.stages.missing_statics(own)
+        statements.write(statics, {*statics})
+        found = []
+        for name, value in zip(self.given.adjoint.inputs, own, strict=True):
+            leaf = self.leaves.get(("input", name))
+            code = self._fitted(self.frame.array(value, statements.codes).code, value, leaf)
+            # A Function may give back a view of what it was given, but not the thing itself.
+            found.append(f"{code}.view_as({code})" if value.op == "input" else code)
+        return found
+
+    def _fitted(self, code: Code, value: Value, leaf: Value | None) -> str:
+        narrow = self.frame.types.narrow and value.kind is Kind.FLOAT
+        if not narrow:
+            return str(code)
+        stored = leaf is None or leaf in self.frame.narrow
+        return str(method(code, "to", self.frame.types.data if stored else self.frame.types.real))
+
+    def _totals(self) -> list[str]:
+        """The gradients of what is the same at every position."""
+        statements, frame = self.stages.statements, self.frame
+        for leaf, value in self.given.sums.parts.items():
+            statics = self.stages.missing_statics(factors(value))
+            statements.write(statics, {*statics})
+            name = self.names.fresh(f"{self.names[value]}_sum")
+            self.body.line(f"{name} = {self._sum(value)}")
+            statements.bind(leaf, Code(name))
+        gradients = self.given.gradients
+        values = [v for v in postorder(gradients.values()) if v.args and v not in statements.codes]
+        statements.write(values, {v for v in gradients.values() if v in values})
+        found = []
+        for name, value in gradients.items():
+            code = frame.operand(value, statements.codes).tensor(frame.types).code
+            found.append(self._fitted(code, value, self.leaves.get(("param", name))))
+        return found
+
+    def _sum(self, value: Value) -> Code:
+        """The sum over sequences and positions."""
+        codes, frame = self.stages.statements.codes, self.frame
+        if factors(value) == value.args:
+            return _SUMMED[value.op](value, [frame.operand(arg, codes) for arg in value.args], frame.place)
+        return method(frame.array(value, codes).wide().code, "sum", (0, 1))
+
+    def _starts(self) -> list[str]:
+        return [self.stages.final[name] for name in self.given.adjoint.states.values()]

@@ -1,0 +1,128 @@
+"""A loop as the functions that run it: its kernels, its plain form, the operator that chooses, and its derivative."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from lsrl.backends import torch_prelude
+from lsrl.backends.kernel_form import NoKernel
+from lsrl.backends.loop_cell import LoopCell
+from lsrl.backends.loop_memory import pieces
+from lsrl.backends.naming import Names, identifier, joined
+from lsrl.backends.torch_adjoint import Derivative, derivative, write_derivative
+from lsrl.backends.torch_autograd import write_autograd
+from lsrl.backends.torch_frame import Frame
+from lsrl.backends.torch_loop import PlainLoop, write_plain_loop
+from lsrl.backends.torch_operator import Around, LoopFunctions, write_operator, write_run
+from lsrl.backends.triton_loop import Made, Section, loop_kernels
+from lsrl.ir.loop_adjoint import differentiable
+
+Ahead = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A loop that has been written.
+
+    Attributes:
+        run: the function that `apply` calls.
+        kernels: what compiles each ahead of time: its name, its signature, its constants.
+        schedule: how it runs, in words, and how its derivative does.
+    """
+
+    run: str
+    loop: LoopCell
+    kernels: tuple[Ahead, ...]
+    schedule: str
+
+
+def write_loop(loop: LoopCell, frame: Frame, dtype: str, gradients: bool, names: Sequence[Names] = ()) -> Written:
+    """Everything that runs one loop.
+
+    Args:
+        frame: of what surrounds the loop.
+        gradients: whether it has a derivative.
+        names: identifiers of the module, from which its functions get theirs; those of the frame where there are none.
+    """
+    names = names or (frame.names,)
+    functions = _functions(names, loop)
+    derived = derivative(loop, frame.numbers) if gradients and _is_smooth(loop) else None
+    every = 1
+    if derived is not None and derived.saved:
+        found = pieces(loop, frame.numbers)
+        every = 1 if found is None else found.size or 0
+        states = tuple(state.name for state in loop.cell.states)
+        loop = replace(loop, saved=derived.saved if every == 1 else states)
+    plain = PlainLoop.of(loop, frame.numbers, frame.types, torch_prelude.reserved())
+    made = _made(functions, loop, plain, frame, dtype)
+    sizes, writer = frame.names.sizes, frame.writer
+    kernels = isinstance(made, Made)
+    around = Around(functions, loop, plain.arguments, sizes, frame.types, kernels, every, derived)
+    sections: list[Section] = [*(made.sections if isinstance(made, Made) else ()), partial(write_operator, around)]
+    sections += [partial(write_run, around), partial(write_plain_loop, functions.plain, plain)]
+    for section in sections:
+        section(writer)
+        writer.blank(2)
+    ahead, schedule = (made.ahead, made.schedule) if isinstance(made, Made) else ((), made)
+    if derived is None:
+        return Written(functions.run, loop, ahead, schedule)
+    inner = _write_derivative(around, derived, frame, dtype, names)
+    ahead = (*ahead, *(kernel for each in inner for kernel in each.kernels))
+    return Written(functions.run, loop, ahead, schedule)
+
+
+def _is_smooth(loop: LoopCell) -> bool:
+    """Whether there is anything to differentiate."""
+    cell = loop.cell
+    states = [state.kind for state in cell.states]
+    taken = [*(each.kind for each in cell.inputs), *(each.kind for each in cell.params), *states]
+    given = [*(output.value.kind for output in cell.outputs), *states]
+    return any(map(differentiable, taken)) and any(map(differentiable, given))
+
+
+def _made(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: Frame, dtype: str) -> Made | str:
+    """The loop's kernels, or how it runs without any."""
+    try:
+        return loop_kernels(functions, loop, plain, frame, dtype)
+    except NoKernel as reason:
+        return f"a loop in plain PyTorch: {reason}"
+
+
+def _write_derivative(
+    around: Around, derived: Derivative, frame: Frame, dtype: str, names: Sequence[Names]
+) -> list[Written]:
+    """The derivative's functions; its loops."""
+    inner: list[Written] = []
+
+    def write_inner(loop: LoopCell, own: Frame) -> str:
+        inner.append(write_loop(loop, own.to(frame.writer), dtype, False, (*names, own.names)))
+        return inner[-1].run
+
+    write_derivative(
+        around.names.adjoint, derived, frame.narrow, frame.types, torch_prelude.reserved(), write_inner, frame.writer
+    )
+    frame.writer.blank(2)
+    write_autograd(around, frame.writer)
+    frame.writer.blank(2)
+    return inner
+
+
+def _functions(names: Sequence[Names], loop: LoopCell) -> LoopFunctions:
+    states = [state.name for state in loop.cell.states]
+    base = identifier(joined(states) if len(states) < 4 else f"{states[0]}_to_{states[-1]}")
+    title = "".join(part[:1].upper() + part[1:] for part in base.split("_"))
+    suffixes = ("loop", "plain", "kernel", "launch", "constants", "operator")
+    run, plain, kernel, launch, constants, operator = (_fresh(names, f"{base}_{suffix}") for suffix in suffixes)
+    autograd, derived = (_fresh(names, f"{title}{suffix}") for suffix in ("Loop", "Derivative"))
+    adjoint, in_pieces = (_fresh(names, f"{base}_{suffix}") for suffix in ("adjoint", "pieces"))
+    return LoopFunctions(run, plain, kernel, launch, constants, operator, autograd, derived, adjoint, in_pieces)
+
+
+def _fresh(names: Sequence[Names], wanted: str) -> str:
+    """An identifier that is new to all of these."""
+    found = names[0].fresh(wanted)
+    while any(each.fresh(found) != found for each in names[1:]):
+        found = names[0].fresh(wanted)
+    return found
