@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from lsrl.ir.cell import Cell, State
 from lsrl.ir.facts.affine_layout import read_affine
@@ -80,6 +81,7 @@ class Recurrence:
         return self.algebra is Algebra.AFFINE and not self.varying
 
 
+@lru_cache(maxsize=8)  # every schedule of every recurrence asks for them
 def recurrences(cell: Cell) -> tuple[Recurrence, ...]:
     """The recurrences of a cell, in the order in which they can run.
 
