@@ -11,8 +11,8 @@ from lsrl.backends.jax_draw import write_init, write_initial_state
 from lsrl.backends.jax_header import header
 from lsrl.backends.jax_loop import LoopFunctions
 from lsrl.backends.jax_module import Module
+from lsrl.backends.jax_newton import write_recurrence
 from lsrl.backends.jax_place import TYPES, Types
-from lsrl.backends.jax_steps import write_steps
 from lsrl.backends.naming import Names
 from lsrl.backends.writer import Writer
 from lsrl.ir.plan import Plan
@@ -58,7 +58,7 @@ def emit_jax(
         writer.blank(2)
         write_initial_state(module)
     writer.blank(2)
-    write_apply(module, LoopFunctions(writer, reserved) if gradients else write_steps)
+    write_apply(module, LoopFunctions(writer, reserved) if gradients else write_recurrence)
     if not any(state.reverse for state in plan.cell.states):
         writer.blank(2)
         _write_step(module)

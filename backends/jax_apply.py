@@ -20,14 +20,29 @@ def write_apply(module: Module, write_loop: LoopWriter) -> None:
     cell = module.cell
     options = ["state=None"] if cell.inputs else ["state=None", "*", "length", "batch=1"]
     options += ["key=None"] if cell.noises else []
+    parameters = f"params, inputs, {', '.join(options)}"
     writer = module.writer
     body = Writer(depth=1)
-    results = _Apply(replace(module, writer=body), write_loop).write()
-    with writer.block(f"def apply(params, inputs, {', '.join(options)}):"):
-        writer.docstring(_docstring(module))
+    written = _Apply(replace(module, writer=body), write_loop)
+    results = written.write()
+    told = [f'"{names}": {code}' for names, code in written.stages.statistics.items()]
+    with writer.block(f"def apply{'_statistics' if told else ''}({parameters}):"):
+        writer.docstring(_docstring(module, bool(told)))
         _write_extent(module, identifiers(f"{body}\n{results}"))
         writer.append(body)
-        writer.line(results)
+        writer.line(f"{results}, {{{', '.join(told)}}}" if told else results)
+    if told:
+        writer.blank(2)
+        _write_plain_apply(writer, parameters)
+
+
+def _write_plain_apply(writer: Writer, parameters: str) -> None:
+    """`apply` where `apply_statistics` does the work."""
+    named = [parameter.partition("=")[0] for parameter in parameters.split(", ") if parameter != "*"]
+    passed = [name if name in ("params", "inputs", "state") else f"{name}={name}" for name in named]
+    with writer.block(f"def apply({parameters}):"):
+        writer.docstring("As `apply_statistics`, without what it tells about the run.")
+        writer.line(f"return apply_statistics({', '.join(passed)})[:2]")
 
 
 def _write_extent(module: Module, used: Collection[str]) -> None:
@@ -39,9 +54,10 @@ def _write_extent(module: Module, used: Collection[str]) -> None:
         module.writer.line(f'{", ".join(names)} = jnp.shape(inputs["{first}"])[{index}]')
 
 
-def _docstring(module: Module) -> str:
+def _docstring(module: Module, told: bool) -> str:
     cell = module.cell
-    lines = ["Run whole sequences: (outputs [B, T, ...], final state [B, ...]) by name.", ""]
+    statistics = ", statistics of recurrences" if told else ""
+    lines = [f"Run whole sequences: (outputs [B, T, ...], final state [B, ...]{statistics}) by name.", ""]
     if not cell.inputs:
         lines.append("There is no input to tell the length, so it is given.")
     if cell.states:

@@ -13,8 +13,9 @@ from lsrl.backends.expressions import tupled
 from lsrl.backends.identifiers import identifiers
 from lsrl.backends.jax_loop_adjoint import AdjointBody
 from lsrl.backends.jax_module import SEQUENCE, Module
+from lsrl.backends.jax_newton import write_recurrence
 from lsrl.backends.jax_stages import Stages
-from lsrl.backends.jax_steps import function_name, write_steps
+from lsrl.backends.jax_steps import function_name, unpack, write_steps
 from lsrl.backends.loop_cell import LoopCell, loop_cell
 from lsrl.backends.loop_derivative import Derivative, loop_derivative
 from lsrl.backends.loop_memory import Pieces, pieces
@@ -23,6 +24,7 @@ from lsrl.backends.naming import Names
 from lsrl.backends.writer import Writer
 from lsrl.ir.cell import Output
 from lsrl.ir.plan import Loop, make_plan
+from lsrl.ir.schedules.how import Newton
 from lsrl.ir.value import Value, postorder
 
 
@@ -54,6 +56,10 @@ class LoopFunctions:
         function = self.functions(module, derivative)
         last = stages.passed_on(loop)
         kept = [stages.statements.bind(value) for value in part.emits]
+        if isinstance(loop.how, Newton):
+            names = [state.name for state in loop.states]
+            stages.statistics[", ".join(names)] = module.names.fresh(f"{function_name(names)}_statistics")
+            kept.append(stages.statistics[", ".join(names)])
         arguments = f"{tupled(reads)}, {tupled(statics)}, {tupled(starts)}, length"
         stages.writer.line(f"{tupled(kept)}, {tupled(last)} = {function}({arguments})")
 
@@ -113,14 +119,16 @@ def _write_steps(name: str, saved: _Saved, outer: Module, reserved: Sequence[str
     loop = saved.derivative.loop.cell
     cell = replace(loop, outputs=(*loop.outputs, *(Output(str(v.attr("name")), v) for v in saved.arriving)))
     names, body = Names(cell, reserved), Writer(depth=1)
-    module = Module.of(make_plan(cell, outer.plan.sizes), names, outer.types, body)
+    hows = {state.name: saved.derivative.loop.how for state in cell.states}
+    module = Module.of(make_plan(cell, outer.plan.sizes, hows=hows), names, outer.types, body)
     starts = {state.name: names.fresh(f"{state.name}_first") for state in cell.states}
-    stages = Stages(module, starts, write_steps)
+    stages = Stages(module, starts, write_recurrence)
     leaves = {name: leaf for (op, name), leaf in stages.leaves.items() if op != "state"}
     arguments = {n: stages.statements.bind(leaf) for n, leaf in leaves.items()}
     stages.write()
     codes = stages.statements.codes
     kept = [str(module.array(output.value, codes, SEQUENCE)) for output in loop.outputs]
+    kept += stages.statistics.values()
     lasts = [stages.final[state.name] for state in loop.states]
     left = [str(codes[value]) for value in saved.arrays.values()] + [starts[state] for state in saved.shifted]
     result = f"return {tupled(kept)}, {tupled(lasts)}, {tupled(left)}"
@@ -161,6 +169,7 @@ def _write_adjoint(
     given = {n: own[n] if n in own else names.fresh(n) for n in saved.arrays}
     firsts = {state: names.fresh(f"{state}_first") for state in saved.shifted}
     d_kept = [own.get(adjoint.seeds.get(output.name, ""), "_") for output in loop.cell.outputs]
+    d_kept += ["_"] * isinstance(loop.how, Newton)  # statistics have no derivative
     d_lasts = [inner.lasts.get(adjoint.states.get(state.name, ""), "_") for state in loop.cell.states]
     with writer.block(f"def {name}(saved, d_kept, d_lasts, length):"):
         writer.docstring(f"The adjoint of `{loop_name}`: from cotangents of its results to those of its arguments.")
@@ -172,12 +181,6 @@ def _write_adjoint(
             function = "earlier" if loop.reverse else "later"
             writer.line(f"{own[state]}, _ = {function}({firsts[state]}, {given[kept]})")
         writer.append(body)
-
-
-def unpack(writer: Writer, parts: Sequence[str], code: str) -> None:
-    """`h, c = starts`, unless nothing of it is wanted."""
-    if any(part != "_" for part in parts):
-        writer.line(f"{tupled(parts) if len(parts) == 1 else ', '.join(parts)} = {code}")
 
 
 def _write_batch(writer: Writer, used: Iterable[str], arrays: Sequence[str]) -> None:

@@ -108,7 +108,7 @@ FUNCTIONS = {
 }
 
 
-RUNTIME = ("jax_chunk_gram", "jax_chunk", "jax_scan", "jax_loop")
+RUNTIME = ("jax_chunk_gram", "jax_chunk", "jax_scan", "jax_loop", "jax_newton")
 """Files of functions that modules take over as they are."""
 
 
@@ -153,7 +153,7 @@ def reserved(types: Types) -> tuple[str, ...]:
     """Every identifier that a module may use for itself."""
     parameters = ("params", "inputs", "outputs", "state", "seed", "batch", "length", "key", "keys", "at")
     parameters += ("reads", "statics", "starts", "saved", "d_kept", "d_lasts")
-    functions = ("init", "initial_state", "apply", "step", *_functions(), *shortcuts(types))
+    functions = ("init", "initial_state", "apply", "apply_statistics", "step", *_functions(), *shortcuts(types))
     builtins = ("float", "int", "bool", "max", "min", "abs", "complex", "range", "dict", "set", "sorted", "partial")
     return (*parameters, *functions, *builtins, *(name for name, _ in IMPORTS))
 

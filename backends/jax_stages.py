@@ -24,6 +24,7 @@ class Stages:
         statements: how each value known here is written.
         starts: the expression of every initial state, [B, *shape].
         final: the expression of every last state that is known.
+        statistics: names of what is told about how recurrences ran, by the names of their states.
     """
 
     def __init__(self, module: Module, starts: Mapping[str, str], write_loop: LoopWriter) -> None:
@@ -39,6 +40,7 @@ class Stages:
         self.users = users(roots)
         self.statements = module.statements(SEQUENCE)
         self.final: dict[str, str] = {}
+        self.statistics: dict[str, str] = {}
 
     def write(self) -> None:
         """Every stage, then the shifts of states that nothing reads, and what outputs need that is static."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import takewhile
 
-from lsrl.backends.expressions import grouped
+from lsrl.backends.expressions import grouped, tupled
 from lsrl.backends.jax_module import POSITION
 from lsrl.backends.jax_stages import Stages
 from lsrl.backends.naming import identifier
+from lsrl.backends.writer import Writer
 from lsrl.ir.plan import Loop
 from lsrl.ir.value import Value
 
@@ -58,6 +59,12 @@ def _step(stages: Stages, loop: Loop, leaves: Sequence[Value]) -> str:
         writer.line(f"return {grouped(following)}, {grouped(kept, 'None')}")
     writer.blank()
     return function
+
+
+def unpack(writer: Writer, parts: Sequence[str], code: str) -> None:
+    """`h, c = starts`, unless nothing of it is wanted."""
+    if any(part != "_" for part in parts):
+        writer.line(f"{tupled(parts) if len(parts) == 1 else ', '.join(parts)} = {code}")
 
 
 def function_name(names: Sequence[str]) -> str:

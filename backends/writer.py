@@ -22,6 +22,11 @@ class Writer:
         self._depth = depth
         self._noted: set[str] = set()
 
+    @property
+    def depth(self) -> int:
+        """How many levels inside the next line is."""
+        return self._depth
+
     def line(self, code: str = "", remark: str = "") -> None:
         """One statement, wrapped where it is too long; `remark` becomes a comment at its end."""
         lines = wrapped(code, WIDTH - len(INDENT) * self._depth)

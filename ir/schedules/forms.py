@@ -7,7 +7,7 @@ from typing import Protocol
 
 from lsrl.ir.cell import Cell
 from lsrl.ir.pipeline import Component
-from lsrl.ir.schedules.how import Chunk, How, NotLegal, Quadratic, Scan
+from lsrl.ir.schedules.how import Chunk, How, Newton, NotLegal, Quadratic, Scan
 from lsrl.ir.value import Value
 
 
@@ -41,4 +41,8 @@ def form_of(cell: Cell, part: Component, how: How, sizes: Mapping[str, int]) -> 
             from lsrl.ir.schedules.chunk_form import chunk_form
 
             return chunk_form(cell, part, sizes)
+        case Newton():
+            from lsrl.ir.schedules.newton_form import newton_form
+
+            return newton_form(cell, part, sizes)
     raise NotLegal(f"`{how}` is no operation on whole sequences")

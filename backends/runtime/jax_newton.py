@@ -1,0 +1,160 @@
+"""Newton's method for nonlinear recurrences in JAX: windows of positions, each solved for all of its states at once.
+
+Sequences are [B, T, *shape].  A lane is a recurrence that meets no other: a sequence of the batch and an index along
+the axes `lanes` of the states; in lanes, states are one array [B, T, *lanes, m].  A lane whose steps have become small
+is done.  The others run step by step after some iterations, so that the result is always that of the recurrence.
+"""
+
+import math
+
+import jax.numpy as jnp
+from jax import lax
+
+from lsrl.backends.runtime.jax_scan import affine_scan, arriving_states, over_positions
+
+
+def newton(step, reads, starts, length, lanes, bounds, window=None, iterations=8, reverse=False):
+    """The states of `length` positions from `starts` [B, *shape]: (arriving, following, last ones, statistics).
+
+    Args:
+        step: (reads, arriving states) at some positions to (following states, Jacobian).  The Jacobian is a list, row
+            by row: for each pair of states the axes of the first that are no lanes, then all axes of the second.
+        lanes: for each state the axes of its shape that tell its lanes apart.
+        bounds: for each state an interval that it never leaves once it is inside, or None.
+        window: the most positions of a window; None is by the number of states.
+        iterations: after so many a lane that is not done runs step by step.
+
+    Statistics are the most iterations of a window, the share of lanes that ran step by step, and the largest residual
+    |f(h) - h'| / (1 + |h'|) of the others.
+    """
+    shapes = [start.shape[1:] for start in starts]
+    state = into_lanes([start[:, None] for start in starts], lanes)[:, 0]
+    low, high = lane_limits(state, bounds, shapes, lanes)
+    count = math.ceil(length / (window or newton_window_size(state.size)))
+    size = math.ceil(length / max(count, 1))
+    reads = [newton_windows(read, count * size, reverse) for read in reads]
+
+    def in_lanes(reads, arriving):
+        following, jacobian = step(reads, out_of_lanes(arriving, shapes, lanes))
+        return into_lanes(following, lanes), matrices_of_lanes(jacobian, shapes, lanes)
+
+    def advance(n, carry):
+        state, kept, told = carry
+        here = [lax.dynamic_slice_in_dim(read, n * size, size, 1) for read in reads]
+        found, turns, done, residual = newton_window(in_lanes, here, state, size, low, high, iterations)
+        share = jnp.mean(~done, dtype=state.dtype) / count
+        told = jnp.maximum(told[0], turns), told[1] + share, jnp.maximum(told[2], residual)
+        return found[:, -1], lax.dynamic_update_slice_in_dim(kept, found, n * size, 1), told
+
+    kept = jnp.zeros((state.shape[0], count * size, *state.shape[1:]), state.dtype)
+    told = jnp.zeros((), int), jnp.zeros((), state.dtype), jnp.zeros((), state.dtype)
+    if count:
+        _, kept, told = lax.fori_loop(0, count, advance, (state, kept, told))
+    following = kept[:, :length]
+    last = following[:, -1:] if length else state[:, None]
+    arriving = arriving_states(state, following, False)
+    if reverse:
+        arriving, following = jnp.flip(arriving, 1), jnp.flip(following, 1)
+    arriving, following = out_of_lanes(arriving, shapes, lanes), out_of_lanes(following, shapes, lanes)
+    lasts = [each[:, 0] for each in out_of_lanes(last, shapes, lanes)]
+    return arriving, following, lasts, dict(zip(("iterations", "fallback", "residual"), told))
+
+
+def newton_window(step, reads, start, size, low, high, iterations):
+    """One window, from `start` [B, *lanes, m]: (following states, iterations, lanes that are done, largest residual).
+
+    After k iterations the first k positions are exact, whatever iterates are projected to; so nothing is lost where
+    one that is not finite is replaced by the value of the step.
+    """
+    tolerance = jnp.finfo(start.dtype).eps ** 0.5  # convergence is quadratic: what is left is about its square
+
+    def advance(carry):
+        turns, found, done = carry
+        value, matrices = step(reads, arriving_states(start, found, False))
+        rest, zero = value - found, jnp.zeros_like(start)
+        if start.shape[-1] == 1:
+            change = affine_scan(matrices[..., 0], rest, zero)[1]
+        else:
+            change = affine_scan(matrices, rest, zero, axis=-1)[1]
+        moved = jnp.clip(found + change, low, high)
+        moved = jnp.where(jnp.isfinite(moved), moved, value)
+        small = jnp.all(jnp.abs(change) <= tolerance * (1 + jnp.abs(found)), (1, -1))
+        return turns + 1, jnp.where(done[:, None, ..., None], found, moved), done | small
+
+    def goes_on(carry):
+        turns, _, done = carry
+        return (turns < iterations) & ~done.all()
+
+    def step_by_step(found):
+        def one(state, *at):
+            following = step([read[:, None] for read in at[:-1]], state[:, None])[0][:, 0]
+            return following, following
+
+        exact, _ = over_positions(one, start, (*reads, found), False)
+        return jnp.where(done[:, None, ..., None], found, exact)
+
+    guess, _ = step(reads, jnp.broadcast_to(start[:, None], (start.shape[0], size, *start.shape[1:])))
+    begin = jnp.zeros((), int), guess, jnp.zeros(start.shape[:-1], bool)
+    turns, found, done = lax.while_loop(goes_on, advance, begin)
+    value, _ = step(reads, arriving_states(start, found, False))
+    residual = jnp.abs(value - found) / (1 + jnp.abs(found))
+    residual = jnp.max(residual, initial=0, where=done[:, None, ..., None])
+    return lax.cond(done.all(), lambda found: found, step_by_step, found), turns, done, residual
+
+
+def newton_windows(read, length, reverse):
+    """A read sequence in the order of the recurrence, its end repeated up to a whole number of windows."""
+    turned = jnp.flip(read, 1) if reverse else read
+    return jnp.pad(turned, ((0, 0), (0, length - read.shape[1]), *[(0, 0)] * (read.ndim - 2)), "edge")
+
+
+def newton_window_size(numbers):
+    """The positions whose states, so many numbers each, stay near the processor: 128 to 1024."""
+    return min(1024, max(128, 2**16 // max(numbers, 1)))
+
+
+def into_lanes(states, lanes):
+    """States [B, T, *shape] as one array [B, T, *lanes, m]."""
+    parts = []
+    for state, own in zip(states, lanes):
+        moved = jnp.moveaxis(state, [axis + 2 for axis in own], range(2, 2 + len(own)))
+        parts.append(moved.reshape(*moved.shape[: 2 + len(own)], -1))
+    return jnp.concatenate(parts, -1)
+
+
+def out_of_lanes(array, shapes, lanes):
+    """The states [B, T, *shape] that `into_lanes` put together."""
+    states, start = [], 0
+    for shape, own in zip(shapes, lanes):
+        free = [size for axis, size in enumerate(shape) if axis not in own]
+        stop = start + math.prod(free)
+        part = array[..., start:stop].reshape(*array.shape[:-1], *free)
+        states.append(jnp.moveaxis(part, range(2, 2 + len(own)), [axis + 2 for axis in own]))
+        start = stop
+    return states
+
+
+def matrices_of_lanes(jacobian, shapes, lanes):
+    """The entries of a Jacobian, as `newton` takes them, as matrices [B, T, *lanes, m, m]."""
+    entries, rows = iter(jacobian), []
+    for shape, own in zip(shapes, lanes):
+        free = len(shape) - len(own)
+        row = []
+        for places in lanes:
+            entry = next(entries)
+            moved = jnp.moveaxis(entry, [2 + free + axis for axis in places], range(2, 2 + len(places)))
+            inner = 2 + len(places)
+            row.append(moved.reshape(*moved.shape[:inner], math.prod(moved.shape[inner : inner + free]), -1))
+        rows.append(jnp.concatenate(row, -1))
+    return jnp.concatenate(rows, -2)
+
+
+def lane_limits(start, bounds, shapes, lanes):
+    """Bounds [B, 1, *lanes, m] of states that start [B, *lanes, m] within them; infinite ones for other lanes."""
+    ends = []
+    for interval, shape, own in zip(bounds, shapes, lanes):
+        free = math.prod(size for axis, size in enumerate(shape) if axis not in own)
+        ends += [interval or (-math.inf, math.inf)] * free
+    low, high = (jnp.asarray(each, start.dtype) for each in zip(*ends))
+    inside = jnp.all((low <= start) & (start <= high), -1, keepdims=True)[:, None]
+    return jnp.where(inside, low, -jnp.inf), jnp.where(inside, high, jnp.inf)
