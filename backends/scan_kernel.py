@@ -25,9 +25,13 @@ from lsrl.backends.writer import Writer, origin_of
 from lsrl.ir.value import Value, postorder
 
 
+Save = tuple[Scanned, int]
+"""A state that is kept: the scan that moves it, and its place there."""
+
+
 def in_front(tensors: Sequence[Tensor], new: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """The new ones before those that are written."""
-    written = [tensor for tensor in tensors if tensor.role in (Role.KEPT, Role.END)]
+    written = [tensor for tensor in tensors if tensor.role in (Role.KEPT, Role.END, Role.SAVED)]
     return (*(tensor for tensor in tensors if tensor not in written), *new, *written)
 
 
@@ -78,7 +82,8 @@ class ScanWriter(KernelWriter):
         begun = [replace(t, role=Role.BEGIN, name=self.own.fresh(f"{t.of}_start")) for t in starts]
         self.tensors = in_front(self.tensors, (*self.more_tensors(), *begun))
         by_role = {(tensor.role, tensor.of): tensor for tensor in self.tensors}
-        self.over_time = ScanMemory(self.place, by_role, {}, self.own, self.length, self.form.reverse, at=self.at)
+        saves, reverse = self.memory.saves, self.form.reverse
+        self.over_time = ScanMemory(self.place, by_role, {}, self.own, self.length, reverse, saves, at=self.at)
         self.memory = self.over_time
         self.moved: list[tuple[str, Tensor]] = []
 
@@ -228,13 +233,22 @@ class _TilesWriter(ScanWriter):
         self.write_statics(starts, roots)
         carried = self.write_starts(starts)
         self.write_reads(pointers, tile, roots)
+        saved = [(scan, n) for scan in self.scan.scans for n in range(len(scan.names)) if self.is_saved(scan.names[n])]
+        if saved:
+            self.write_first_saves(starts, saved, carried)
         late = [v for v in postorder(kept, stop=self.form.views.__contains__) if v in self.body]
         self.write_coefficients(tile, late)
         for scan in self.scan.scans:
             self.write_states(tile, scan, carried)
         self.statements.write(late, {value for value in kept if value in self.body})
+        saved = [name for name in self.scan.kept if self.form.parts.get(name, (name, 0))[0] in self.loop.saved]
         for name, value in self.scan.kept.items():
-            self.write_kept(pointers, tile, name, value)
+            if name not in saved:
+                self.write_kept(pointers, tile, name, value, Role.KEPT)
+        if saved:
+            with tile.block(f"if {self.every}:"):
+                for name in saved:
+                    self.write_kept(pointers, tile, name, self.scan.kept[name], Role.SAVED)
         for scan in self.scan.scans:
             axes = self.tiling.axes(scan.following[0])
             for name, value in zip(scan.names, scan.following, strict=True):
@@ -266,17 +280,50 @@ class _TilesWriter(ScanWriter):
         for value, code in zip(scan.following, scan.algebra.applied(composed, starts), strict=True):
             tile.line(f"{self.statements.bind(value)} = {code}", self.place.shape(axes))
         needed = set(postorder(self.scan.kept.values(), stop=self.form.views.__contains__))
-        for value, start, after in zip(scan.arriving, starts, scan.following, strict=True):
-            if value in needed and value is not None:
+        for leaf, start, after in zip(scan.arriving, starts, scan.following, strict=True):
+            if leaf is not None and leaf in needed:
                 first = infix("==", Code(self.rows(axes)), Code("0"))
                 shifted = call("tl.where", first, start, call("one_before", self.code(after)))
-                tile.line(f"{self.statements.bind(value)} = {shifted}")
+                tile.line(f"{self.statements.bind(leaf)} = {shifted}")
 
-    def write_kept(self, pointers: Writer, tile: Writer, name: str, value: Value) -> None:
-        tensor, part = self.of(Role.KEPT, name)
+    def write_kept(self, pointers: Writer, tile: Writer, name: str, value: Value, role: Role) -> None:
+        tensor, part = self.of(role, name)
         pointer = self.pointer(pointers, tensor, value, self.over_time.pointer(tensor, value, None, part))
         address = self.over_time.within(pointer, tensor, value, None, part)
         tile.line(self.memory.store(value, address, self.code(value)))
+
+    def is_saved(self, name: str) -> bool:
+        """Whether a real state's arriving values can be kept."""
+        return (Role.SAVED, self.form.parts.get(name, (name, 0))[0]) in self.memory.tensors
+
+    def write_first_saves(self, starts: Writer, saved: Sequence[Save], carried: Mapping[str, str]) -> None:
+        """The states at the start of the sequence, by the programs of the first piece."""
+        with starts.block(f"if {self.every}:"):
+            starts.line(f"{self.memory.saves} = tl.cdiv({self.length}, {self.every})")
+            with starts.block(f"if ({self.at.piece} == 0) & ({self.length} > 0):"):
+                for scan, n in saved:
+                    tensor, part = self.of(Role.SAVED, scan.names[n])
+                    value = scan.starts[n]
+                    address = self.over_time.saved(tensor, value, part, self.tiling.axes(value), Code("0"))
+                    starts.line(self.memory.store(value, address, Code(carried[scan.names[n]])))
+
+    def write_saves(self, tile: Writer, saved: Sequence[Save]) -> None:
+        """Arriving states of positions some way apart: those that follow the position before."""
+        after, kept = self.own.fresh("after"), self.own.fresh("m_saved")
+        with tile.block(f"if {self.every}:"):
+            tile.line(f"{after} = (i_{TIME} + o_{TIME} + 1).to(tl.int64)")
+            inside = f"({after} <= {self.at.last}) & ({after} < {self.length})"
+            tile.line(f"{kept} = ({after} % {self.every} == 0) & {inside}")
+            for scan, n in saved:
+                tensor, part = self.of(Role.SAVED, scan.names[n])
+                value, axes = scan.following[n], self.tiling.axes(scan.following[n])
+                others = [":", *["None"] * (len(axes) - 1)]
+                index = f"[{', '.join(others)}]" if len(axes) > 1 else ""
+                place = Code(f"({after} // {self.every}){index}")
+                address = self.over_time.saved(tensor, scan.starts[n], part, axes, place)
+                lanes = lane_mask([axes[0], *axes[1:]]).removeprefix(self.exists(axes)).removeprefix(" & ")
+                mask = f"{kept}{index} & {lanes}" if lanes else f"{kept}{index}"
+                tile.line(f"tl.store({address}, {self.code(value)}, mask={mask})")
 
     def write_ends(self, writer: Writer, carried: Mapping[str, str]) -> None:
         """The last states, by the programs of the last piece."""

@@ -22,7 +22,9 @@ from lsrl.backends.triton_scan import scan_kernels
 from lsrl.backends.triton_scan_launch import ScanLaunch, write_scan_launch
 from lsrl.backends.triton_steps import write_steps
 from lsrl.backends.writer import Writer
+from lsrl.ir.cell import Output
 from lsrl.ir.schedules.how import Scan
+from lsrl.ir.value import postorder
 
 BITS = {"float32": 32, "float64": 64, "bfloat16": 16, "float16": 16}
 Section = Callable[[Writer], None]
@@ -62,19 +64,20 @@ def loop_kernels(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, fra
 
 def _scanned(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: Frame, dtype: str) -> Made:
     """A scan in tiles of positions."""
-    parts = {part: functions.kernel.removesuffix("_kernel") + f"_{part}" for part in ("pieces", "carry")}
-    names = tuple(frame.names.fresh(f"{name}_kernel") for name in parts.values())
+    first, second = (functions.kernel.removesuffix("_kernel") + f"_{part}" for part in ("pieces", "carry"))
     found = scan_kernels(
-        (*names, functions.kernel),
-        loop,
+        (frame.names.fresh(f"{first}_kernel"), frame.names.fresh(f"{second}_kernel"), functions.kernel),
+        _giving_arriving(loop),
         frame.numbers,
         dtype,
         BITS[dtype],
         frame.narrow,
         torch_prelude.reserved(),
     )
-    constants = (*(frame.names.fresh(f"{name}_constants") for name in parts.values()), functions.constants)
+    names = [frame.names.fresh(f"{name}_constants") for name in (first, second)]
+    constants = (*names, functions.constants)
     kernels = (found.pieces, found.carry, found.tiles)
+    compiled = (*constants[:2], constants[2] + _saving(found.tiles))
     launches = [
         Launch(functions.launch, each, kernel, loop, plain.arguments, frame.names.sizes, frame.types)
         for kernel, each in zip(kernels, constants, strict=True)
@@ -82,8 +85,16 @@ def _scanned(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: 
     scan = ScanLaunch(launches[2], launches[0], launches[1], found.block)
     texts = [partial(_write_kernel, text, launch) for text, launch in zip(found.texts, launches, strict=True)]
     sections = (*texts, partial(write_scan_launch, scan))
-    ahead = tuple((k.name, signature(k, frame.types), each) for k, each in zip(kernels, constants, strict=True))
+    ahead = tuple((k.name, signature(k, frame.types), each) for k, each in zip(kernels, compiled, strict=True))
     return Made(launches[2], sections, ahead, f"a scan by Triton kernels, {programs(found.tiles)}")
+
+
+def _giving_arriving(loop: LoopCell) -> LoopCell:
+    """The loop with the arriving states that can be kept as outputs, as tiles of positions make them."""
+    leaves = {str(v.attr("name")): v for v in postorder(loop.cell.roots()) if v.op == "state"}
+    outputs = tuple(Output(f"{name} arriving", leaves[name]) for name in loop.saved)
+    cell = replace(loop.cell, outputs=(*loop.cell.outputs, *outputs))
+    return replace(loop, cell=cell, saved=tuple(output.name for output in outputs))
 
 
 def _write_kernel(text: str, launch: Launch, writer: Writer) -> None:
@@ -91,6 +102,12 @@ def _write_kernel(text: str, launch: Launch, writer: Writer) -> None:
     writer.text(text)
     writer.blank(2)
     write_constants(launch, writer)
+
+
+def _ahead(kernel: Kernel, frame: Frame, constants: str) -> tuple[str, str, str]:
+    """What compiles a kernel ahead of time."""
+    every = f' | {{"{kernel.every}": 1}}' if kernel.every else ""
+    return kernel.name, signature(kernel, frame.types), constants + every
 
 
 def _whole_or_in_steps(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: Frame, dtype: str) -> Made:
@@ -104,8 +121,7 @@ def _whole_or_in_steps(functions: LoopFunctions, loop: LoopCell, plain: PlainLoo
         launch = Launch(
             functions.launch, functions.constants, kernel, loop, plain.arguments, frame.names.sizes, frame.types
         )
-        every = f' | {{"{kernel.every}": 1}}' if kernel.every else ""
-        ahead = (kernel.name, signature(kernel, frame.types), functions.constants + every)
+        ahead = (kernel.name, signature(kernel, frame.types), functions.constants + _saving(kernel))
         sections = (partial(_write_kernel, text, launch), partial(write, launch))
         return Made(launch, sections, (ahead,), f"{schedule}, {programs(kernel)}")
 
@@ -124,6 +140,11 @@ def _whole_or_in_steps(functions: LoopFunctions, loop: LoopCell, plain: PlainLoo
         how = "position by position, products by PyTorch and then a Triton kernel"
         found = made(kernel, text, lambda launch, w: write_steps(launch, steps, inner, w), how)
         return replace(found, schedule=f"{found.schedule}, since {reason}")
+
+
+def _saving(kernel: Kernel) -> str:
+    """What is added to a kernel's constants to compile it ahead of time: it keeps all arriving states."""
+    return f' | {{"{kernel.every}": 1}}' if kernel.every else ""
 
 
 def _kernel(name: str, loop: LoopCell, frame: Frame, dtype: str) -> tuple[Kernel, str]:

@@ -111,11 +111,13 @@ def tensors_of(
     for output in cell.outputs:
         shape, kind = output.value.shape, output.value.kind
         kept = few_bits and kind is Kind.FLOAT
-        found.append(Tensor(names.fresh(output.name), output.name, Role.KEPT, shape, kind, kept))
+        if output.name not in loop.saved:
+            found.append(Tensor(names.fresh(output.name), output.name, Role.KEPT, shape, kind, kept))
     for state in cell.states:
         found.append(Tensor(names.fresh(f"{state.name}_T"), state.name, Role.END, state.shape, state.kind, False))
-    for state in (cell.state(name) for name in loop.saved):
-        found.append(Tensor(names.fresh(f"{state.name}_P"), state.name, Role.SAVED, state.shape, state.kind, False))
+    saved = [*((o.name, o.value) for o in cell.outputs), *((s.name, s.init) for s in cell.states)]
+    for name, like in (each for each in saved if each[0] in loop.saved):
+        found.append(Tensor(names.fresh(f"{name}_P"), name, Role.SAVED, like.shape, like.kind, False))
     return tuple(found)
 
 

@@ -53,7 +53,9 @@ def write_scan_launch(scan: ScanLaunch, writer: Writer) -> None:
     launch, variables = scan.tiles, scan.variables()
     first, results = launch.arguments.starts[0], launch.results
     with writer.block(launch.header):
-        writer.docstring(f"Run `{launch.kernel.name}`: what it keeps of every position, then the last states.")
+        saved = ", then arriving states" if launch.arguments.saved else ""
+        what = f"what it keeps of every position, then the last states{saved}"
+        writer.docstring(f"Run `{launch.kernel.name}`: {what}.")
         writer.line(launch.extent)
         for tensor in (*scan.tensors(Role.READ), *scan.tensors(Role.STATIC), *scan.tensors(Role.START)):
             name = variables[tensor.role, tensor.of]
@@ -80,6 +82,10 @@ def write_scan_launch(scan: ScanLaunch, writer: Writer) -> None:
 def _new(launch: Launch, tensor: Tensor) -> str:
     if tensor.role is Role.KEPT:
         return launch.kept(tensor, SEQUENCE)
+    if tensor.role is Role.SAVED:
+        return launch.kept(tensor, ("batch", "saves(length, every)"))
+    if tensor.role is Role.SAVED:
+        return launch.kept(tensor, ("batch", "saves(length, every)"))
     return f"torch.empty_like({launch.given[Role.START, tensor.of]})"
 
 
@@ -88,4 +94,6 @@ def _write_call(writer: Writer, launch: Launch, variables: Mapping[Key, str]) ->
     passed = [as_pairs(tensor, variables[tensor.role, tensor.of]) for tensor in kernel.tensors]
     passed += ["length"] if kernel.length else []
     passed += [name for name, _ in zip(("pieces", "piece"), kernel.pieces)]
+    passed += [f"{kernel.every}=every"] if kernel.every else []
+    passed += [f"{kernel.every}=every"] if kernel.every else []
     writer.line(f"{kernel.name}[{tupled(list(kernel.grid))}]({', '.join([*passed, f'**{launch.constants}'])})")
