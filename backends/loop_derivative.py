@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from lsrl.backends.loop_cell import LoopCell
 from lsrl.ir import ops
 from lsrl.ir.cell import Cell, Input, Output
 from lsrl.ir.loop_adjoint import LoopAdjoint, loop_adjoint
-from lsrl.ir.pipeline import VARYING
+from lsrl.ir.pipeline import VARYING, components
 from lsrl.ir.plan import Plan, make_plan
 from lsrl.ir.position_sums import PositionSums, factors, position_sums
+from lsrl.ir.schedules.how import How, NotLegal, Scan
+from lsrl.ir.schedules.scan_form import scan_form
 from lsrl.ir.substitute import rebuild, substitute
 from lsrl.ir.value import Value, depends_on, postorder
 
@@ -42,8 +44,12 @@ class Derivative:
         return {str(v.attr("name")): v for v in found}
 
 
-def loop_derivative(loop: LoopCell, sizes: Mapping[str, int]) -> Derivative | None:
-    """The derivative of a loop; None where nothing in it has one."""
+def loop_derivative(loop: LoopCell, sizes: Mapping[str, int], *, scans: bool = True) -> Derivative | None:
+    """The derivative of a loop; None where nothing in it has one.
+
+    Args:
+        scans: run what is diagonal in the adjoint as a scan.
+    """
     adjoint = loop_adjoint(loop.cell)
     if not adjoint.states and not adjoint.seeds:
         return None
@@ -53,7 +59,19 @@ def loop_derivative(loop: LoopCell, sizes: Mapping[str, int]) -> Derivative | No
     table = {ops.leaf("param", n, values[n].shape, values[n].kind): total for n, total in sums.totals.items()}
     done = rebuild(adjoint.params.values(), table)
     gradients = {name: done[value] for name, value in adjoint.params.items()}
-    return Derivative(loop, adjoint, sums, gradients, make_plan(_with_factors(adjoint, sums), sizes))
+    cell = _with_factors(adjoint, sums)
+    hows = dict(_scans(cell, sizes)) if scans else {}
+    return Derivative(loop, adjoint, sums, gradients, make_plan(cell, sizes, hows=hows))
+
+
+def _scans(cell: Cell, sizes: Mapping[str, int]) -> Iterator[tuple[str, How]]:
+    """The states whose every element is an affine recurrence of its own."""
+    for part in components(cell):
+        try:
+            if scan_form(cell, part, sizes).is_diagonal:
+                yield part.states[0].name, Scan()
+        except NotLegal:
+            continue
 
 
 def _with_kept(adjoint: Cell, loop: Cell) -> Cell:

@@ -169,9 +169,11 @@ def h_c_adjoint(saved, d_kept, d_lasts, length):
         reverse=True,
     )
 
-    return (d_W_ih_x_plus_b_ih,), (
-        einsum("btg,bth->gh", d_W_ih_x_plus_b_ih, h), d_W_ih_x_plus_b_ih.sum((0, 1))
-    ), (d_h_last_2, d_c_last_2)
+    return (
+        (d_W_ih_x_plus_b_ih,),
+        (einsum("btg,bth->gh", d_W_ih_x_plus_b_ih, h), d_W_ih_x_plus_b_ih.sum((0, 1))),
+        (d_h_last_2, d_c_last_2),
+    )
 
 
 h_c_loop = differentiable(h_c_steps, h_c_adjoint)

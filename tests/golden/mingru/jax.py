@@ -48,6 +48,113 @@ def later(first, sequence):
     return whole[:, :-1], whole[:, -1]
 
 
+@partial(jax.jit, static_argnames=("reverse", "axis"))
+def affine_scan(a, b, start, reverse=False, axis=None):
+    """`h' = a * h + b` along time, from `start` [B, *shape]: (h, h', the last h').
+
+    b is [B, T, *shape]; a is a number, or an array whose axes are those of b or of length one (leading ones may be
+    missing).  With `axis`, counted from the end, matrices mix that axis of the shape: a has it twice, rows first.
+    """
+    a = jnp.asarray(a, None if hasattr(a, "dtype") else b.dtype)
+    a = a.reshape((1,) * (b.ndim + (axis is not None) - a.ndim) + a.shape)
+    following, last = affine_states(a, b, start, reverse, axis, False)
+    return arriving_states(start, following, reverse), following, last
+
+
+def arriving_states(start, following, reverse):
+    """What arrives at each position, when `following` is what leaves it."""
+    if reverse:
+        return jnp.concatenate([following, start[:, None]], axis=1)[:, 1:]
+    return jnp.concatenate([start[:, None], following], axis=1)[:, :-1]
+
+
+def affine_states_forward(a, b, start, reverse, axis, late):
+    following, last = affine_states(a, b, start, reverse, axis, late)
+    return (following, last), (a, start, following)
+
+
+def affine_states_backward(reverse, axis, late, known, cotangents):
+    """The adjoint of a step that acts late acts early, and the other way round."""
+    a, start, following = known
+    turned = a if axis is None else jnp.swapaxes(a, axis - 1, axis)
+    db, first = affine_states(turned, *cotangents, not reverse, axis, not late)
+    if late:
+        left, right = arriving_states(cotangents[1], db, not reverse), following
+    else:
+        left, right = db, arriving_states(start, following, reverse)
+    da = left * right if axis is None else jnp.expand_dims(left, axis) * jnp.expand_dims(right, axis - 1)
+    return summed_like(a, da), db, first
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def affine_states(a, b, start, reverse, axis, late):
+    """h' = a h + b at every position, and the last; `late`: h + b at every position, of which h' is a times that."""
+
+    def advance(h, a, b):
+        if late:
+            return act(a, h + b, axis), h + b
+        h = act(a, h, axis) + b
+        return h, h
+
+    if jax.default_backend() == "cpu":
+        return over_positions(advance, start, (a, b), reverse)
+    whole = act(a, b, axis) if late else b
+    following = composed_states(partial(compose_affine, axis), partial(act, axis=axis), a, whole, start, reverse)
+    last = following[:, 0 if reverse else -1] if b.shape[1] else start
+    return arriving_states(start, following, reverse) + b if late else following, last
+
+
+affine_states.defvjp(affine_states_forward, affine_states_backward)
+
+
+def over_positions(advance, state, reads, reverse):
+    """`advance(state, *reads at a position)` from position to position: (what it keeps of each, the last state)."""
+    length = reads[-1].shape[1]
+    if length == 0:
+        return reads[-1], state
+
+    def at(array, place):
+        return array[:, 0] if array.shape[1] == 1 else lax.dynamic_index_in_dim(array, place, 1, keepdims=False)
+
+    def step(n, carry):
+        state, kept = carry
+        place = length - 1 - n if reverse else n
+        state, now = advance(state, *(at(array, place) for array in reads))
+        return state, lax.dynamic_update_index_in_dim(kept, now, place, 1)
+
+    state, kept = lax.fori_loop(0, length, step, (state, jnp.zeros_like(reads[-1])))
+    return kept, state
+
+
+def composed_states(compose, apply, a, b, start, reverse, join=jnp.add):
+    """The states that follow each position, from the composed maps of all positions up to it."""
+    if b.shape[1] == 0:
+        return b
+    a = jnp.broadcast_to(a, (*a.shape[:1], b.shape[1], *a.shape[2:]))
+    a, b = lax.associative_scan(compose, (a, b), reverse=reverse, axis=1)
+    return join(apply(a, start[:, None]), b)
+
+
+def compose_affine(axis, first, then):
+    """The map of two neighbouring pieces, the one that acts first given first."""
+    (a1, b1), (a2, b2) = first, then
+    if axis is None:
+        return a2 * a1, a2 * b1 + b2
+    return (jnp.expand_dims(a2, axis) * jnp.expand_dims(a1, axis - 2)).sum(axis - 1), act(a2, b1, axis) + b2
+
+
+def act(a, h, axis):
+    """a * h, element by element, or a matrix times h along an axis."""
+    return a * h if axis is None else (a * jnp.expand_dims(h, axis - 1)).sum(axis)
+
+
+def summed_like(array, gradient):
+    """The gradient of an array that was repeated along its axes of length one."""
+    axes = [i for i, (own, size) in enumerate(zip(array.shape, gradient.shape)) if own == 1 != size]
+    total = gradient.sum(axes, keepdims=True) if axes else gradient
+    return total if jnp.iscomplexobj(array) else total.real
+
+
 def differentiable(run, adjoint):
     """The function loop(reads, statics, starts, length) -> (kept, lasts), whose derivative is `adjoint`.
 
@@ -125,14 +232,11 @@ def h_adjoint(saved, d_kept, d_lasts, length):
     (d_h_last,) = d_lasts
     h, _ = later(h_first, h_next)
 
-    def advance_d_h(d_h, at):
-        d_h_next, one_minus_z = at
-        d_z_c = d_h + d_h_next
-        d_h_next_2 = one_minus_z * d_z_c
-        return d_h_next_2, d_z_c
+    one_minus_z_d_h_next = one_minus_z * d_h_next
 
-    d_h_last_2, d_z_c = over_time(advance_d_h, d_h_last, (d_h_next, one_minus_z), reverse=True)
+    d_h, d_h_next_2, d_h_last_2 = affine_scan(one_minus_z, one_minus_z_d_h_next, d_h_last, reverse=True)
 
+    d_z_c = d_h + d_h_next
     d_one_minus_z = d_z_c * h
 
     return (d_one_minus_z, d_z_c), (), (d_h_last_2,)

@@ -43,6 +43,113 @@ def over_time(advance, state, reads, **options):
     return state, jax.tree.map(lambda array: jnp.swapaxes(array, 0, 1), kept)
 
 
+@partial(jax.jit, static_argnames=("reverse", "axis"))
+def affine_scan(a, b, start, reverse=False, axis=None):
+    """`h' = a * h + b` along time, from `start` [B, *shape]: (h, h', the last h').
+
+    b is [B, T, *shape]; a is a number, or an array whose axes are those of b or of length one (leading ones may be
+    missing).  With `axis`, counted from the end, matrices mix that axis of the shape: a has it twice, rows first.
+    """
+    a = jnp.asarray(a, None if hasattr(a, "dtype") else b.dtype)
+    a = a.reshape((1,) * (b.ndim + (axis is not None) - a.ndim) + a.shape)
+    following, last = affine_states(a, b, start, reverse, axis, False)
+    return arriving_states(start, following, reverse), following, last
+
+
+def arriving_states(start, following, reverse):
+    """What arrives at each position, when `following` is what leaves it."""
+    if reverse:
+        return jnp.concatenate([following, start[:, None]], axis=1)[:, 1:]
+    return jnp.concatenate([start[:, None], following], axis=1)[:, :-1]
+
+
+def affine_states_forward(a, b, start, reverse, axis, late):
+    following, last = affine_states(a, b, start, reverse, axis, late)
+    return (following, last), (a, start, following)
+
+
+def affine_states_backward(reverse, axis, late, known, cotangents):
+    """The adjoint of a step that acts late acts early, and the other way round."""
+    a, start, following = known
+    turned = a if axis is None else jnp.swapaxes(a, axis - 1, axis)
+    db, first = affine_states(turned, *cotangents, not reverse, axis, not late)
+    if late:
+        left, right = arriving_states(cotangents[1], db, not reverse), following
+    else:
+        left, right = db, arriving_states(start, following, reverse)
+    da = left * right if axis is None else jnp.expand_dims(left, axis) * jnp.expand_dims(right, axis - 1)
+    return summed_like(a, da), db, first
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def affine_states(a, b, start, reverse, axis, late):
+    """h' = a h + b at every position, and the last; `late`: h + b at every position, of which h' is a times that."""
+
+    def advance(h, a, b):
+        if late:
+            return act(a, h + b, axis), h + b
+        h = act(a, h, axis) + b
+        return h, h
+
+    if jax.default_backend() == "cpu":
+        return over_positions(advance, start, (a, b), reverse)
+    whole = act(a, b, axis) if late else b
+    following = composed_states(partial(compose_affine, axis), partial(act, axis=axis), a, whole, start, reverse)
+    last = following[:, 0 if reverse else -1] if b.shape[1] else start
+    return arriving_states(start, following, reverse) + b if late else following, last
+
+
+affine_states.defvjp(affine_states_forward, affine_states_backward)
+
+
+def over_positions(advance, state, reads, reverse):
+    """`advance(state, *reads at a position)` from position to position: (what it keeps of each, the last state)."""
+    length = reads[-1].shape[1]
+    if length == 0:
+        return reads[-1], state
+
+    def at(array, place):
+        return array[:, 0] if array.shape[1] == 1 else lax.dynamic_index_in_dim(array, place, 1, keepdims=False)
+
+    def step(n, carry):
+        state, kept = carry
+        place = length - 1 - n if reverse else n
+        state, now = advance(state, *(at(array, place) for array in reads))
+        return state, lax.dynamic_update_index_in_dim(kept, now, place, 1)
+
+    state, kept = lax.fori_loop(0, length, step, (state, jnp.zeros_like(reads[-1])))
+    return kept, state
+
+
+def composed_states(compose, apply, a, b, start, reverse, join=jnp.add):
+    """The states that follow each position, from the composed maps of all positions up to it."""
+    if b.shape[1] == 0:
+        return b
+    a = jnp.broadcast_to(a, (*a.shape[:1], b.shape[1], *a.shape[2:]))
+    a, b = lax.associative_scan(compose, (a, b), reverse=reverse, axis=1)
+    return join(apply(a, start[:, None]), b)
+
+
+def compose_affine(axis, first, then):
+    """The map of two neighbouring pieces, the one that acts first given first."""
+    (a1, b1), (a2, b2) = first, then
+    if axis is None:
+        return a2 * a1, a2 * b1 + b2
+    return (jnp.expand_dims(a2, axis) * jnp.expand_dims(a1, axis - 2)).sum(axis - 1), act(a2, b1, axis) + b2
+
+
+def act(a, h, axis):
+    """a * h, element by element, or a matrix times h along an axis."""
+    return a * h if axis is None else (a * jnp.expand_dims(h, axis - 1)).sum(axis)
+
+
+def summed_like(array, gradient):
+    """The gradient of an array that was repeated along its axes of length one."""
+    axes = [i for i, (own, size) in enumerate(zip(array.shape, gradient.shape)) if own == 1 != size]
+    total = gradient.sum(axes, keepdims=True) if axes else gradient
+    return total if jnp.iscomplexobj(array) else total.real
+
+
 def differentiable(run, adjoint):
     """The function loop(reads, statics, starts, length) -> (kept, lasts), whose derivative is `adjoint`.
 
@@ -138,6 +245,7 @@ def C_n_m_adjoint(saved, d_kept, d_lasts, length):
     m_next = jnp.maximum(lf_plus_m, i)
     # std/mlstm.lsrl:12  C' = exp(lf + m - m') * C + exp(i - m') * outer(k, v)
     exp_lf_plus_m_minus_m_next = jnp.exp(lf_plus_m - m_next)
+    C_next_wide = exp_lf_plus_m_minus_m_next[..., None, None]  # [B, T, N, K, V]
     exp_i_minus_m_next = jnp.exp(i - m_next)
     # std/mlstm.lsrl:13  n' = exp(lf + m - m') * n + exp(i - m') * k
     n_next_wide = exp_lf_plus_m_minus_m_next[..., None]  # [B, T, N, K]
@@ -148,52 +256,54 @@ def C_n_m_adjoint(saved, d_kept, d_lasts, length):
     abs_q_n_next = jnp.abs(q_n_next)
     exp_minus_m_next = jnp.exp(-m_next)
     d_q_ratio = d_h / jnp.maximum(abs_q_n_next, exp_minus_m_next)[..., None]
+    q_d_q_ratio = q[..., None] * d_q_ratio[..., None, :]  # [B, T, N, K, V]
+    C_next_wide_q_d_q_ratio = C_next_wide * q_d_q_ratio
+
+    d_C, d_C_next, d_C_last_2 = affine_scan(
+        exp_lf_plus_m_minus_m_next[..., None, None], C_next_wide_q_d_q_ratio, d_C_last, reverse=True
+    )
+
     d_q_sum = jnp.sum(-d_q_ratio * h, axis=-1)  # [B, T, N]
     d_q_choice = jnp.where(abs_q_n_next == exp_minus_m_next, d_q_sum * 0.5, 0.0)
     d_q_product = jnp.where(abs_q_n_next > exp_minus_m_next, d_q_sum, d_q_choice) * jnp.sign(q_n_next)
-    d_i_product = jnp.where(exp_minus_m_next > abs_q_n_next, d_q_sum, d_q_choice) * exp_minus_m_next
+    q_d_q_product = q * d_q_product[..., None]  # [B, T, N, K]
+    n_next_wide_q_d_q_product = n_next_wide * q_d_q_product
 
-    def advance_d_C_d_n_d_m(state, at):
-        d_C, d_n, d_m = state
-        q, lf_plus_m, i, n, k, d_q_ratio, d_q_product, v, d_i_product, C = at
-        # std/mlstm.lsrl:11  m' = max(lf + m, i)
-        m_next = jnp.maximum(lf_plus_m, i)
-        # std/mlstm.lsrl:12  C' = exp(lf + m - m') * C + exp(i - m') * outer(k, v)
-        exp_lf_plus_m_minus_m_next = jnp.exp(lf_plus_m - m_next)
-        exp_i_minus_m_next = jnp.exp(i - m_next)
-        d_n_plus_q_d_q_product = d_n + q * d_q_product[..., None]
-        d_C_plus_q_d_q_ratio = d_C + q[..., None] * d_q_ratio[..., None, :]
-        d_k_product = exp_i_minus_m_next[..., None, None] * d_C_plus_q_d_q_ratio
-        d_k = exp_i_minus_m_next[..., None] * d_n_plus_q_d_q_product + einsum("bnkv,bnv->bnk", d_k_product, v)
-        d_v = einsum("bnk,bnkv->bnv", k, d_k_product)  # [B, N, V]
-        d_i_sum = jnp.sum(d_C_plus_q_d_q_ratio * (k[..., None] * v[..., None, :]), axis=(-2, -1))  # [B, N]
-        d_i_product_2 = (jnp.sum(d_n_plus_q_d_q_product * k, axis=-1) + d_i_sum) * exp_i_minus_m_next
-        d_i_sum_2 = (
-            jnp.sum(d_n_plus_q_d_q_product * n, axis=-1)
-            + jnp.sum(d_C_plus_q_d_q_ratio * C, axis=(-2, -1))
-        )
-        d_i_product_3 = d_i_sum_2 * exp_lf_plus_m_minus_m_next
-        d_i_difference = d_m - d_i_product - d_i_product_2 - d_i_product_3
-        d_i_choice = jnp.where(lf_plus_m == i, d_i_difference * 0.5, 0.0)
-        d_i = d_i_product_2 + jnp.where(i > lf_plus_m, d_i_difference, d_i_choice)
-        d_m_next = d_i_product_3 + jnp.where(lf_plus_m > i, d_i_difference, d_i_choice)
-        d_C_next = exp_lf_plus_m_minus_m_next[..., None, None] * d_C_plus_q_d_q_ratio
-        d_n_next = exp_lf_plus_m_minus_m_next[..., None] * d_n_plus_q_d_q_product
-        return (d_C_next, d_n_next, d_m_next), (d_k, d_v, d_i, d_m_next)
-
-    (d_C_last_2, d_n_last_2, d_m_last_2), (d_k, d_v, d_i, d_m_next) = over_time(
-        advance_d_C_d_n_d_m,
-        (d_C_last, d_n_last, d_m_last),
-        (q, lf_plus_m, i, n, k, d_q_ratio, d_q_product, v, d_i_product, C),
-        reverse=True,
+    d_n, d_n_next, d_n_last_2 = affine_scan(
+        exp_lf_plus_m_minus_m_next[..., None], n_next_wide_q_d_q_product, d_n_last, reverse=True
     )
 
+    lf_plus_m_above_i = lf_plus_m > i
+    lf_plus_m_above_i_float = lf_plus_m_above_i.astype(jnp.float32)
+    lf_plus_m_is_i = lf_plus_m == i
+    sum_ = lf_plus_m_above_i_float + 0.5 * lf_plus_m_is_i.astype(jnp.float32) * (1 - lf_plus_m_above_i_float)
+    d_n_plus_q_d_q_product = d_n + q_d_q_product
+    d_C_plus_q_d_q_ratio = d_C + q_d_q_ratio
+    d_i_sum = jnp.sum(d_n_plus_q_d_q_product * n, axis=-1) + jnp.sum(d_C_plus_q_d_q_ratio * C, axis=(-2, -1))
+    d_i_product = d_i_sum * exp_lf_plus_m_minus_m_next
+    d_i_product_2 = jnp.where(exp_minus_m_next > abs_q_n_next, d_q_sum, d_q_choice) * exp_minus_m_next
     # std/mlstm.lsrl:12  C' = exp(lf + m - m') * C + exp(i - m') * outer(k, v)
-    C_next_wide = exp_lf_plus_m_minus_m_next[..., None, None]  # [B, T, N, K, V]
-    exp_i_minus_m_next_wide_2 = exp_i_minus_m_next[..., None, None]  # [B, T, N, K, V]
     k_v = k[..., None] * v[..., None, :]  # [B, T, N, K, V]
-    C_next = C_next_wide * C + exp_i_minus_m_next_wide_2 * k_v
+    d_i_sum_2 = (
+        jnp.sum(d_n_plus_q_d_q_product * k, axis=-1)
+        + jnp.sum(d_C_plus_q_d_q_ratio * k_v, axis=(-2, -1))
+    )
+    d_i_sum_2_exp_i_minus_m_next = d_i_sum_2 * exp_i_minus_m_next
+    difference = -d_i_product_2 - d_i_sum_2_exp_i_minus_m_next - d_i_product
+    choice = jnp.where(lf_plus_m_is_i, difference * 0.5, jnp.zeros((N,), jnp.float32))
+    sum__2 = d_i_product + jnp.where(lf_plus_m_above_i, difference, choice)
+
+    d_m, d_m_next, d_m_last_2 = affine_scan(sum_, sum__2, d_m_last, reverse=True)
+
+    # std/mlstm.lsrl:12  C' = exp(lf + m - m') * C + exp(i - m') * outer(k, v)
+    C_next = C_next_wide * C + exp_i_minus_m_next[..., None, None] * k_v
     d_q = d_q_product[..., None] * n_next + einsum("btnv,btnkv->btnk", d_q_ratio, C_next)
+    d_k_product = exp_i_minus_m_next[..., None, None] * d_C_plus_q_d_q_ratio
+    d_k = exp_i_minus_m_next_wide * d_n_plus_q_d_q_product + einsum("btnkv,btnv->btnk", d_k_product, v)
+    d_v = einsum("btnk,btnkv->btnv", k, d_k_product)  # [B, T, N, V]
+    d_i_difference = d_m - d_i_product_2 - d_i_sum_2_exp_i_minus_m_next - d_i_product
+    d_i_choice = jnp.where(lf_plus_m_is_i, d_i_difference * 0.5, 0.0)
+    d_i = d_i_sum_2_exp_i_minus_m_next + jnp.where(i > lf_plus_m, d_i_difference, d_i_choice)
 
     return (d_q, d_k, d_v, d_i, d_m_next), (), (d_C_last_2, d_n_last_2, d_m_last_2)
 
