@@ -137,11 +137,11 @@ def write(plan: Plan, target: str, dtype: str, source_name: str, command: str, *
     """The text of a standalone module that runs a plan.
 
     Args:
-        gradients: whether it has a backward pass; a JAX module always has, since JAX derives it.
+        gradients: whether its loops have a backward pass; without one, JAX derives it when asked.
     """
     match target:
         case "jax":
-            return emit_jax(plan, dtype, source_name, command)
+            return emit_jax(plan, dtype, source_name, command, gradients=gradients)
         case _:
             return emit_triton(plan, dtype, source_name, command, gradients=gradients)
 

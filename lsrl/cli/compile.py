@@ -29,7 +29,7 @@ SUFFIXES = {"jax": "_jax.py", "triton": "_triton.py", "reference": ".txt"}
 @schedule_option
 @dtype_option
 @device_option
-@click.option("--no-grad", is_flag=True, help="Leave the backward pass out of a Triton module; JAX derives its own.")
+@click.option("--no-grad", is_flag=True, help="Leave the backward pass out of the module.")
 @click.option("-o", "--output", metavar="FILE|DIR/", help="Where to write it, instead of standard output.")
 def command(
     prog: str,
