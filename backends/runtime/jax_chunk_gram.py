@@ -89,8 +89,8 @@ def decay_products(decay, rows):
     decay all of them are ones that broadcast.
     """
     if decay is None:
-        one = jnp.ones((1, 1))
-        return None, jnp.tril(jnp.ones((rows, rows)), -1), one, one, one[0]
+        one = jnp.ones((1, 1), jnp.float32)  # takes the precision of what it multiplies
+        return None, jnp.tril(jnp.ones((rows, rows), jnp.float32), -1), one, one, one[0]
     segments = decay_segments(decay) if decay.shape[-1] == 1 else None
     return decay, segments, *decay_ends(decay)
 
