@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from lsrl.backends.jax_module import SEQUENCE, Module, constant_leaves
 from lsrl.backends.jax_primitives import write_primitive
-from lsrl.backends.primitive_site import Site
+from lsrl.backends.primitive_site import Site, needed
 from lsrl.ir.cell import State
 from lsrl.ir.dims import shape_of, shape_text
 from lsrl.ir.plan import Loop, Parallel, Primitive, Shift, Stage
@@ -130,6 +130,7 @@ class Stages:
             lambda value: self.module.operand(value, codes, self.module.place(SEQUENCE)).code,
             lambda value: self.module.array(value, codes, SEQUENCE),
             self.module.varying.__contains__,
+            needed(self.module.plan).__contains__,
             self.statements.bind,
         )
         self.final |= write_primitive(stage, site)

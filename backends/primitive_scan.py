@@ -16,18 +16,19 @@ Joins = Mapping[str, str]
 
 
 def write_scan_call(form: ScanForm, site: Site, joins: Joins) -> dict[str, str]:
-    """Write the call; the code of the last value of each state."""
-    bound: dict[Value, str] = {}
-    arriving = [_named(leaf, bound, site) for leaf in form.leaves]
-    following = [_named(state.next, bound, site) for state in form.states]
-    last = [site.names.fresh(f"{name}_last") for name in arriving]
-    options = ["reverse=True"] if form.reverse else []
-    results = ", ".join(_tuple(each) for each in (arriving, following, last))
-    site.writer.line(f"{results} = {_call(form, site, joins, options)}")
+    """Write the call, and where they are needed the states that arrive; the code of the last value of each state."""
+    following = [site.bind(state.next) for state in form.states]
+    last = [site.names.fresh(f"{state.name}_last") for state in form.states]
+    site.writer.line(f"{_tuple(following)}, {_tuple(last)} = {_call(form, site, joins)}")
+    for leaf, state, name in zip(form.leaves, form.states, following, strict=True):
+        if site.needs(leaf) and not any(leaf is each.next for each in form.states):
+            start, reverse = site.starts[state.name], ", reverse=True" if form.reverse else ""
+            site.writer.line(f"{site.bind(leaf)} = arriving_states({start}, {name}{reverse})")
     return {state.name: name for state, name in zip(form.states, last, strict=True)}
 
 
-def _call(form: ScanForm, site: Site, joins: Joins, options: list[str]) -> str:
+def _call(form: ScanForm, site: Site, joins: Joins) -> str:
+    options = ["reverse=True"] if form.reverse else []
     rows = [[_coefficient(form, entry, site) for entry in row] for row in form.matrix]
     starts = [site.starts[state.name] for state in form.states]
     rests = _rests(form, site)
@@ -39,14 +40,6 @@ def _call(form: ScanForm, site: Site, joins: Joins, options: list[str]) -> str:
     if form.block is not None:
         options.append(f"axis={form.block - form.leaves[0].rank}")
     return f"affine_scan({', '.join([rows[0][0], rests[0], starts[0], *options])})"
-
-
-def _named(value: Value, bound: dict[Value, str], site: Site) -> str:
-    """A name for a result; `_` for one that is there already: a state may pass on another one as it arrives."""
-    if value in bound:
-        return "_"
-    bound[value] = site.bind(value)
-    return bound[value]
 
 
 def _coefficient(form: ScanForm, entry: Coefficient | None, site: Site) -> str:

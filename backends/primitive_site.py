@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from lsrl.backends.expressions import Code
 from lsrl.backends.naming import Names
 from lsrl.backends.writer import Writer
-from lsrl.ir.value import Value
+from lsrl.ir.plan import Loop, Plan, Primitive
+from lsrl.ir.value import Value, postorder
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Site:
         code: an operand as an expression: [B, T, *shape] where it varies, [*shape] where it is the same everywhere.
         whole: an operand as an expression of shape [B, T, *shape] in any case.
         varies: whether a value differs between positions or sequences.
+        needs: whether something after needs a value.
         bind: makes a result known under its name, which it returns.
     """
 
@@ -33,4 +35,23 @@ class Site:
     code: Callable[[Value], Code]
     whole: Callable[[Value], Code]
     varies: Callable[[Value], bool]
+    needs: Callable[[Value], bool]
     bind: Callable[[Value], str]
+
+
+def needed(plan: Plan) -> frozenset[Value]:
+    """The values that outputs, lags, loops and primitives need, without what only loops and primitives go through."""
+    wanted = [output.value for output in plan.cell.outputs]
+    made: set[Value] = set()
+    carried: set[str] = set()
+    for stage in plan.stages:
+        match stage:
+            case Loop():
+                wanted += [*stage.reads, *stage.statics]
+                made.update(stage.emits)
+            case Primitive():
+                wanted += stage.form.operands
+                made.update(stage.form.results)
+        carried |= {state.name for state in stage.states} if isinstance(stage, Loop | Primitive) else set()
+    wanted += [state.next for state in plan.cell.states if state.name not in carried]
+    return frozenset(postorder(wanted, stop=made.__contains__))

@@ -139,6 +139,7 @@ class Stages:
             lambda value: self.frame.operand(value, codes).wide().code,
             lambda value: self.frame.array(value, codes).wide().code,
             self.frame.varying.__contains__,
+            self.needed.__contains__,
             self.statements.bind,
         )
         self.final |= write_primitive(stage, site)

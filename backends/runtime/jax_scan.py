@@ -14,21 +14,20 @@ from jax import lax
 
 @partial(jax.jit, static_argnames=("reverse", "axis"))
 def affine_scan(a, b, start, reverse=False, axis=None):
-    """`h' = a * h + b` along time, from `start` [B, *shape]: (h, h', the last h').
+    """`h' = a * h + b` along time, from `start` [B, *shape]: (h', the last h').
 
     b is [B, T, *shape]; a is a number, or an array whose axes are those of b or of length one (leading ones may be
     missing).  With `axis`, counted from the end, matrices mix that axis of the shape: a has it twice, rows first.
     """
     a = jnp.asarray(a, None if hasattr(a, "dtype") else b.dtype)
     a = a.reshape((1,) * (b.ndim + (axis is not None) - a.ndim) + a.shape)
-    following, last = affine_states(a, b, start, reverse, axis, False)
-    return arriving_states(start, following, reverse), following, last
+    return affine_states(a, b, start, reverse, axis, False)
 
 
 def coupled_scan(matrix, rest, starts, reverse=False):
     """Several states of one shape that need each other: `h[i]' = sum_j matrix[i][j] * h[j] + rest[i]`.
 
-    An entry that is None is zero; one of the rests is there.  Returns (h, h', the last h'), each for all states.
+    An entry that is None is zero; one of the rests is there.  Returns (h', the last h'), each for all states.
     """
     like = next(each for each in rest if each is not None)
     entries = [[jnp.asarray(0 if each is None else each, like.dtype) for each in row] for row in matrix]
@@ -41,17 +40,16 @@ def coupled_scan(matrix, rest, starts, reverse=False):
 
 @partial(jax.jit, static_argnames=("join", "reverse"))
 def joined_scan(join, shift, rest, start, reverse=False):
-    """`h' = join(h + shift, rest)` along time: (h, h', the last h'); shapes as in `affine_scan`.
+    """`h' = join(h + shift, rest)` along time: (h', the last h'); shapes as in `affine_scan`.
 
     `join` is jnp.maximum, jnp.minimum or jnp.logaddexp: addition distributes over each.
     """
     shift = jnp.asarray(shift, rest.dtype)
     shift = shift.reshape((1,) * (rest.ndim - shift.ndim) + shift.shape)
-    following, last = joined_states(join, shift, rest, start, reverse)
-    return arriving_states(start, following, reverse), following, last
+    return joined_states(join, shift, rest, start, reverse)
 
 
-def arriving_states(start, following, reverse):
+def arriving_states(start, following, reverse=False):
     """What arrives at each position, when `following` is what leaves it."""
     if reverse:
         return jnp.concatenate([following, start[:, None]], axis=1)[:, 1:]

@@ -9,14 +9,14 @@ from functools import partial
 
 import torch
 
+# Numbers side by side from which on an operation takes longer than its call, while they still fit in a cache.
 WIDE = 2**14
-"""Numbers side by side from which on an operation takes longer than its call, while they still fit in a cache."""
+# Positions of a tile, at least.
 SHORT = 8
-"""Positions of a tile, at least."""
 
 
 def affine_scan(a, b, start, reverse=False, axis=None):
-    """`h' = a * h + b` along time, from `start` [B, *shape]: (h, h', the last h').
+    """`h' = a * h + b` along time, from `start` [B, *shape]: (h', the last h').
 
     b is [B, T, *shape]; a is a number, or a tensor whose axes are those of b or of length one (leading ones may be
     missing).  With `axis`, counted from the end, matrices mix that axis of the shape: a has it twice, rows first.
@@ -30,7 +30,7 @@ def affine_scan(a, b, start, reverse=False, axis=None):
 def coupled_scan(matrix, rest, starts, reverse=False):
     """Several states of one shape that need each other: `h[i]' = sum_j matrix[i][j] * h[j] + rest[i]`.
 
-    An entry that is None is zero; one of the rests is there.  Returns (h, h', the last h'), each for all states.
+    An entry that is None is zero; one of the rests is there.  Returns (h', the last h'), each for all states.
     """
     like = next(each for each in rest if each is not None)
     entries = [repeated_in_time(0 if each is None else each, like) for row in matrix for each in row]
@@ -41,7 +41,7 @@ def coupled_scan(matrix, rest, starts, reverse=False):
 
 
 def joined_scan(join, shift, rest, start, reverse=False):
-    """`h' = join(h + shift, rest)` along time: (h, h', the last h'); shapes as in `affine_scan`.
+    """`h' = join(h + shift, rest)` along time: (h', the last h'); shapes as in `affine_scan`.
 
     `join` is torch.maximum, torch.minimum or torch.logaddexp: addition distributes over each.
     """
@@ -56,13 +56,12 @@ def repeated_in_time(a, b, more=0):
 
 
 def scanned(advance, product, a, b, start, reverse):
-    """(what arrives at each position, what leaves it, what leaves the last)."""
+    """The states that follow each position, and the last."""
     following = torch.empty_like(b, memory_format=torch.contiguous_format)
-    last = fill(advance, product, a, b, start.to(b.dtype), following, reverse)
-    return arriving_states(start, following, reverse), following, last
+    return following, fill(advance, product, a, b, start.to(b.dtype), following, reverse)
 
 
-def arriving_states(start, following, reverse):
+def arriving_states(start, following, reverse=False):
     """What arrives at each position, when `following` is what leaves it."""
     if reverse:
         return torch.cat([following, start[:, None]], 1)[:, 1:]
