@@ -28,7 +28,7 @@ def reads(cell: Cell, state: State, leaf: Value, axes: Axes) -> tuple[Read, ...]
     tied = tuple(value for value in postorder(cell.roots()) if value in dependent)
     forms = dict(zip(tied, read_affine(tied, [leaf, state.next])[0]))
     whole = _whole(tied, forms, axes, (leaf, state.next))
-    wanted = [*(output.value for output in cell.outputs), *(s.next for s in cell.states if s is not state)]
+    wanted = [*(output.value for output in cell.outputs), *(s.next for s in cell.states if s.name != state.name)]
     found: dict[Value, Read] = {}
     seen: set[Value] = set()
     stack = wanted[::-1]
