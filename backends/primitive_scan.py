@@ -9,7 +9,6 @@ from lsrl.backends.primitive_site import Site
 from lsrl.ir import build
 from lsrl.ir.schedules.coefficients import Coefficient
 from lsrl.ir.schedules.scan_form import ScanForm
-from lsrl.ir.value import Value
 
 Joins = Mapping[str, str]
 """The framework's functions max, min and logaddexp."""

@@ -109,18 +109,18 @@ class PlainLoop:
         found = (self.leaves.get(("param", param.name)) for param, value in pairs if value in narrow)
         return frozenset(leaf for leaf in found if leaf is not None)
 
-    def docstring(self) -> str:
+    def docstring(self, how: str = "over time") -> str:
         states = ", ".join(state.name for state in self.loop.cell.states)
         end = ", from the end to the start" if self.loop.reverse else ""
         kept = ", ".join(output.name for output in self.loop.cell.outputs)
         results = f"{kept} of every position, then the last states" if kept else "the last states"
         results += ", then the arriving states of positions `every` apart" if self.arguments.saved else ""
-        return textwrap.fill(f"{states} over time in plain PyTorch{end}: {results}.", 100)
+        return textwrap.fill(f"{states} {how} in plain PyTorch{end}: {results}.", 100)
 
     def write_body(self, writer: Writer) -> None:
         cell, names, frame = self.loop.cell, self.frame.names, self.frame.to(writer)
         statements = frame.statements()
-        self._widen(writer)
+        self.widen(writer)
         for leaf in self.leaves.values():
             statements.bind(leaf)
         self._write_statics(frame, statements)
@@ -141,7 +141,7 @@ class PlainLoop:
         results += [self._saved(frame, *each) for each in zip(self.loop.saved, self.arguments.saved, strict=True)]
         writer.line(f"return {', '.join(results)}{',' if len(results) == 1 else ''}")
 
-    def _widen(self, writer: Writer) -> None:
+    def widen(self, writer: Writer) -> None:
         """Arguments of 16 bits are computed with in 32."""
         if not self.frame.types.narrow:
             return

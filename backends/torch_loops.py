@@ -16,8 +16,10 @@ from lsrl.backends.torch_autograd import write_autograd
 from lsrl.backends.torch_frame import Frame
 from lsrl.backends.torch_loop import PlainLoop, write_plain_loop
 from lsrl.backends.torch_operator import Around, LoopFunctions, write_operator, write_run
+from lsrl.backends.torch_plain_scan import write_plain_scan
 from lsrl.backends.triton_loop import Made, Section, loop_kernels
 from lsrl.ir.loop_adjoint import differentiable
+from lsrl.ir.schedules.how import Scan
 
 Ahead = tuple[str, str, str]
 
@@ -61,7 +63,8 @@ def write_loop(loop: LoopCell, frame: Frame, dtype: str, gradients: bool, names:
     kernels = isinstance(made, Made)
     around = Around(functions, loop, plain.arguments, sizes, frame.types, kernels, every, derived)
     sections: list[Section] = [*(made.sections if isinstance(made, Made) else ()), partial(write_operator, around)]
-    sections += [partial(write_run, around), partial(write_plain_loop, functions.plain, plain)]
+    write_plain = write_plain_scan if isinstance(loop.how, Scan) else write_plain_loop
+    sections += [partial(write_run, around), partial(write_plain, functions.plain, plain)]
     for section in sections:
         section(writer)
         writer.blank(2)

@@ -192,6 +192,7 @@ _FUNCTIONS: Mapping[str, str] = {
     "conv_dw": CONV_DW,
     **SCAN_FUNCTIONS,
     **runtime("torch_loop"),
+    **runtime("torch_scan"),
     **runtime("torch_chunk_gram"),
     **runtime("torch_chunk_decay"),
     **runtime("torch_chunk_carry"),

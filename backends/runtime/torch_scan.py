@@ -68,6 +68,13 @@ def arriving_states(start, following, reverse=False):
     return torch.cat([start[:, None], following], 1)[:, :-1]
 
 
+def every_so_many(arriving, every, reverse=False):
+    """Of the states that arrive at each position those of every `every` positions, as the loop goes; of none for 0."""
+    if not every:
+        return arriving[:, :0]
+    return arriving[:, (arriving.shape[1] - 1) % every if reverse else 0 :: every]
+
+
 def fill(advance, product, a, b, state, following, reverse):
     """Compute the states that follow each position; returns the last."""
     length = b.shape[1]
