@@ -96,6 +96,7 @@ def tensors_of(
         few_bits: whether what the loop keeps is.
     """
     cell = loop.cell
+    states = {state.name for state in cell.states}
     used = {(v.op, str(v.attr("name"))) for v in bases}
     found: list[Tensor] = []
     for declared, value in zip(cell.inputs, loop.reads, strict=True):
@@ -111,12 +112,12 @@ def tensors_of(
     for output in cell.outputs:
         shape, kind = output.value.shape, output.value.kind
         kept = few_bits and kind is Kind.FLOAT
-        if output.name not in loop.saved:
+        if output.name not in loop.saved or output.name in states:
             found.append(Tensor(names.fresh(output.name), output.name, Role.KEPT, shape, kind, kept))
     for state in cell.states:
         found.append(Tensor(names.fresh(f"{state.name}_T"), state.name, Role.END, state.shape, state.kind, False))
-    saved = [*((o.name, o.value) for o in cell.outputs), *((s.name, s.init) for s in cell.states)]
-    for name, like in (each for each in saved if each[0] in loop.saved):
+    saved = {**{o.name: o.value for o in cell.outputs}, **{s.name: s.init for s in cell.states}}
+    for name, like in ((name, saved[name]) for name in loop.saved):
         found.append(Tensor(names.fresh(f"{name}_P"), name, Role.SAVED, like.shape, like.kind, False))
     return tuple(found)
 
