@@ -25,11 +25,12 @@ def write_plain_scan(name: str, plain: PlainLoop, writer: Writer) -> None:
     arguments = plain.arguments
     with writer.block(f"def {name}({', '.join((*arguments.tensors, *arguments.extent, *arguments.options))}):"):
         writer.docstring(plain.docstring("scanned"))
-        for place, variable in enumerate(SEQUENCE[: 2 if arguments.reads else 1]):
+        told = {"batch": f"{arguments.starts[0]}.shape[0]", "device": f"{arguments.starts[0]}.device"}
+        if arguments.reads:
+            told["length"] = f"{arguments.reads[0]}.shape[1]"
+        for variable, code in told.items():
             if variable in used:
-                writer.line(f"{variable} = {arguments.tensors[0]}.shape[{place}]")
-        if "device" in used:
-            writer.line(f"device = {arguments.starts[0]}.device")
+                writer.line(f"{variable} = {code}")
         writer.append(body)
         writer.line(f"return {', '.join(results)}{',' if len(results) == 1 else ''}")
 

@@ -5,7 +5,7 @@ is carried over these maps (which is a scan again), and then all tiles run side 
 them.  The functions fill tensors in place: they run inside of operators that have derivatives of their own.
 """
 
-from functools import partial
+import functools
 
 import torch
 
@@ -24,7 +24,9 @@ def affine_scan(a, b, start, reverse=False, axis=None):
     a = repeated_in_time(a, b, 0 if axis is None else 1)
     if axis is None:
         return scanned(advance_number, torch.mul, a, b, start, reverse)
-    return scanned(partial(advance_matrix, axis), partial(matrix_product, axis), a, b, start, reverse)
+    return scanned(
+        functools.partial(advance_matrix, axis), functools.partial(matrix_product, axis), a, b, start, reverse
+    )
 
 
 def coupled_scan(matrix, rest, starts, reverse=False):
@@ -45,7 +47,9 @@ def joined_scan(join, shift, rest, start, reverse=False):
 
     `join` is torch.maximum, torch.minimum or torch.logaddexp: addition distributes over each.
     """
-    return scanned(partial(advance_joined, join), torch.add, repeated_in_time(shift, rest), rest, start, reverse)
+    return scanned(
+        functools.partial(advance_joined, join), torch.add, repeated_in_time(shift, rest), rest, start, reverse
+    )
 
 
 def repeated_in_time(a, b, more=0):
