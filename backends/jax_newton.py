@@ -6,7 +6,7 @@ in every iteration.  What depends on no state is computed before, once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from lsrl.backends import jax_prelude
 from lsrl.backends.expressions import tupled
@@ -14,13 +14,12 @@ from lsrl.backends.identifiers import identifiers
 from lsrl.backends.jax_module import SEQUENCE, Module
 from lsrl.backends.jax_stages import Stages
 from lsrl.backends.jax_steps import function_name, unpack, write_steps
-from lsrl.backends.loop_cell import loop_cell
 from lsrl.backends.naming import Names
-from lsrl.backends.newton_cell import NewtonStep, newton_step
+from lsrl.backends.newton_cell import NewtonStep, interval, newton_step
 from lsrl.backends.writer import Writer
 from lsrl.ir.plan import Loop, make_plan
 from lsrl.ir.schedules.how import Newton
-from lsrl.ir.value import postorder
+from lsrl.ir.value import Value, postorder
 
 
 def write_recurrence(stages: Stages, loop: Loop) -> None:
@@ -35,32 +34,42 @@ def write_recurrence(stages: Stages, loop: Loop) -> None:
 def _write_newton(stages: Stages, loop: Loop, how: Newton) -> None:
     """The step as a function, the iterations, and what the loop keeps apart from its states."""
     module, codes, bind = stages.module, stages.statements.codes, stages.statements.bind
-    part = loop_cell(
-        module.plan, loop, module.names, lambda v: module.is_number(v) or v.op in ("const", "iota"), whole=False
-    )
-    for value in part.statics:
-        if str(codes[value]) != module.names[value]:
-            stages.writer.line(f"{module.names[value]} = {codes[value]}")
-    step = newton_step(part, module.plan.sizes)
+    step = newton_step(module.cell, loop.states, module.plan.sizes, module.names.__getitem__, module.is_number)
+    _write_values(stages, (*step.reads, *step.statics))
     function = _write_step(stages, step)
-    reads, starts = [str(codes[v]) for v in part.reads], [stages.starts[state.name] for state in loop.states]
     leaves, nexts = [stages.leaves["state", state.name] for state in loop.states], [s.next for s in loop.states]
-    rest = [v for v in postorder(loop.emits, stop={*codes, *leaves, *nexts}.__contains__) if v.args and v not in codes]
-    rest = [value for value in rest if value not in nexts]
-    used = {*loop.emits, *(arg for value in rest for arg in value.args)}
+    used = {*loop.emits, *(arg for value in _behind(stages, loop) for arg in value.args)}
     told = module.names.fresh(f"{function_name([state.name for state in loop.states])}_statistics")
     stages.statistics[", ".join(state.name for state in loop.states)] = told
+    reads, starts = [str(codes[v]) for v in step.reads], [stages.starts[state.name] for state in loop.states]
+    arguments = [function, tupled(reads), tupled(starts), "length", *_options(step, loop, how)]
     arriving = tupled([bind(leaf) if leaf in used else "_" for leaf in leaves])
     following = tupled([bind(v) if v in used and v not in leaves else "_" for v in nexts])
-    arguments = [function, tupled(reads), tupled(starts), "length", *_options(step, loop, how)]
     lasts = tupled(stages.passed_on(loop))
     stages.writer.line(f"{arriving}, {following}, {lasts}, {told} = newton({', '.join(arguments)})")
-    stages.statements.write([*stages.missing_statics(rest), *rest], {*loop.emits} & {*rest})
+    _write_values(stages, loop.emits)
+
+
+def _behind(stages: Stages, loop: Loop) -> list[Value]:
+    """What the loop keeps that is computed from its states, with what that needs."""
+    known = {*stages.statements.codes, *(state.next for state in loop.states)}
+    return [v for v in postorder(loop.emits, stop=known.__contains__) if v.args and v not in known]
+
+
+def _write_values(stages: Stages, values: Sequence[Value]) -> None:
+    """The values for all positions, each under a name."""
+    codes = stages.statements.codes
+    missing = [v for v in postorder(values, stop=codes.__contains__) if v.args and v not in codes]
+    stages.statements.write([*stages.missing_statics(missing), *missing], {*values} & {*missing})
+    for value in values:
+        if value in codes and str(codes[value]) != stages.module.names[value]:
+            stages.writer.line(f"{stages.module.names[value]} = {codes[value]}")
+            stages.statements.bind(value)
 
 
 def _options(step: NewtonStep, loop: Loop, how: Newton) -> Iterator[str]:
     yield f"lanes={step.form.lanes}"
-    yield f"bounds={tupled([_interval(each) for each in step.bounds])}"
+    yield f"bounds={tupled([interval(each) for each in step.form.bounds])}"
     if how.window:
         yield f"window={how.window}"
     if how.iterations:
@@ -69,24 +78,18 @@ def _options(step: NewtonStep, loop: Loop, how: Newton) -> Iterator[str]:
         yield "reverse=True"
 
 
-def _interval(bounds: tuple[float, float] | None) -> str:
-    ends = [str(end).replace("inf", "math.inf") for end in bounds or ()]
-    return f"({', '.join(ends)})" if ends else "None"
-
-
 def _write_step(stages: Stages, step: NewtonStep) -> str:
     """The function of reads and arriving states; its name."""
-    outer, cell, form = stages.module, step.cell, step.form
+    outer, cell = stages.module, step.cell
     names, body = Names(cell, jax_prelude.reserved(outer.types)), Writer(depth=stages.writer.depth + 1)
     inner = Stages(Module.of(make_plan(cell, outer.plan.sizes), names, outer.types, body), {}, write_steps)
     given = {name: inner.statements.bind(leaf) for (_, name), leaf in inner.leaves.items()}
     inner.write()
     codes = inner.statements.codes
     values = [str(inner.module.array(output.value, codes, SEQUENCE)) for output in cell.outputs]
-    own = [state.name for state in form.states]
-    reads = [given.get(declared.name, "_") for declared in cell.inputs if declared.name not in own]
-    states = [given.get(name, "_") for name in own]
-    function = outer.names.fresh(f"{function_name(own)}_step")
+    arguments = [given.get(declared.name, "_") for declared in cell.inputs]
+    reads, states = arguments[: len(step.reads)], arguments[len(step.reads) :]
+    function = outer.names.fresh(f"{function_name([state.name for state in step.form.states])}_step")
     with stages.writer.block(f"def {function}(reads, states):"):
         stages.writer.docstring("The next states at many positions, and the Jacobian of the step.")
         unpack(stages.writer, reads, "reads")
@@ -98,6 +101,6 @@ def _write_step(stages: Stages, step: NewtonStep) -> str:
             stages.writer.line(f"{', '.join(extent)} = {state}.shape[{index}]")
         stages.writer.append(body)
         stages.writer.blank()
-        stages.writer.line(f"return {tupled(values[: len(own)])}, {tupled(values[len(own) :])}")
+        stages.writer.line(f"return {tupled(values[: len(states)])}, {tupled(values[len(states) :])}")
     stages.writer.blank()
     return function

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from lsrl.backends.expressions import call, method
 from lsrl.backends.identifiers import identifiers
+from lsrl.backends.newton_cell import TOLD
 from lsrl.backends.torch_draw import write_noise
 from lsrl.backends.torch_frame import SEQUENCE, Frame
 from lsrl.backends.torch_stages import Functions, Stages
@@ -24,12 +25,27 @@ def write_apply(plan: Plan, frame: Frame, functions: Functions) -> None:
     cell, writer = frame.cell, frame.writer
     options = ["state=None"] if cell.inputs else ["state=None", "*", "length", "batch=1"]
     options += ["generator=None"] if cell.noises else []
+    parameters = f"params, inputs, {', '.join(options)}"
     body = Writer(depth=1)
-    _Apply(plan, frame.to(body), functions).write()
-    with writer.block(f"def apply(params, inputs, {', '.join(options)}):"):
-        writer.docstring(_docstring(frame))
+    written = _Apply(plan, frame.to(body), functions)
+    written.write()
+    told = bool(written.stages.statistics)
+    with writer.block(f"def apply{'_statistics' if told else ''}({parameters}):"):
+        writer.docstring(_docstring(frame, told))
         _write_extent(frame, identifiers(str(body)))
         writer.append(body)
+    if told:
+        writer.blank(2)
+        _write_plain_apply(writer, parameters)
+
+
+def _write_plain_apply(writer: Writer, parameters: str) -> None:
+    """`apply` where `apply_statistics` does the work."""
+    named = [parameter.partition("=")[0] for parameter in parameters.split(", ") if parameter != "*"]
+    passed = [name if name in ("params", "inputs", "state") else f"{name}={name}" for name in named]
+    with writer.block(f"def apply({parameters}):"):
+        writer.docstring("As `apply_statistics`, without what it tells about the run.")
+        writer.line(f"return apply_statistics({', '.join(passed)})[:2]")
 
 
 def _write_extent(frame: Frame, used: Collection[str]) -> None:
@@ -49,9 +65,10 @@ def _write_extent(frame: Frame, used: Collection[str]) -> None:
         frame.writer.line("device = next((start.device for start in (state or {}).values()), None)")
 
 
-def _docstring(frame: Frame) -> str:
+def _docstring(frame: Frame, told: bool) -> str:
     cell = frame.cell
-    lines = ["Run whole sequences: (outputs [B, T, ...], final state [B, ...]) by name.", ""]
+    statistics = ", statistics of recurrences" if told else ""
+    lines = [f"Run whole sequences: (outputs [B, T, ...], final state [B, ...]{statistics}) by name.", ""]
     if not cell.inputs:
         lines.append("There is no input to tell the length, so it is given.")
     if cell.states:
@@ -79,7 +96,9 @@ class _Apply:
         self.writer.blank()
         outputs = [f'"{o.name}": {self.output(o.value)}' for o in self.cell.outputs]
         final = [f'"{s.name}": {self.stages.final[s.name]}' for s in self.cell.states]
-        self.writer.line(f"return {{{', '.join(outputs)}}}, {{{', '.join(final)}}}")
+        results = f"return {{{', '.join(outputs)}}}, {{{', '.join(final)}}}"
+        told = [f'"{names}": {self.told(each)}' for names, each in self.stages.statistics.items()]
+        self.writer.line(f"{results}, {{{', '.join(told)}}}" if told else results)
 
     def unpack(self) -> None:
         """Tensors from outside get names and types."""
@@ -96,6 +115,11 @@ class _Apply:
         write_noise(self.frame, self.statements, [v for v in self.stages.order if v.op == "noise"])
         if self.cell.states:
             self.writer.line("state = starting(params, state, batch, device)")
+
+    def told(self, names: Sequence[str]) -> str:
+        """What is known about how a recurrence ran."""
+        entries = [f'"{word}": {name}' for word, name in zip(TOLD, names, strict=True)]
+        return f"{{{', '.join(entries)}}}"
 
     def output(self, value: Value) -> str:
         operand = self.frame.array(value, self.statements.codes)

@@ -119,11 +119,11 @@ class _Functions:
 
     def _write_context(self, writer: Writer) -> None:
         _, given = self.around.smooth
-        results = len(self.results)
+        results, told = len(self.results), len(self.around.told)
         writer.line("ctx.length, ctx.every, *tensors = inputs")
-        writer.line(f"ctx.save_for_backward(*tensors{f', *output[{results}:]' if self.saved else ''})")
+        writer.line(f"ctx.save_for_backward(*tensors{f', *output[{results + told}:]' if self.saved else ''})")
         fixed = [f"output[{place}]" for place, smooth in enumerate(given) if not smooth]
-        fixed += [f"*output[{results}:]"] if self.saved else []
+        fixed += [f"*output[{results}:]"] if self.saved or told else []
         if fixed:
             writer.line(f"ctx.mark_non_differentiable({', '.join(fixed)})")
         writer.line("ctx.set_materialize_grads(False)")

@@ -109,11 +109,11 @@ class PlainLoop:
         found = (self.leaves.get(("param", param.name)) for param, value in pairs if value in narrow)
         return frozenset(leaf for leaf in found if leaf is not None)
 
-    def docstring(self, how: str = "over time") -> str:
+    def docstring(self, how: str = "over time", after: str = "the last states") -> str:
         states = ", ".join(state.name for state in self.loop.cell.states)
         end = ", from the end to the start" if self.loop.reverse else ""
         kept = ", ".join(output.name for output in self.loop.cell.outputs)
-        results = f"{kept} of every position, then the last states" if kept else "the last states"
+        results = f"{kept} of every position, then {after}" if kept else after
         results += ", then the arriving states of positions `every` apart" if self.arguments.saved else ""
         return textwrap.fill(f"{states} {how} in plain PyTorch{end}: {results}.", 100)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -15,11 +15,12 @@ from lsrl.backends.torch_adjoint import Derivative, derivative, write_derivative
 from lsrl.backends.torch_autograd import write_autograd
 from lsrl.backends.torch_frame import Frame
 from lsrl.backends.torch_loop import PlainLoop, write_plain_loop
+from lsrl.backends.torch_newton import write_newton_loop
 from lsrl.backends.torch_operator import Around, LoopFunctions, write_operator, write_run
 from lsrl.backends.torch_plain_scan import write_plain_scan
 from lsrl.backends.triton_loop import Made, Section, loop_kernels
 from lsrl.ir.loop_adjoint import differentiable
-from lsrl.ir.schedules.how import Scan
+from lsrl.ir.schedules.how import Newton, Scan
 
 Ahead = tuple[str, str, str]
 
@@ -63,8 +64,7 @@ def write_loop(loop: LoopCell, frame: Frame, dtype: str, gradients: bool, names:
     kernels = isinstance(made, Made)
     around = Around(functions, loop, plain.arguments, sizes, frame.types, kernels, every, derived)
     sections: list[Section] = [*(made.sections if isinstance(made, Made) else ()), partial(write_operator, around)]
-    write_plain = write_plain_scan if isinstance(loop.how, Scan) else write_plain_loop
-    sections += [partial(write_run, around), partial(write_plain, functions.plain, plain)]
+    sections += [partial(write_run, around), *_plain(functions, plain)]
     for section in sections:
         section(writer)
         writer.blank(2)
@@ -74,6 +74,18 @@ def write_loop(loop: LoopCell, frame: Frame, dtype: str, gradients: bool, names:
     inner = _write_derivative(around, derived, frame, dtype, names)
     ahead = (*ahead, *(kernel for each in inner for kernel in each.kernels))
     return Written(functions.run, loop, ahead, schedule)
+
+
+def _plain(functions: LoopFunctions, plain: PlainLoop) -> Iterator[Section]:
+    """What runs without a kernel."""
+    match plain.loop.how:
+        case Scan():
+            yield partial(write_plain_scan, functions.plain, plain)
+        case Newton() as how:
+            yield partial(write_newton_loop, functions.forward, plain, how)
+            yield partial(write_plain_loop, functions.plain, plain)
+        case _:
+            yield partial(write_plain_loop, functions.plain, plain)
 
 
 def _is_smooth(loop: LoopCell) -> bool:
@@ -87,6 +99,8 @@ def _is_smooth(loop: LoopCell) -> bool:
 
 def _made(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: Frame, dtype: str) -> Made | str:
     """The loop's kernels, or how it runs without any."""
+    if isinstance(loop.how, Newton):
+        return "Newton's method in plain PyTorch, windows of positions at once"
     try:
         return loop_kernels(functions, loop, plain, frame, dtype)
     except NoKernel as reason:
@@ -118,9 +132,12 @@ def _functions(names: Sequence[Names], loop: LoopCell) -> LoopFunctions:
     title = "".join(part[:1].upper() + part[1:] for part in base.split("_"))
     suffixes = ("loop", "plain", "kernel", "launch", "constants", "operator")
     run, plain, kernel, launch, constants, operator = (_fresh(names, f"{base}_{suffix}") for suffix in suffixes)
+    forward = _fresh(names, f"{base}_newton") if isinstance(loop.how, Newton) else plain
     autograd, derived = (_fresh(names, f"{title}{suffix}") for suffix in ("Loop", "Derivative"))
     adjoint, in_pieces = (_fresh(names, f"{base}_{suffix}") for suffix in ("adjoint", "pieces"))
-    return LoopFunctions(run, plain, kernel, launch, constants, operator, autograd, derived, adjoint, in_pieces)
+    return LoopFunctions(
+        run, plain, forward, kernel, launch, constants, operator, autograd, derived, adjoint, in_pieces
+    )
 
 
 def _fresh(names: Sequence[Names], wanted: str) -> str:

@@ -16,6 +16,7 @@ from lsrl.backends.torch_place import Types
 from lsrl.backends.writer import Writer
 from lsrl.ir.cell import Input, Param, State
 from lsrl.ir.loop_adjoint import differentiable
+from lsrl.ir.schedules.how import Newton
 from lsrl.ir.value import Kind
 
 NAMESPACE = "lsrl_module"
@@ -30,6 +31,7 @@ class LoopFunctions:
     Attributes:
         run: runs it; what `apply` calls.
         plain, kernel, launch, constants: its plain form, its kernel, what runs that, and what it is compiled for.
+        forward: what runs it without a kernel; another than the plain form where derivatives do not go through it.
         operator: chooses between the two.
         autograd, derivative: the operator and its derivative as functions that autograd knows.
         adjoint: the derivative, of the arriving states of every position.
@@ -38,6 +40,7 @@ class LoopFunctions:
 
     run: str
     plain: str
+    forward: str
     kernel: str
     launch: str
     constants: str
@@ -96,6 +99,11 @@ class Around:
         given = [*(output.value.kind for output in cell.outputs), *(state.kind for state in cell.states)]
         return [differentiable(kind) for kind in taken], [differentiable(kind) for kind in given]
 
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The types of what is told of each sequence about the run; it follows the last states."""
+        return ("torch.int64", *[self.types.real] * 2) if isinstance(self.loop.how, Newton) else ()
+
     def kept(self) -> list[tuple[str, str]]:
         """Shape and type of what the loop keeps of every position."""
         found = []
@@ -118,7 +126,7 @@ def write_operator(around: Around, writer: Writer) -> None:
         if around.kernel:
             with writer.block("if runs_kernels(tensors[0]):"):
                 writer.line(f"return list({around.names.launch}({passed}))")
-        writer.line(f"return separate({around.names.plain}({passed}), tensors)")
+        writer.line(f"return separate({around.names.forward}({passed}), tensors)")
     writer.blank(2)
     writer.line(f"@{name}.register_fake")
     with writer.block("def _(tensors, length, every):"):
@@ -140,6 +148,7 @@ def _write_fake(around: Around, writer: Writer) -> None:
     first, loop = around.first, around.loop
     made = [f"{first}.new_empty({shape}, dtype={type_})" for shape, type_ in around.kept()]
     made += [f"torch.empty_like({start}, memory_format=torch.contiguous_format)" for start in around.arguments.starts]
+    made += [f"{first}.new_empty((batch,), dtype={type_})" for type_ in around.told]
     for state in (loop.cell.state(name) for name in loop.saved):
         shape = shape_code(state.shape, around.sizes, ("batch", "saves(length, every)"))
         made.append(f"{first}.new_empty({shape}, dtype={around.types.of(state.kind)})")
@@ -161,7 +170,7 @@ def write_run(around: Around, writer: Writer) -> None:
         if around.derivative is None:
             writer.line(f"return {around.names.operator}([{around.given}], {length}, {every})")
             return
-        cut = f"[:{len(around.smooth[1])}]" if arguments.saved else ""
+        cut = f"[:{len(around.smooth[1]) + len(around.told)}]" if arguments.saved else ""
         writer.line(f"return {around.names.autograd}.apply({length}, {every}, {around.given}){cut}")
 
 

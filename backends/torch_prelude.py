@@ -192,6 +192,7 @@ _FUNCTIONS: Mapping[str, str] = {
     "conv_dw": CONV_DW,
     **SCAN_FUNCTIONS,
     **runtime("torch_loop"),
+    **runtime("torch_newton"),
     **runtime("torch_scan"),
     **runtime("torch_chunk_gram"),
     **runtime("torch_chunk_decay"),
@@ -209,7 +210,8 @@ def reserved() -> tuple[str, ...]:
     """Every identifier that a module may use for itself, whatever it is for."""
     parameters = ("params", "inputs", "outputs", "state", "seed", "batch", "length", "generator", "device")
     loops = ("at", "every", "tensors", "lsrl_module")
-    own = ("init", "initial_state", "apply", "step", "SCHEDULE", "KERNELS", "DOT", *_FUNCTIONS, *KERNEL_FUNCTIONS)
+    own = ("init", "initial_state", "apply", "apply_statistics", "step", "SCHEDULE", "KERNELS", "DOT")
+    own += (*_FUNCTIONS, *KERNEL_FUNCTIONS)
     launch = ("grid", "warmup", "num_warps", "num_stages", "num_ctas", "maxnreg", "enable_fp_fusion", "ctx")
     builtins = ("float", "int", "bool", "max", "min", "abs", "complex", "range", "dict", "set", "sorted", "zip", "list")
     return (*parameters, *loops, *own, *launch, *builtins, *(name for name, _ in IMPORTS))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from lsrl.backends.loop_cell import LoopCell
+from lsrl.backends.newton_cell import TOLD
 from lsrl.backends.primitive_site import Site
 from lsrl.backends.torch_frame import Frame, constant_leaves
 from lsrl.backends.torch_primitives import write_primitive
 from lsrl.ir.cell import State
 from lsrl.ir.dims import Dim, shape_text
 from lsrl.ir.plan import Loop, Parallel, Plan, Primitive, Shift, Stage
+from lsrl.ir.schedules.how import Newton
 from lsrl.ir.value import Value, postorder, users
 
 Functions = Mapping[int, tuple[str, LoopCell]]
@@ -28,6 +30,7 @@ class Stages:
     Attributes:
         statements: how each value known so far is written.
         final: the expression of every state after the last position.
+        statistics: names of what is told about how recurrences ran, by the names of their states.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class Stages:
         self.users = users(plan.roots)
         self.statements = frame.statements()
         self.final: dict[str, str] = {}
+        self.statistics: dict[str, list[str]] = {}
         arguments = [v for _, loop in functions.values() for v in (*loop.reads, *loop.statics)]
         forms = [stage.form for stage in plan.stages if isinstance(stage, Primitive)]
         arguments += [operand for form in forms for operand in form.operands]
@@ -120,6 +124,11 @@ class Stages:
         arguments += [] if loop.reads else ["length"]
         last = [names.fresh(f"{state.name}_last") for state in stage.states]
         results = [*(names[v] for v in loop.emits), *last]
+        if isinstance(loop.how, Newton):
+            own = [state.name for state in stage.states]
+            told = [names.fresh(f"{'_'.join(own)}_{word}") for word in TOLD]
+            self.statistics[", ".join(own)] = told
+            results += told
         comma = "," if len(results) == 1 else ""
         self.writer.line(f"{', '.join(results)}{comma} = {function}({', '.join(arguments)})")
         for value in loop.emits:
@@ -141,6 +150,7 @@ class Stages:
             self.frame.varying.__contains__,
             self.needed.__contains__,
             self.statements.bind,
+            self.frame.types.data if self.frame.types.narrow else "",
         )
         self.final |= write_primitive(stage, site)
 

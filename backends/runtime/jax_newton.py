@@ -24,8 +24,8 @@ def newton(step, reads, starts, length, lanes, bounds, window=None, iterations=8
         window: the most positions of a window; None is by the number of states.
         iterations: after so many a lane that is not done runs step by step.
 
-    Statistics are the most iterations of a window, the share of lanes that ran step by step, and the largest residual
-    |f(h) - h'| / (1 + |h'|) of the others.
+    Statistics tell for each sequence [B] the most iterations of a window, the share of lanes that ran step by step, and
+    the largest residual |f(h) - h'| / (1 + |h'|) of the others.
     """
     shapes = [start.shape[1:] for start in starts]
     state = into_lanes([start[:, None] for start in starts], lanes)[:, 0]
@@ -42,12 +42,12 @@ def newton(step, reads, starts, length, lanes, bounds, window=None, iterations=8
         state, kept, told = carry
         here = [lax.dynamic_slice_in_dim(read, n * size, size, 1) for read in reads]
         found, turns, done, residual = newton_window(in_lanes, here, state, size, low, high, iterations)
-        share = jnp.mean(~done, dtype=state.dtype) / count
+        share = (~done).mean(range(1, done.ndim), dtype=state.dtype) / count
         told = jnp.maximum(told[0], turns), told[1] + share, jnp.maximum(told[2], residual)
         return found[:, -1], lax.dynamic_update_slice_in_dim(kept, found, n * size, 1), told
 
     kept = jnp.zeros((state.shape[0], count * size, *state.shape[1:]), state.dtype)
-    told = jnp.zeros((), int), jnp.zeros((), state.dtype), jnp.zeros((), state.dtype)
+    told = jnp.zeros(state.shape[0], int), *[jnp.zeros(state.shape[0], state.dtype)] * 2
     if count:
         _, kept, told = lax.fori_loop(0, count, advance, (state, kept, told))
     following = kept[:, :length]
@@ -61,7 +61,7 @@ def newton(step, reads, starts, length, lanes, bounds, window=None, iterations=8
 
 
 def newton_window(step, reads, start, size, low, high, iterations):
-    """One window, from `start` [B, *lanes, m]: (following states, iterations, lanes that are done, largest residual).
+    """One window from `start` [B, *lanes, m]: following states, iterations, lanes done [B, *lanes, 1], residuals.
 
     After k iterations the first k positions are exact, whatever iterates are projected to; so nothing is lost where
     one that is not finite is replaced by the value of the step.
@@ -78,12 +78,15 @@ def newton_window(step, reads, start, size, low, high, iterations):
             change = affine_scan(matrices, rest, zero, axis=-1)[1]
         moved = jnp.clip(found + change, low, high)
         moved = jnp.where(jnp.isfinite(moved), moved, value)
-        small = jnp.all(jnp.abs(change) <= tolerance * (1 + jnp.abs(found)), (1, -1))
-        return turns + 1, jnp.where(done[:, None, ..., None], found, moved), done | small
+        small = jnp.all(jnp.abs(change) <= tolerance * (1 + jnp.abs(found)), 1).all(-1, keepdims=True)
+        return turns + unfinished(done), jnp.where(done[:, None], found, moved), done | small
+
+    def unfinished(done):
+        return (~done).any(range(1, done.ndim))
 
     def goes_on(carry):
         turns, _, done = carry
-        return (turns < iterations) & ~done.all()
+        return (turns.max(initial=0) < iterations) & ~done.all()
 
     def step_by_step(found):
         def one(state, *at):
@@ -91,14 +94,14 @@ def newton_window(step, reads, start, size, low, high, iterations):
             return following, following
 
         exact, _ = over_positions(one, start, (*reads, found), False)
-        return jnp.where(done[:, None, ..., None], found, exact)
+        return jnp.where(done[:, None], found, exact)
 
     guess, _ = step(reads, jnp.broadcast_to(start[:, None], (start.shape[0], size, *start.shape[1:])))
-    begin = jnp.zeros((), int), guess, jnp.zeros(start.shape[:-1], bool)
+    begin = jnp.zeros(start.shape[0], int), guess, jnp.zeros((*start.shape[:-1], 1), bool)
     turns, found, done = lax.while_loop(goes_on, advance, begin)
     value, _ = step(reads, arriving_states(start, found, False))
     residual = jnp.abs(value - found) / (1 + jnp.abs(found))
-    residual = jnp.max(residual, initial=0, where=done[:, None, ..., None])
+    residual = jnp.max(residual, range(1, residual.ndim), initial=0, where=done[:, None])
     return lax.cond(done.all(), lambda found: found, step_by_step, found), turns, done, residual
 
 

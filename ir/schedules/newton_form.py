@@ -69,10 +69,14 @@ class NewtonForm:
 
     @property
     def operands(self) -> tuple[Value, ...]:
-        """What an iteration reads apart from the states."""
+        """What an iteration reads apart from the states: the last values of the cell's graph that need no state."""
+        own = frozenset(postorder(state.next for state in self.states))
         tied = depends_on(self.computed, leaf_of(state.name for state in self.states))
-        found = dict.fromkeys(arg for v in postorder(self.computed) if v in tied for arg in v.args if arg not in tied)
-        return tuple(value for value in found if value.op != "const")
+
+        def known(value: Value) -> bool:
+            return value in own and value not in tied
+
+        return tuple(value for value in postorder(self.computed, stop=known) if known(value) and value.op != "const")
 
     @property
     def results(self) -> tuple[Value, ...]:
