@@ -8,7 +8,7 @@ from math import prod
 
 from lsrl.backends.loop_cell import LoopCell
 from lsrl.ir.axes import AxisClasses, axis_classes
-from lsrl.ir.cell import Cell
+from lsrl.ir.cell import Cell, Output
 from lsrl.ir.dims import Dim, Shape, count
 from lsrl.ir.infer import dim, integer, integers
 from lsrl.ir.laws_parts import KERNEL_FORM
@@ -43,7 +43,8 @@ class KernelForm:
     Attributes:
         cell: inputs are read at every position, params once; states are carried, outputs stored at every position.
         reverse: it runs from the end to the start.
-        parts: for states and outputs that are a part of a complex one, its name and which part.
+        parts: for states and outputs that are a part of one in memory (the real or imaginary numbers of complex ones, a
+            stretch of an axis), its name and the offset of the part's first element.
         views: what is read from memory.
         body: operations, operands first.
         classes: the axes of everything.
@@ -51,7 +52,7 @@ class KernelForm:
 
     cell: Cell
     reverse: bool
-    parts: Mapping[str, tuple[str, int]]
+    parts: Mapping[str, tuple[str, Dim]]
     views: Mapping[Value, View]
     body: tuple[Value, ...]
     classes: AxisClasses
@@ -79,7 +80,7 @@ def kernel_form(loop: LoopCell, numbers: Mapping[str, int]) -> KernelForm:
         real = realify(rewrite(loop.cell, KERNEL_FORM))
     except NoRealForm as reason:
         raise NoKernel(str(reason)) from reason
-    cell = rewrite(real.cell, KERNEL_FORM)
+    cell, parts = _with_parts(rewrite(real.cell, KERNEL_FORM), real.parts, loop.cell)
     views: dict[Value, View] = {}
     for value in postorder(cell.roots()):
         view = _view(value, views)
@@ -93,7 +94,32 @@ def kernel_form(loop: LoopCell, numbers: Mapping[str, int]) -> KernelForm:
     tied = [(leaves[state.name], state.next) for state in cell.states if state.name in leaves]
     used = _in_order({v: read[v] for v in order if v in read}, cell, numbers)
     named = replace(cell, names={**_part_names(used, body, cell), **cell.names})
-    return KernelForm(named, loop.reverse, real.parts, used, body, axis_classes(body, tied, used))
+    return KernelForm(named, loop.reverse, parts, used, body, axis_classes(body, tied, used))
+
+
+def _with_parts(
+    cell: Cell, parts: Mapping[str, tuple[str, int]], whole: Cell
+) -> tuple[Cell, Mapping[str, tuple[str, Dim]]]:
+    """The cell with outputs that join values as several outputs, each stored in its own place."""
+    kinds = {output.name: output.value.kind for output in whole.outputs}
+    found = {name: (of, Dim.of(place)) for name, (of, place) in parts.items()}
+    outputs: list[Output] = []
+    stack = [*cell.outputs][::-1]
+    while stack:
+        output = stack.pop()
+        name, first = found.get(output.name, (output.name, Dim.of(0)))
+        if output.value.op != "concat":
+            outputs.append(output)
+            continue
+        axis = integer(output.value.attr("axis"))
+        step = row_major(output.value.shape)[axis] * (2 if kinds[name] is Kind.COMPLEX else 1)
+        pieces = []
+        for place, piece in enumerate(output.value.args):
+            pieces.append(Output(f"{output.name} {place}", piece))
+            found[pieces[-1].name] = name, first
+            first = first + piece.shape[axis] * step
+        stack.extend(reversed(pieces))
+    return replace(cell, outputs=tuple(outputs)), found
 
 
 def _in_order(views: Mapping[Value, View], cell: Cell, numbers: Mapping[str, int]) -> dict[Value, View]:

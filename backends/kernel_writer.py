@@ -25,6 +25,7 @@ from lsrl.backends.torch_frame import thin_values
 from lsrl.backends.triton_memory import Identifiers, Memory, Role, Tensor, tensors_of
 from lsrl.backends.writer import WIDTH, Writer
 from lsrl.ir.cell import Cell
+from lsrl.ir.dims import DimLike
 from lsrl.ir.value import Value
 
 LENGTH, BATCH = "T", "B"
@@ -188,8 +189,8 @@ class KernelWriter:
         role = Role.READ if view.base.op == "input" else Role.STATIC
         return self.memory.tensors[role, str(view.base.attr("name"))]
 
-    def of(self, role: Role, name: str) -> tuple[Tensor, int]:
-        """The tensor of a state or output, and which part of its numbers is meant."""
+    def of(self, role: Role, name: str) -> tuple[Tensor, DimLike]:
+        """The tensor of a state or output, and the offset of its first element."""
         whole, part = self.form.parts.get(name, (name, 0))
         return self.memory.tensors[role, whole], part
 

@@ -15,6 +15,7 @@ from lsrl.backends.naming import identifier
 from lsrl.backends.triton_memory import Role, Tensor
 from lsrl.backends.writer import Writer
 from lsrl.ir.cell import State
+from lsrl.ir.dims import DimLike
 from lsrl.ir.value import Value
 
 __all__ = ["Kernel", "write_kernel"]
@@ -137,13 +138,13 @@ class _LoopWriter(KernelWriter):
         sign = "-" if self.form.reverse else "+"
         loop.lines(f"{pointer} {sign}= {self.memory.advance(tensor)}" for pointer, tensor in moved)
 
-    def _saved(self) -> list[tuple[State, Tensor, int]]:
-        """The states that are kept now and then, the tensor of each, and which part of its numbers it is."""
+    def _saved(self) -> list[tuple[State, Tensor, DimLike]]:
+        """The states that are kept now and then, the tensor of each, and the offset of its first element."""
         found = [(state, *self.form.parts.get(state.name, (state.name, 0))) for state in self.cell.states]
         tensors = self.memory.tensors
         return [(s, tensors[Role.SAVED, whole], part) for s, whole, part in found if (Role.SAVED, whole) in tensors]
 
-    def _write_saves(self, pointers: Writer, loop: Writer, saved: list[tuple[State, Tensor, int]]) -> None:
+    def _write_saves(self, pointers: Writer, loop: Writer, saved: list[tuple[State, Tensor, DimLike]]) -> None:
         """Arriving states of positions some way apart."""
         names = {state.name: self.own.fresh(f"p_{identifier(state.name)}_saved") for state, _, _ in saved}
         with pointers.block(f"if {self.every}:"):
@@ -158,7 +159,9 @@ class _LoopWriter(KernelWriter):
                 loop.line(self.memory.store(self.arriving[state.name], pointer, block))
                 loop.line(f"{pointer} {sign}= {self.memory.advance(tensor)}")
 
-    def _pointer(self, writer: Writer, tensor: Tensor, value: Value, view: View | None, part: int, moved: Moved) -> str:
+    def _pointer(
+        self, writer: Writer, tensor: Tensor, value: Value, view: View | None, part: DimLike, moved: Moved
+    ) -> str:
         pointer = self.own.fresh(f"p_{self.names[value].removeprefix('b_')}")
         writer.line(f"{pointer} = {self.memory.address(tensor, value, view, part)}")
         moved.append((pointer, tensor))

@@ -12,7 +12,7 @@ from lsrl.backends.kernel_place import KernelPlace, lane_mask
 from lsrl.backends.kernel_tiles import Tile
 from lsrl.backends.loop_cell import LoopCell
 from lsrl.backends.naming import identifier
-from lsrl.ir.dims import Dim, Shape, count, shape_text
+from lsrl.ir.dims import Dim, DimLike, Shape, count, shape_text
 from lsrl.ir.value import Kind, Value
 
 
@@ -141,12 +141,12 @@ class Memory:
     reverse: bool
     saves: str = ""
 
-    def address(self, tensor: Tensor, value: Value, view: View | None, part: int = 0) -> Code:
+    def address(self, tensor: Tensor, value: Value, view: View | None, part: DimLike = 0) -> Code:
         """Where a program's block of a value lies at the first position.
 
         Args:
             view: how the value lies in the tensor; None for one that is the tensor.
-            part: of a complex tensor: 0 the real, 1 the imaginary one.
+            part: the offset of its first element, where it is a part of the tensor.
         """
         strides, offset = self.strides(tensor, view, part)
         code = Code(tensor.name)
@@ -154,7 +154,7 @@ class Memory:
             code = infix("+", code, term) if term is not None else code
         return infix("+", code, self.place.dim(offset)) if offset != Dim.of(0) else code
 
-    def strides(self, tensor: Tensor, view: View | None, part: int) -> tuple[tuple[Dim, ...], Dim]:
+    def strides(self, tensor: Tensor, view: View | None, part: DimLike) -> tuple[tuple[Dim, ...], Dim]:
         if view is not None:
             return view.strides, view.offset
         pairs = 2 if tensor.kind is Kind.COMPLEX else 1

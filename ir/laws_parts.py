@@ -7,6 +7,7 @@ in registers it would move data between threads.  Reductions that normalise are 
 from __future__ import annotations
 
 from lsrl.ir import build, laws_layout, ops
+from lsrl.ir.dims import Dim
 from lsrl.ir.infer import dim, integer, integers
 from lsrl.ir.ops import Family, family
 from lsrl.ir.value import Kind, Value
@@ -90,6 +91,39 @@ def part_of_concat_beside(v: Value) -> Value | None:
     return ops.apply("concat", *pieces, axis=joined - (v.op == "select" and axis < joined))
 
 
+def product_with_concat(v: Value) -> Value | None:
+    """W @ concat(x, y) -> W[:, :n] @ x + W[:, n:] @ y, where W lies in memory"""
+    if v.op != "einsum":
+        return None
+    left, result = str(v.attr("spec")).split("->")
+    axes = left.split(",")
+    for place, (letters, joined) in enumerate(zip(axes, v.args, strict=True)):
+        letter = letters[_axis(joined)] if joined.op == "concat" else ""
+        others = [x for at, (x, each) in enumerate(zip(v.args, axes, strict=True)) if at != place and letter in each]
+        once = all(each.count(letter) < 2 for each in axes)
+        if letter and letter not in result and once and all(map(_in_memory, others)):
+            return _sum_over_parts(v, place, [each.find(letter) for each in axes])
+    return None
+
+
+def _sum_over_parts(product: Value, place: int, places: list[int]) -> Value:
+    """The sum of the products with each piece of the operand at `place`; `places`: its axis in each operand, or -1."""
+    start, terms = Dim.of(0), list[Value]()
+    for piece in product.args[place].args:
+        size = piece.shape[places[place]]
+        parts = [
+            x if axis < 0 else build.slice_(x, start, start + size, axis)
+            for x, axis in zip(product.args, places, strict=True)
+        ]
+        parts[place] = piece
+        terms.append(build.einsum(str(product.attr("spec")), *parts))
+        start = start + size
+    total, *more = terms
+    for term in more:
+        total = build.add(total, term)
+    return total
+
+
 def softmax_by_reductions(v: Value) -> Value | None:
     """softmax(x) -> exp(x - max(x)) / sum(exp(x - max(x)))"""
     if v.op != "softmax":
@@ -115,10 +149,17 @@ def logsumexp_by_reductions(v: Value) -> Value | None:
 
 KERNEL_FORM = (
     *(part_of_elementwise, part_of_einsum, part_of_transpose, part_of_expand_beside, part_of_reduction),
-    *(part_of_concat_beside, softmax_by_reductions, logsumexp_by_reductions),
+    *(part_of_concat_beside, product_with_concat, softmax_by_reductions, logsumexp_by_reductions),
     *(laws_layout.slice_of_slice, laws_layout.select_of_slice, laws_layout.part_of_expand),
     *(laws_layout.part_of_concat, laws_layout.flip_of_flip),
 )
+
+
+def _in_memory(x: Value) -> bool:
+    """Whether parts of the value cost nothing: it is an array, or a view of one."""
+    while x.op in (*PARTS, "transpose"):
+        x = x.args[0]
+    return x.op in ("input", "param")
 
 
 def _part(part: Value, x: Value, axis: int) -> Value:
@@ -132,5 +173,3 @@ def _part(part: Value, x: Value, axis: int) -> Value:
 
 def _axis(value: Value) -> int:
     return integer(value.attr("axis"))
-
-
