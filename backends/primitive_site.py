@@ -26,6 +26,7 @@ class Site:
         varies: whether a value differs between positions or sequences.
         needs: whether something after needs a value.
         bind: makes a result known under its name, which it returns.
+        narrow: the type of 16 bits that the module's data have, empty where they have more.
     """
 
     writer: Writer
@@ -37,6 +38,7 @@ class Site:
     varies: Callable[[Value], bool]
     needs: Callable[[Value], bool]
     bind: Callable[[Value], str]
+    narrow: str = ""
 
 
 def needed(plan: Plan) -> frozenset[Value]:

@@ -136,29 +136,6 @@ def uniform(shape, low, high, generator):
     return low + (high - low) * torch.rand(shape, generator=generator, dtype=REAL)
 '''
 
-INTERPRETED = """
-INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"  # kernels then run on the CPU, slowly
-"""
-
-DOT_TYPE = """
-DOT_TYPE = tl.float32 if INTERPRETED else tl.bfloat16  # the interpreter has no products of bfloat16
-"""
-
-RUNS_KERNELS = '''
-def runs_kernels(tensor):
-    """Whether kernels run where the tensor is: on a GPU, or anywhere when they are interpreted."""
-    if tensor.device.type == "cpu" and not INTERPRETED:
-        announce_fallback()
-        return False
-    return True
-'''
-
-ANNOUNCE_FALLBACK = """
-@functools.cache
-def announce_fallback():
-    warnings.warn(f"{__name__}: no GPU, so each loop runs in its plain PyTorch form, not as a kernel", stacklevel=2)
-"""
-
 REGISTER = '''
 def register(module, name, param):
     """A parameter under its dotted name: `layers.0.Wz` becomes the parameter Wz of module.layers.0."""
@@ -171,10 +148,7 @@ def register(module, name, param):
 '''
 
 _FUNCTIONS: Mapping[str, str] = {
-    "INTERPRETED": INTERPRETED,
-    "DOT_TYPE": DOT_TYPE,
-    "announce_fallback": ANNOUNCE_FALLBACK,
-    "runs_kernels": RUNS_KERNELS,
+    **runtime("torch_kernels"),
     "taken": TAKEN,
     "starting": STARTING,
     "positions": POSITIONS,
@@ -196,7 +170,12 @@ _FUNCTIONS: Mapping[str, str] = {
     **runtime("torch_scan"),
     **runtime("torch_chunk_gram"),
     **runtime("torch_chunk_decay"),
+    **runtime("triton_chunk_tiles"),
+    **runtime("triton_chunk"),
+    **runtime("triton_chunk_launch"),
     **runtime("torch_chunk_carry"),
+    **runtime("torch_chunk_plain"),
+    **runtime("triton_chunk_operator"),
     **runtime("torch_chunk"),
 }
 

@@ -8,8 +8,8 @@ All functions here are faces of one form that is linear in each of a, x and y,
 
     form(a, x, y; d) = sum_{t, s, k} a[t, s] x[t, k] y[s, k] D[t, s, k]        over s <= t, or s < t when exclusive:
 
-`gram_forward` is its derivative in a, `gather_forward` that in x, and `gram_pull` gives those in x, y and d; each is the
-derivative of the others.
+`gram_forward` is its derivative in a, `gather_forward` that in x, and `gram_pull` gives those in x, y and d: each is
+the derivative of the others.
 
 A block of rows is halved: with P the product from the middle to t and Q the product from s to the middle, the block of
 late t and early s is (x P) @ (y Q)^T, a matrix product; blocks of half the size follow, down to single rows.  Decays

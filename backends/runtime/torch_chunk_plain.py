@@ -1,0 +1,122 @@
+"""A recurrence in chunks by operations of PyTorch: all chunks at once but for the state; see `torch_chunk`.
+
+Sequences in chunks are [G, C, ...], G for lanes of sequences and their chunks.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from lsrl.backends.runtime.torch_chunk_carry import ChunkCarry
+from lsrl.backends.runtime.torch_chunk_decay import chunk_gather, chunk_gram, decay_products, products_seen
+
+
+def chunk_plainly(start, columns, given, vectors, sides, tile, reverse, kernels):
+    """The reads, each [B, T, H, X], and the last state [B, H, K, V], by operations of PyTorch.
+
+    Args:
+        start: [B, H, K, V].
+        columns: decays, [B, T, H, V or 1] or None.
+        given: decays of rows, readers, keys, values [B, T, H, streams, X] and mix [B, T, H, J, R], some None.
+        vectors, sides: q [B, T, H, X]; for each whether rows are summed over, and the arriving state meant.
+        tile, reverse: rows of a chunk; from the last position to the first.
+        kernels: whether a kernel carries the state from chunk to chunk.
+    """
+
+    def cut(tensor, empty=0.0):
+        return None if tensor is None else in_chunks(tensor, tile, reverse, empty)
+
+    decay, a, w, v, mix = cut(given[0], 1.0), *(cut(each) for each in given[1:])
+    by_row, by_column = decay_products(decay, w), decay_products(cut(columns, 1.0), v)
+    parts = (w, *chunk_corrections(by_row, a, w, v, mix))
+    queries = [(cut(q), *side) for q, side in zip(vectors, sides)]
+    found, last = chunk_reads(by_row, by_column, parts, queries, start.flatten(0, 1), kernels)
+    shape = given[2].shape[:3]
+    return *(out_of_chunks(each, shape, reverse) for each in found), last.reshape(start.shape)
+
+
+def in_chunks(whole, tile, reverse, empty):
+    """[B, T, H, ...] to [B * H * chunks, tile, ...], in the order of computation, filled up at the end."""
+    ordered = whole.transpose(1, 2)
+    ordered = ordered.flip(2) if reverse else ordered
+    missing = -whole.shape[1] % tile
+    filled = F.pad(ordered, (0, 0) * (whole.ndim - 3) + (0, missing), value=empty) if missing else ordered
+    return filled.reshape(-1, tile, *whole.shape[3:])
+
+
+def out_of_chunks(found, shape, reverse):
+    """The inverse of `in_chunks` for [..., X]: to [B, T, H, X]."""
+    batch, length, lanes = shape
+    ordered = found.reshape(batch, lanes, -1, found.shape[-1])[:, :, :length]
+    return (ordered.flip(2) if reverse else ordered).transpose(1, 2)
+
+
+def chunk_corrections(by_row, a, w, v, mixed):
+    """What the readers make of a chunk: own values U and reads A with u = U + A S, S the state that arrives.
+
+    Args:
+        by_row: the products of the decays of rows.
+        a, w, v: [G, C, R, K], [G, C, J, K], [G, C, J, V].
+        mixed: [G, C, J, R], or None where there are no readers.
+
+    Returns:
+        U [G, C J, V], A [G, C J, K] or None.
+    """
+    if mixed is None:
+        return v.flatten(1, 2), None
+    n, j, m = w.shape[1], w.shape[2], a.shape[2]
+    between = chunk_gram(a, w, by_row, True)
+    arriving = a * products_seen(by_row[2], True)[:, :, None]
+    if j <= m:
+        system = (mixed @ between.unflatten(1, (n, m))).flatten(1, 2)
+        found = unit_lower_solve(system, torch.cat([v, mixed @ arriving], -1).flatten(1, 2))
+    else:
+        system = torch.einsum("gzsj,gsjm->gzsm", between.unflatten(2, (n, j)), mixed).flatten(2)
+        known = torch.cat([between @ v.flatten(1, 2), arriving.flatten(1, 2)], -1)
+        z = mixed @ unit_lower_solve(system, known).unflatten(1, (n, m))
+        found = (z + F.pad(v, (0, w.shape[-1]))).flatten(1, 2)
+    own, reading = found.split([v.shape[-1], w.shape[-1]], -1)
+    return own, reading
+
+
+def unit_lower_solve(system, known):
+    """The solution x of x = system @ x + known, `system` strictly lower triangular."""
+    return torch.linalg.solve_triangular(-system, known, upper=False, unitriangular=True)
+
+
+def chunk_reads(by_row, by_column, parts, vectors, start, kernels):
+    """The reads of all chunks, each [G, C, X], and the last state [L, K, V].
+
+    Args:
+        by_row, by_column: the products of the decays of rows and of columns.
+        parts: keys w [G, C, J, K], and what `chunk_corrections` returns.
+        vectors: q [G, C, X], whether rows are summed over, and whether the arriving state is read.
+        start, kernels: [L, K, V]; whether a kernel carries it.
+    """
+    w, own, reading = parts
+    arriving, last = chunk_states(by_row, by_column, parts, start, kernels)
+    u = (own if reading is None else own + reading @ arriving).unflatten(1, w.shape[1:3])
+    found = []
+    for q, over_rows, exclusive in vectors:
+        over, beside = (by_row, by_column) if over_rows else (by_column, by_row)
+        summed, given = (w, u) if over_rows else (u, w)
+        near = chunk_gather(chunk_gram(q[:, :, None], summed, over, exclusive), given, beside, 1, exclusive)[:, :, 0]
+        far = (q * products_seen(over[2], exclusive)) @ (arriving if over_rows else arriving.mT)
+        found.append(far * products_seen(beside[2], exclusive) + near)
+    return found, last
+
+
+def chunk_states(by_row, by_column, parts, start, kernels):
+    """The states that arrive at the chunks, [G, K, V], and the last state, [L, K, V]."""
+    w, own, reading = parts
+    lanes, chunks = start.shape[0], w.shape[0] // max(start.shape[0], 1)
+    kept = (w * by_row[3][:, :, None]).flatten(1, 2)
+    values = (own.unflatten(1, w.shape[1:3]) * by_column[3][:, :, None]).flatten(1, 2)
+    decay = by_row[4][..., None] * by_column[4][:, None]
+
+    def split(tensor):
+        return tensor.unflatten(0, (lanes, chunks))
+
+    low = (kept[:, :0],) * 2 if reading is None else (reading, kept)
+    decays = split(decay.expand(w.shape[0], -1, -1))
+    states = ChunkCarry.apply(decays, *map(split, low), split(kept.mT @ values), start, False, kernels)
+    return states[:, :-1].flatten(0, 1), states[:, -1]

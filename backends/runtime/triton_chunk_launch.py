@@ -1,0 +1,137 @@
+"""Launches of the chunk kernels on the tensors of `chunked`."""
+
+import torch
+import triton
+import triton.language as tl
+
+from lsrl.backends.runtime.torch_kernels import INTERPRETED
+from lsrl.backends.runtime.triton_chunk import (
+    chunk_carry_kernel,
+    chunk_product_kernel,
+    chunk_read_kernel,
+    chunk_solve_kernel,
+)
+
+
+def chunk_block(size, most):
+    """A power of two that covers `size`, at least 16 as matrix units want, at most `most`."""
+    return min(most, max(16, triton.next_power_of_2(size)))
+
+
+def dot_type(operands):
+    """What matrix units are given: the interpreter has no products of bfloat16."""
+    if operands is torch.float32 or INTERPRETED:
+        return tl.float32
+    return tl.bfloat16 if operands is torch.bfloat16 else tl.float16
+
+
+def chunk_warps(numbers):
+    """Warps for a tile of so many numbers: about 64 of them in the registers of each thread."""
+    return min(8, max(4, numbers // 2048))
+
+
+def launch_carry(whole, reading, writing, own, added, start, reverse, operands):
+    """The states between chunks, [L, N + 1, K, V] in float32; `own` becomes u.
+
+    Args:
+        whole: [L, N, K or 1, V or 1].
+        reading, writing, own: [L, N, M, K] twice and [L, N, M, V], or None.
+        added: [L, N, K, V] or None.
+        start: [L, K, V].
+    """
+    lanes, width, columns = start.shape
+    chunks = whole.shape[1]
+    states = start.new_empty(lanes, chunks + 1, width, columns, dtype=torch.float32)
+    block_k = chunk_block(width, 256)
+    block_v = chunk_block(columns, 64 if block_k <= 128 else 32)
+    strides = [0 if size == 1 else stride for size, stride in zip(whole.shape, whole.stride())]
+    strides[:2] = whole.stride()[:2]
+    low = [states if each is None else each.contiguous() for each in (reading, writing)]
+    rows = 0 if writing is None else writing.shape[2]
+    chunk_carry_kernel[(lanes, triton.cdiv(columns, block_v))](
+        whole, *low, states if own is None else own, states if added is None else added.contiguous(),
+        start.contiguous(), states, chunks, width, columns, rows, *strides,
+        READS=reading is not None, OWNS=own is not None, ADDS=added is not None, REVERSE=reverse,
+        BLOCK_M=64 if rows >= 64 else chunk_block(rows, 64), BLOCK_K=block_k, BLOCK_V=block_v,
+        DOT=dot_type(operands), num_warps=chunk_warps(block_k * block_v),
+    )  # fmt: skip
+    return states
+
+
+class ChunkLaunch:
+    """The sequences of a recurrence in chunks, and how its kernels run over them.
+
+    Attributes:
+        decay: [B, T, H, K or 1] or None.
+        readers, keys, values: [B, T, H, streams, X]; readers may be None.
+        mix: [B, T, H, J, R] or None.
+    """
+
+    def __init__(self, decay, readers, keys, values, mix, tile, reverse, operands):
+        self.decay, self.readers, self.keys, self.values, self.mix = decay, readers, keys, values, mix
+        self.batch, self.length, self.heads, self.written, self.width = keys.shape
+        self.columns = values.shape[-1]
+        self.lanes, self.chunks = self.batch * self.heads, triton.cdiv(self.length, tile)
+        self.tile, self.reverse, self.operands = tile, reverse, operands
+        kind = 0 if decay is None else 1 if decay.shape[-1] == 1 else 2
+        self.constants = {"C": tile, "DECAY": kind, "REVERSE": reverse, "DOT": dot_type(operands)}
+        self.stored = torch.float32 if self.constants["DOT"] == tl.float32 else operands
+
+    def decays(self):
+        """The decays and the strides of their batch, position and lane."""
+        return (self.keys, (0, 0, 0)) if self.decay is None else (self.decay, self.decay.stride()[:3])
+
+    def empty(self, *shape, dtype=None):
+        return self.keys.new_empty(self.lanes, self.chunks, *shape, dtype=dtype or self.stored)
+
+    def products(self, x, exclusive, dtype):
+        """Products of the rows of x [B, T, H, X, K] with the keys: [lanes, chunks, X, J, C, C]."""
+        streams = x.shape[3]
+        out = self.empty(streams, self.written, self.tile, self.tile, dtype=dtype)
+        decay, strides = self.decays()
+        grid = (self.chunks, self.lanes, streams * self.written)
+        chunk_product_kernel[grid](
+            x, self.keys, decay, out, self.length, self.heads, self.width, streams, self.written,
+            *x.stride()[:4], *self.keys.stride()[:4], *strides,
+            BLOCK=chunk_block(self.width, 32 if self.constants["DECAY"] == 2 else 64), EXCLUSIVE=exclusive,
+            **self.constants, num_warps=4,
+        )  # fmt: skip
+        return out
+
+    def solved(self):
+        """Own values, reads, keys with their decay to the end [lanes, chunks, J, C, X], and all of the decay."""
+        none = self.readers is None
+        readers, mix = (self.keys, self.keys) if none else (self.readers, self.mix)
+        shape = self.written, self.tile
+        own, writing = self.empty(*shape, self.columns), self.empty(*shape, self.width)
+        reading = writing if none else self.empty(*shape, self.width)
+        whole = self.empty(self.width, dtype=torch.float32)
+        products = own if none else self.products(readers, True, torch.float32)
+        decay, strides = self.decays()
+        chunk_solve_kernel[(self.chunks, self.lanes)](
+            products, readers, self.keys, self.values, mix, decay, own, reading, writing, whole,
+            self.length, self.heads, self.width, self.columns,
+            *readers.stride()[:4], *self.keys.stride()[:4], *self.values.stride()[:4], *mix.stride()[:5], *strides,
+            R=0 if none else readers.shape[3], J=self.written, BLOCK=32, **self.constants, num_warps=4,
+        )  # fmt: skip
+        return own, None if none else reading, writing, whole
+
+    def run(self, vectors, start):
+        """The reads of (q, exclusive), each [B, T, H, V], and the last state [lanes, K, V]."""
+        own, reading, writing, whole = self.solved()
+        flat = [each if each is None else each.flatten(2, 3) for each in (reading, writing, own)]
+        states = launch_carry(whole[..., None], *flat, None, start, False, self.operands)
+        return [self.read(q, exclusive, own, states) for q, exclusive in vectors], states[:, -1]
+
+    def read(self, query, exclusive, given, states):
+        """q^T S, [B, T, H, V]."""
+        products = self.products(query[:, :, :, None], exclusive, self.stored)
+        out = query.new_empty(self.batch, self.length, self.heads, self.columns)
+        block_v = chunk_block(self.columns, 64)
+        decay, strides = self.decays()
+        chunk_read_kernel[(self.chunks, self.lanes, triton.cdiv(self.columns, block_v))](
+            query, products, given, states, decay, out, self.length, self.chunks, self.heads, self.width, self.columns,
+            *query.stride()[:3], *strides, *out.stride()[:3],
+            J=self.written, BLOCK_K=32, BLOCK_V=block_v, EXCLUSIVE=exclusive, **self.constants, num_warps=4,
+        )  # fmt: skip
+        return out
