@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import lsrl.jax as jax
     import lsrl.torch as torch
     import lsrl.trace as trace
     from lsrl.backends.arrays import ArrayError
@@ -32,6 +33,7 @@ __all__ = [
     "Refusal",
     "Result",
     "compile",
+    "jax",
     "load",
     "parse",
     "torch",
@@ -49,6 +51,7 @@ _PLACES = {
     "Refusal": "lsrl.ir.fault:Refusal",
     "Result": "lsrl.backends.result:Result",
     "compile": "lsrl.compiling:compile_program",
+    "jax": "lsrl.jax",
     "load": "lsrl.program:load",
     "parse": "lsrl.program:parse",
     "torch": "lsrl.torch",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -55,6 +55,34 @@ def checked(
     missing = replace(cell, noises=tuple(noise for noise in cell.noises if noise.name not in inputs))
     drawn = draw_noise(missing, sizes, extent, seed, _needed(missing, params)) if missing.noises else {}
     return Arguments(params, {**inputs, **drawn}, state, extent)
+
+
+def named_inputs(cell: Cell, ordered: Sequence[Any], named: Named) -> tuple[dict[str, Any], dict[str, int]]:
+    """The inputs by name, and batch and length for a program that has none.
+
+    Args:
+        ordered: inputs in the order of declaration, or one mapping of all.
+        named: further inputs, or `batch` and `length`.
+
+    Raises:
+        ArrayError: there are more than the program has.
+    """
+    declared = [each.name for each in cell.inputs]
+    match ordered:
+        case [Mapping() as every]:
+            given = {**every, **named}
+        case _ if len(ordered) <= len(declared):
+            given = {**dict(zip(declared, ordered, strict=False)), **named}
+        case _:
+            names = ", ".join(declared) or "none"
+            raise ArrayError(f"{cell.name} has the inputs {names}; {len(ordered)} were given")
+    extent = {} if declared else {name: given.pop(name) for name in ("batch", "length") if name in given}
+    return given, extent
+
+
+def without_noises(cell: Cell, inputs: Named) -> Cell:
+    """The cell without the noises that are not among the inputs, to check arguments by."""
+    return replace(cell, noises=tuple(noise for noise in cell.noises if noise.name in inputs))
 
 
 def check_cotangents(result: Result, cotangents: Named | None) -> None:

@@ -94,12 +94,20 @@ class Compiled:
             ArrayError: as for a run.
             StreamError: a state arrives from the end of the sequence, or the program runs over a grid or graph.
         """
-        if not self.streams:
-            raise StreamError(f"{self.cell.name} cannot run position by position: it needs what comes later")
+        self.check_streams()
         told = {"B": batch, "T": 1}
         whole = checked(self.cell, self.sizes, params, at_one_position(inputs), state, seed, told)
         drawn = {name: array[:, 0] for name, array in whole.inputs.items() if name not in inputs}
         return self.engine.step(whole.with_inputs({**inputs, **drawn}))
+
+    def check_streams(self) -> None:
+        """Refuse a program that cannot run position by position.
+
+        Raises:
+            StreamError: it says why.
+        """
+        if not self.streams:
+            raise StreamError(f"{self.cell.name} cannot run position by position: it needs what comes later")
 
     @cached_property
     def streams(self) -> bool:

@@ -39,13 +39,16 @@ class JaxEngine:
         states: Arrays = self.module.initial_state(params, batch) if self.cell.states else {}
         return states
 
-    def run(self, given: Arguments) -> Result:
+    def run(self, given: Arguments, key: jax.Array | None = None) -> Result:
+        """`key` draws noises that are not among the inputs."""
+        drawing = {"key": key} if self.cell.noises else {}
         length = {} if self.cell.inputs else {"length": given.extent["T"], "batch": given.extent["B"]}
-        return Result(*self.module.apply(given.params, given.inputs, given.state, **length))
+        return Result(*self.module.apply(given.params, given.inputs, given.state, **length, **drawing))
 
-    def step(self, given: Arguments) -> Result:
+    def step(self, given: Arguments, key: jax.Array | None = None) -> Result:
+        drawing = {"key": key} if self.cell.noises else {}
         batch = {} if self.cell.inputs else {"batch": given.extent["B"]}
-        return Result(*self.module.step(given.params, given.inputs, given.state, **batch))
+        return Result(*self.module.step(given.params, given.inputs, given.state, **batch, **drawing))
 
     def last_states(self, given: Arguments) -> Arrays:
         batch = {} if self.cell.inputs else {"batch": given.extent["B"]}

@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from lsrl.arguments import Arguments
-from lsrl.backends.arrays import ArrayError
+from lsrl.arguments import Arguments, named_inputs
 from lsrl.backends.result import Result
 from lsrl.compiled import Compiled
 from lsrl.compiling import compile_program
@@ -44,9 +43,7 @@ class Module(torch.nn.Module):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        self.compiled: Compiled = compile_program(
-            program, "triton", sizes, schedule, str(dtype).removeprefix("torch.")
-        )
+        self.compiled: Compiled = compile_program(program, "triton", sizes, schedule, str(dtype).removeprefix("torch."))
         drawn = self.compiled.init(int(torch.randint(2**31, ())) if seed is None else seed)
         self._places = {name: _register(self, name, tensor) for name, tensor in drawn.items()}
         self._stream: dict[str, torch.Tensor] | None = None
@@ -65,7 +62,7 @@ class Module(torch.nn.Module):
             named: inputs by name; for a program without inputs `length` and `batch`.
             state: initial states by name, [B, *shape]; missing ones start as the program says.
         """
-        given, extent = self._inputs(inputs, named)
+        given, extent = named_inputs(self.compiled.cell, inputs, named)
         if torch.compiler.is_compiling():  # names and shapes were checked in the call before
             known = {"B": extent.get("batch", 1), "T": extent.get("length", 1)}
             return self.compiled.engine.run(Arguments(self.params, given, state or {}, known))
@@ -73,7 +70,7 @@ class Module(torch.nn.Module):
 
     def step(self, *inputs: Any, state: Tensors | None = None, **named: Any) -> Result:
         """Run one position, inputs [B, *shape], going on from the last one; `state` takes the place of what it left."""
-        given, extent = self._inputs(inputs, named)
+        given, extent = named_inputs(self.compiled.cell, inputs, named)
         start = self._stream if state is None else state
         result = self.compiled.step(self.params, given, start, seed=self._seed(), **extent)
         self._stream = dict(result.state)
@@ -86,18 +83,6 @@ class Module(torch.nn.Module):
     def extra_repr(self) -> str:
         sizes = ", ".join(f"{name}={number}" for name, number in self.compiled.sizes.items())
         return f"{self.compiled.cell.name}({sizes}), {self.compiled.dtype}, schedule {self.compiled.schedule}"
-
-    def _inputs(self, ordered: tuple[Any, ...], named: dict[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
-        """The inputs by name, and batch and length for a program that has none."""
-        declared = [each.name for each in self.compiled.cell.inputs]
-        if not declared:
-            return {}, named
-        match ordered:
-            case [Mapping() as every]:
-                return {**every, **named}, {}
-            case _ if len(ordered) <= len(declared):
-                return {**dict(zip(declared, ordered)), **named}, {}
-        raise ArrayError(f"{self.compiled.cell.name} has the inputs {', '.join(declared)}; {len(ordered)} were given")
 
     def _seed(self) -> int:
         """For noise that is not given: drawn from PyTorch's generator, so that it is new in every call."""
