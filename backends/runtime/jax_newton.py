@@ -52,7 +52,7 @@ def newton(step, reads, starts, length, lanes, bounds, window=None, iterations=8
         _, kept, told = lax.fori_loop(0, count, advance, (state, kept, told))
     following = kept[:, :length]
     last = following[:, -1:] if length else state[:, None]
-    arriving = arriving_states(state, following, False)
+    arriving = arriving_states(state, following)
     if reverse:
         arriving, following = jnp.flip(arriving, 1), jnp.flip(following, 1)
     arriving, following = out_of_lanes(arriving, shapes, lanes), out_of_lanes(following, shapes, lanes)
@@ -70,12 +70,12 @@ def newton_window(step, reads, start, size, low, high, iterations):
 
     def advance(carry):
         turns, found, done = carry
-        value, matrices = step(reads, arriving_states(start, found, False))
+        value, matrices = step(reads, arriving_states(start, found))
         rest, zero = value - found, jnp.zeros_like(start)
         if start.shape[-1] == 1:
-            change = affine_scan(matrices[..., 0], rest, zero)[1]
+            change, _ = affine_scan(matrices[..., 0], rest, zero)
         else:
-            change = affine_scan(matrices, rest, zero, axis=-1)[1]
+            change, _ = affine_scan(matrices, rest, zero, axis=-1)
         moved = jnp.clip(found + change, low, high)
         moved = jnp.where(jnp.isfinite(moved), moved, value)
         small = jnp.all(jnp.abs(change) <= tolerance * (1 + jnp.abs(found)), 1).all(-1, keepdims=True)
@@ -99,7 +99,7 @@ def newton_window(step, reads, start, size, low, high, iterations):
     guess, _ = step(reads, jnp.broadcast_to(start[:, None], (start.shape[0], size, *start.shape[1:])))
     begin = jnp.zeros(start.shape[0], int), guess, jnp.zeros((*start.shape[:-1], 1), bool)
     turns, found, done = lax.while_loop(goes_on, advance, begin)
-    value, _ = step(reads, arriving_states(start, found, False))
+    value, _ = step(reads, arriving_states(start, found))
     residual = jnp.abs(value - found) / (1 + jnp.abs(found))
     residual = jnp.max(residual, range(1, residual.ndim), initial=0, where=done[:, None])
     return lax.cond(done.all(), lambda found: found, step_by_step, found), turns, done, residual
