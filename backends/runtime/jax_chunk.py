@@ -137,22 +137,54 @@ def chunk_values(by_row, a, w, v, mixed):
     if number <= readers:
         system = exact_product(mixed, between.reshape(*v.shape[:3], readers, -1))
         known = jnp.concatenate([v, exact_product(mixed, arriving)], -1)
-        found = unit_lower_solve(system.reshape(*flat, -1), known.reshape(*flat, -1))
+        found = unit_lower_solve(system.reshape(*flat, -1), known.reshape(*flat, -1), number)
     else:
         wide = between.reshape(*between.shape[:-1], tile, number)
         system = jnp.einsum("ngzsj,ngsjm->ngzsm", wide, mixed, precision="highest")
         seen = exact_product(between, v.reshape(*flat, width))
         known = jnp.concatenate([seen, arriving.reshape(*seen.shape[:-1], -1)], -1)
-        z = unit_lower_solve(system.reshape(*seen.shape[:-1], -1), known)
+        z = unit_lower_solve(system.reshape(*seen.shape[:-1], -1), known, readers)
         added = exact_product(mixed, z.reshape(*v.shape[:3], readers, -1))
         found = jnp.pad(v, [(0, 0)] * 4 + [(0, w.shape[-1])]) + added
         found = found.reshape(*flat, -1)
     return found[..., :width], found[..., width:]
 
 
-def unit_lower_solve(system, known):
-    """The solution x of x = system @ x + known, `system` strictly lower triangular."""
-    return lax.linalg.triangular_solve(-system, known, left_side=True, lower=True, unit_diagonal=True)
+def unit_lower_solve(system, known, block):
+    """The solution x of x = system @ x + known, `system` zero but below the diagonal blocks of `block` rows.
+
+    (XLA's own triangular solve can wait for itself forever on a CPU of two cores: jaxlib 0.10.)
+    """
+    inverse = lax.stop_gradient(unit_lower_inverse(system, block))
+    transposed = jnp.swapaxes(inverse, -1, -2)
+    return lax.custom_linear_solve(
+        lambda x: x - exact_product(system, x),
+        known,
+        lambda _, right: exact_product(inverse, right),
+        lambda _, right: exact_product(transposed, right),
+    )
+
+
+def unit_lower_inverse(system, block):
+    """The inverse of 1 - system by doubling: of two neighbouring blocks on the diagonal, then of the block below."""
+    size = system.shape[-1]
+    inverse = jnp.broadcast_to(jnp.eye(block, dtype=system.dtype), (*system.shape[:-2], size // block, block, block))
+    while block < size:
+        first, second = inverse[..., 0::2, :, :], inverse[..., 1::2, :, :]
+        corners = lower_corners(system, block)
+        low = exact_product(exact_product(second, corners), first)
+        none = jnp.zeros_like(low)
+        upper = jnp.concatenate([first, none], -1)
+        inverse = jnp.concatenate([upper, jnp.concatenate([low, second], -1)], -2)
+        block *= 2
+    return inverse[..., 0, :, :]
+
+
+def lower_corners(matrix, block):
+    """The lower left quarters of the diagonal blocks of 2 `block` rows: [..., n, n] to [..., n / (2 block), block, block]."""
+    pairs = matrix.shape[-1] // (2 * block)
+    quarters = matrix.reshape(*matrix.shape[:-2], pairs, 2, block, pairs, 2, block)[..., :, 1, :, :, 0, :]
+    return jnp.moveaxis(jnp.diagonal(quarters, axis1=-4, axis2=-2), -1, -3)
 
 
 def chunk_states(by_row, by_column, w, own, reading, start):
