@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -14,10 +14,14 @@ class Result:
     Attributes:
         outputs: by name; over time [B, T, *shape].
         state: by name; over time [B, *shape].  Given back as the initial state, the run continues where it ended.
+        statistics: how recurrences ran whose schedule has something to tell, by the names of their states (`c, h`).
+            Of Newton's method, for each sequence [B]: `iterations`, the most of a window; `fallback`, the share of
+            lanes that did not converge and ran step by step; `residual`, |f(h) - h'| / (1 + |h'|) at most of others.
     """
 
     outputs: Mapping[str, Any]
     state: Mapping[str, Any]
+    statistics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -18,7 +18,7 @@ from lsrl.engine import moving
 from lsrl.ir.cell import Cell
 
 # A `Result` can be returned from `jax.jit`, mapped and differentiated.
-jax.tree_util.register_dataclass(Result, data_fields=["outputs", "state"], meta_fields=[])
+jax.tree_util.register_dataclass(Result, data_fields=["outputs", "state", "statistics"], meta_fields=[])
 
 Arrays = dict[str, jax.Array]
 
@@ -39,11 +39,17 @@ class JaxEngine:
         states: Arrays = self.module.initial_state(params, batch) if self.cell.states else {}
         return states
 
+    @property
+    def apply(self) -> Callable[..., tuple[Arrays, ...]]:
+        """The module's `apply`, which tells how recurrences ran where there is anything to tell."""
+        found: Callable[..., tuple[Arrays, ...]] = getattr(self.module, "apply_statistics", self.module.apply)
+        return found
+
     def run(self, given: Arguments, key: jax.Array | None = None) -> Result:
         """`key` draws noises that are not among the inputs."""
         drawing = {"key": key} if self.cell.noises else {}
         length = {} if self.cell.inputs else {"length": given.extent["T"], "batch": given.extent["B"]}
-        return Result(*self.module.apply(given.params, given.inputs, given.state, **length, **drawing))
+        return Result(*self.apply(given.params, given.inputs, given.state, **length, **drawing))
 
     def step(self, given: Arguments, key: jax.Array | None = None) -> Result:
         drawing = {"key": key} if self.cell.noises else {}
@@ -112,7 +118,12 @@ def _cotangents(result: Result, given: Named | None) -> Result:
 
     ones = 1.0 if given is None else 0.0
     outputs = {name: cotangent(name, array, ones) for name, array in result.outputs.items()}
-    return Result(outputs, {name: cotangent(f"state.{name}", array, 0.0) for name, array in result.state.items()})
+    states = {name: cotangent(f"state.{name}", array, 0.0) for name, array in result.state.items()}
+    told = {
+        names: {word: cotangent("", array, 0.0) for word, array in each.items()}
+        for names, each in result.statistics.items()
+    }
+    return Result(outputs, states, told)
 
 
 def _conjugated(arrays: Mapping[str, jax.Array], names: Sequence[str]) -> Arrays:

@@ -45,7 +45,8 @@ class TorchEngine:
 
     def run(self, given: Arguments) -> Result:
         extent = {} if self.cell.inputs else {"length": given.extent["T"], "batch": given.extent["B"]}
-        return Result(*self.module.apply(*_placed(given), **extent))
+        apply = getattr(self.module, "apply_statistics", self.module.apply)  # there may be nothing to tell
+        return Result(*apply(*_placed(given), **extent))
 
     def step(self, given: Arguments) -> Result:
         extent = {} if self.cell.inputs else {"batch": given.extent["B"]}

@@ -20,7 +20,7 @@ from lsrl.ir.laws import simplify
 from lsrl.ir.plan import Loop, Plan, make_plan
 from lsrl.ir.products import fuse_products, split_products
 from lsrl.ir.schedules.cost import Run
-from lsrl.ir.schedules.how import Chunk, How, Quadratic, Scan, Sequential
+from lsrl.ir.schedules.how import Chunk, How, Newton, Quadratic, Scan, Sequential
 from lsrl.ir.schedules.legal import Possible, possible
 from lsrl.schedule import SEQUENTIAL, Schedule, resolve
 
@@ -69,8 +69,8 @@ class Taste:
 
 
 TASTES = {
-    "jax": Taste(True, True, schedules=(Sequential,), inline=(Scan, Chunk, Quadratic), device="cpu"),
-    "triton": Taste(False, False, schedules=(Sequential,), inline=(Chunk, Quadratic), device="h100"),
+    "jax": Taste(True, True, schedules=(Sequential, Newton), inline=(Scan, Chunk, Quadratic), device="cpu"),
+    "triton": Taste(False, False, schedules=(Sequential, Newton), inline=(Chunk, Quadratic), device="h100"),
 }
 
 

@@ -21,6 +21,7 @@ BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 CHUNKS = (16, 32, 64, 128)
 ITERATIONS = 5  # of Newton on tame cells: 4 to reach float32, one to see it (Danieli et al., 2025, ParaRNN: 3 to 5)
 WINDOW = 256
+PLAIN = 80  # operations of PyTorch in a Newton iteration beside the step and its Jacobian, most of them the scan's
 HELD = 227 * 1024  # bytes that one multiprocessor of an A100 or H100 lends a kernel, about
 
 
@@ -177,7 +178,7 @@ def _chunked(size: int, work: Work, run: Run) -> _Amount:
 
 
 def _newton(how: How, work: Work, run: Run) -> _Amount:
-    """In each window, each iteration: the step, its Jacobian (twice the step), and a scan."""
+    """In each window, each iteration: the step, its Jacobian (twice the step), a scan; PyTorch without kernels."""
     assert isinstance(how, Newton)
     window = min(how.window or WINDOW, max(run.length, 1))
     turns, rounds = ceil(run.length / window), min(ITERATIONS, window)
@@ -189,7 +190,7 @@ def _newton(how: How, work: Work, run: Run) -> _Amount:
         bytes=rounds * (2 * step.bytes + turns * within.bytes),
         steps=turns * rounds,
         operations=3 * work.operations + within.launches,
-        launches=turns * rounds * (within.launches if run.target == "triton" else 1),
+        launches=turns * rounds * (3 * work.operations + PLAIN if run.target == "triton" else 1),
         width=within.width,
         resident=within.resident,
     )
