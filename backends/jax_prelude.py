@@ -152,10 +152,10 @@ def product(spec, *factors):
 def reserved(types: Types) -> tuple[str, ...]:
     """Every identifier that a module may use for itself."""
     parameters = ("params", "inputs", "outputs", "state", "seed", "batch", "length", "key", "keys", "at")
-    parameters += ("reads", "statics", "starts", "saved", "d_kept", "d_lasts")
+    of_loops = ("reads", "statics", "starts", "saved", "d_kept", "d_lasts")
     functions = ("init", "initial_state", "apply", "apply_statistics", "step", *_functions(), *shortcuts(types))
     builtins = ("float", "int", "bool", "max", "min", "abs", "complex", "range", "dict", "set", "sorted", "partial")
-    return (*parameters, *functions, *builtins, *(name for name, _ in IMPORTS))
+    return (*parameters, *of_loops, *functions, *builtins, *(name for name, _ in IMPORTS))
 
 
 def imports(text: str) -> str:

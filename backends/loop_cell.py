@@ -60,7 +60,7 @@ def loop_cell(
     table = {v: ops.leaf("input", names[v], v.shape, v.kind) for v in reads}
     table |= {v: ops.leaf("param", names[v], v.shape, v.kind) for v in statics}
     states = tuple(replace(state, init=build.zeros(state.shape, state.kind)) for state in loop.states)
-    whole = replace(
+    uncut = replace(
         plan.cell,
         inputs=tuple(Input(names[v], v.shape, v.kind) for v in reads),
         params=tuple(Param(names[v], v.shape, v.kind, Distribution("normal")) for v in statics),
@@ -68,7 +68,7 @@ def loop_cell(
         states=states,
         outputs=tuple(Output(names[v], v) for v in loop.emits),
     )
-    cell = substitute(whole, {old: new for old, new in table.items() if new is not old})
+    cell = substitute(uncut, {old: new for old, new in table.items() if new is not old})
     alive = frozenset(postorder(cell.roots()))
     cell = replace(
         cell,

@@ -76,8 +76,8 @@ class _Adjoint:
         self.nexts = {s: done[s.next] for s in cell.states if differentiable(s.kind)}
         self.outputs = [replace(o, value=done[o.value]) for o in cell.outputs if differentiable(o.value.kind)]
         self.roots = (*self.nexts.values(), *(o.value for o in self.outputs))
-        declared = (*cell.inputs, *cell.params, *cell.states, *cell.outputs)
-        self.fresh = _Fresh(each.name for each in declared)
+        taken = (*(i.name for i in cell.inputs), *(p.name for p in cell.params), *(s.name for s in cell.states))
+        self.fresh = _Fresh((*taken, *(o.name for o in cell.outputs)))
         self.done = done
 
     def made(self) -> LoopAdjoint:
