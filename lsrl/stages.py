@@ -68,9 +68,12 @@ class Taste:
     device: str
 
 
+SEQUENCES: tuple[type[How], ...] = (Sequential, Scan, Chunk, Newton, Quadratic)
 TASTES = {
-    "jax": Taste(True, True, schedules=(Sequential, Newton), inline=(Scan, Chunk, Quadratic), device="cpu"),
-    "triton": Taste(False, False, schedules=(Sequential, Newton), inline=(Chunk, Quadratic), device="h100"),
+    "jax": Taste(True, True, schedules=SEQUENCES, inline=(Scan, Chunk, Quadratic), device="cpu"),
+    "triton": Taste(
+        False, False, schedules=(Sequential, Chunk, Newton, Quadratic), inline=(Chunk, Quadratic), device="h100"
+    ),
 }
 
 
