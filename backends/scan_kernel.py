@@ -241,14 +241,10 @@ class _TilesWriter(ScanWriter):
         for scan in self.scan.scans:
             self.write_states(tile, scan, carried)
         self.statements.write(late, {value for value in kept if value in self.body})
-        saved = [name for name in self.scan.kept if self.form.parts.get(name, (name, 0))[0] in self.loop.saved]
         for name, value in self.scan.kept.items():
-            if name not in saved:
-                self.write_kept(pointers, tile, name, value, Role.KEPT)
+            self.write_kept(pointers, tile, name, value)
         if saved:
-            with tile.block(f"if {self.every}:"):
-                for name in saved:
-                    self.write_kept(pointers, tile, name, self.scan.kept[name], Role.SAVED)
+            self.write_saves(tile, saved)
         for scan in self.scan.scans:
             axes = self.tiling.axes(scan.following[0])
             for name, value in zip(scan.names, scan.following, strict=True):
@@ -286,8 +282,8 @@ class _TilesWriter(ScanWriter):
                 shifted = call("tl.where", first, start, call("one_before", self.code(after)))
                 tile.line(f"{self.statements.bind(leaf)} = {shifted}")
 
-    def write_kept(self, pointers: Writer, tile: Writer, name: str, value: Value, role: Role) -> None:
-        tensor, part = self.of(role, name)
+    def write_kept(self, pointers: Writer, tile: Writer, name: str, value: Value) -> None:
+        tensor, part = self.of(Role.KEPT, name)
         pointer = self.pointer(pointers, tensor, value, self.over_time.pointer(tensor, value, None, part))
         address = self.over_time.within(pointer, tensor, value, None, part)
         tile.line(self.memory.store(value, address, self.code(value)))

@@ -16,6 +16,7 @@ from lsrl.backends.loop_cell import LoopCell
 from lsrl.backends.scan_kernel_algebra import COMPLEX, SEMIRINGS, Algebra, affine
 from lsrl.ir import build, ops
 from lsrl.ir.cell import Cell, Distribution, Output, Param, State
+from lsrl.ir.infer import integers
 from lsrl.ir.schedules.coefficients import Coefficient
 from lsrl.ir.schedules.scan_form import ScanForm
 from lsrl.ir.substitute import substitute
@@ -131,8 +132,9 @@ def _cut(cell: Cell, scan: ScanForm) -> Cell:
     A state that arrives becomes the stand-in of its start, and one that follows the step of those that arrive: so all
     of them share their axes, and those of the coefficients.
     """
-    following = {state.next: _leaf(f"{state.name}'", state) for state in scan.states}
-    behind = substitute(replace(cell, states=()), following)
+    following = [_leaf(f"{state.name}'", state) for state in scan.states]
+    nexts = (state.next for state in scan.states)
+    behind = substitute(replace(cell, states=()), dict(zip(nexts, following, strict=True)))
     arriving, passed = [], []
     for place, state in enumerate(scan.states):
         start = ops.leaf("param", _start(state.name), state.shape, state.kind)
@@ -143,7 +145,7 @@ def _cut(cell: Cell, scan: ScanForm) -> Cell:
         behind,
         params=(*cell.params, *starts),
         states=(*arriving, *passed),
-        outputs=(*behind.outputs, *_coefficients(scan)),
+        outputs=(*behind.outputs, *_coefficients(scan), *_outputs(following)),
     )
     alive = frozenset(postorder([output.value for output in cut.outputs]))
     spans = {**cell.spans, **behind.spans}
@@ -166,6 +168,11 @@ def _coefficients(scan: ScanForm) -> list[Output]:
             found += [] if entry is None else [Output(_entry(state.name, other.name, scan.join), entry.value)]
         found += [] if added is None else [Output(_added(state.name), added.value)]
     return found
+
+
+def _outputs(following: Sequence[Value]) -> list[Output]:
+    """States are needed at the end, if nowhere else."""
+    return [Output(f"{leaf.attr('name')} following", leaf) for leaf in following]
 
 
 def _step(scan: ScanForm, place: int) -> Value:
@@ -198,7 +205,11 @@ class _Found:
         """A real coefficient."""
         if coefficient is None:
             return Step(None, (), neutral)
-        return Step(self.outputs[name], coefficient.axes)
+        value, axes = self.outputs[name], coefficient.axes
+        if value.op == "expand":  # a part of a complex number can be repeated where the number is not
+            new = integers(value.attr("axes"))
+            value, axes = value.args[0], tuple(axis for place, axis in enumerate(axes) if place not in new)
+        return Step(value, axes)
 
     def parts(self, name: str, coefficient: Coefficient | None) -> tuple[Step, Step]:
         """A complex coefficient; a real one has no imaginary part."""

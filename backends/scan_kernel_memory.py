@@ -6,14 +6,15 @@ end counts its positions from there: only signs of offsets differ.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from lsrl.backends.expressions import Code, infix
+from lsrl.backends.expressions import Binding, Code, infix
 from lsrl.backends.kernel_form import View
+from lsrl.backends.kernel_tiles import Tile
 from lsrl.backends.scan_kernel_tiles import TIME
 from lsrl.backends.triton_memory import Memory, Role, Tensor, times
-from lsrl.ir.dims import Dim
+from lsrl.ir.dims import Dim, DimLike
 from lsrl.ir.value import Value
 
 
@@ -45,7 +46,7 @@ class ScanMemory(Memory):
 
     at: Places = field(kw_only=True)
 
-    def pointer(self, tensor: Tensor, value: Value, view: View | None, part: int = 0) -> Code:
+    def pointer(self, tensor: Tensor, value: Value, view: View | None, part: DimLike = 0) -> Code:
         """The program's first position, without the lanes of its blocks."""
         strides, offset = self.strides(tensor, view, part)
         length = Code(self.length)
@@ -57,7 +58,7 @@ class ScanMemory(Memory):
                 code = infix("+", code, times(Code(f"i_{tile.name}"), self.place.dim(strides[axis])))
         return infix("+", code, self.place.dim(offset)) if offset != Dim.of(0) else code
 
-    def within(self, pointer: str, tensor: Tensor, value: Value, view: View | None, part: int = 0) -> Code:
+    def within(self, pointer: str, tensor: Tensor, value: Value, view: View | None, part: DimLike = 0) -> Code:
         """The addresses of a tile's block of a value that differs from position to position."""
         strides, _ = self.strides(tensor, view, part)
         axes = self.place.tiling.axes(value)
@@ -68,6 +69,27 @@ class ScanMemory(Memory):
                 lanes = self.lanes(axes, self.place.block_axis(value, axis))
                 code = infix("+", code, times(lanes, self.place.dim(strides[axis])))
         return code
+
+    def saved(self, tensor: Tensor, value: Value, part: DimLike, axes: Sequence[Tile], place: Code) -> Code:
+        """The addresses of arriving states that are kept.
+
+        Args:
+            value: the stand-in of the state at the start.
+            axes: of the block.
+            place: how many are kept before it, in the order of computation.
+        """
+        strides, offset = self.strides(tensor, None, part)
+        if self.reverse:
+            place = infix("-", Code(f"{self.saves} - 1", Binding.SUM), place)
+        first = infix("*", Code(self.at.sequence), Code(self.saves))
+        code = infix("+", Code(tensor.name), times(infix("+", first, place), self.place.dim(tensor.row)))
+        for axis, tile in enumerate(self.place.tiling.all_tiles(value)):
+            stride = self.place.dim(strides[axis])
+            if not tile.single:
+                code = infix("+", code, times(self.lanes(axes, axes.index(tile)), stride))
+            elif tile.number > 1:
+                code = infix("+", code, times(Code(f"i_{tile.name}"), stride))
+        return infix("+", code, self.place.dim(offset)) if offset != Dim.of(0) else code
 
     def lead(self, tensor: Tensor, value: Value) -> Code | None:
         """The start of the program's sequence, or of its piece of one."""

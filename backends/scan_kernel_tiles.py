@@ -13,7 +13,7 @@ from dataclasses import replace
 from lsrl.backends.kernel_form import KernelForm, NoKernel
 from lsrl.backends.kernel_tiles import LANES, Tile, Tiling, grown, largest, power_of_two, whole
 from lsrl.ir.dims import Dim
-from lsrl.ir.plan import VARYING
+from lsrl.ir.pipeline import VARYING
 from lsrl.ir.value import depends_on
 
 TIME = "t"
@@ -42,7 +42,9 @@ def scan_tiling(form: KernelForm, numbers: Mapping[str, int], data_bits: int, op
     row = grown(row, (WIDE_ROW if meets else ROW) // words, LANES)
     lanes = largest(row)
     budget = WARP_TILE // words * 2 // max(2, operands)
-    positions = power_of_two(max(FEWEST, min(MOST, budget * (MOST_WARPS if meets else 1) // lanes)))
+    positions = FEWEST
+    while positions < MOST and 2 * positions * lanes <= budget * (MOST_WARPS if meets else 1):
+        positions *= 2
     warps = power_of_two(-(-positions * lanes // budget))
     if warps > MOST_WARPS:
         raise NoKernel(f"{lanes} numbers at each of {FEWEST} positions are more than a program holds")

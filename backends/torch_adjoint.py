@@ -7,7 +7,7 @@ way, with a kernel of its own; the gradient of a param is one product over all p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from lsrl.backends.expressions import Code, method
@@ -20,11 +20,13 @@ from lsrl.backends.torch_place import Printer, Types
 from lsrl.backends.torch_stages import Stages
 from lsrl.backends.torch_stencil import summed_kernel
 from lsrl.backends.writer import Writer
-from lsrl.ir.cell import Output
+from lsrl.ir.cell import Cell, Output
 from lsrl.ir.loop_adjoint import LoopAdjoint, loop_adjoint
-from lsrl.ir.pipeline import VARYING
+from lsrl.ir.pipeline import VARYING, components
 from lsrl.ir.plan import Loop, Plan, make_plan
 from lsrl.ir.position_sums import PositionSums, factors, position_sums
+from lsrl.ir.schedules.how import How, Newton, NotLegal, Scan
+from lsrl.ir.schedules.scan_form import scan_form
 from lsrl.ir.substitute import rebuild
 from lsrl.ir.value import Kind, Value, depends_on, postorder
 
@@ -70,7 +72,19 @@ def derivative(loop: LoopCell, numbers: Mapping[str, int]) -> Derivative:
     needed = {str(v.attr("name")) for v in postorder(cell.roots()) if v.op == "input"}
     saved = tuple(state.name for state in loop.cell.states if state.name in needed)
     gradients = {name: done[value] for name, value in adjoint.params.items()}
-    return Derivative(loop, adjoint, sums, gradients, make_plan(cell, numbers, hoist_elementwise=False), saved)
+    hows = dict(_scans(cell, numbers)) if isinstance(loop.how, Scan | Newton) else {}
+    plan = make_plan(cell, numbers, hoist_elementwise=False, hows=hows, inline=())
+    return Derivative(loop, adjoint, sums, gradients, plan, saved)
+
+
+def _scans(cell: Cell, numbers: Mapping[str, int]) -> Iterator[tuple[str, How]]:
+    """The states of an adjoint that a scan serves."""
+    for part in components(cell):
+        try:
+            scan_form(cell, part, numbers)
+        except NotLegal:
+            continue
+        yield part.states[0].name, Scan()
 
 
 def _summed_leaves(adjoint: LoopAdjoint) -> dict[str, Value]:

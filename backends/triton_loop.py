@@ -22,9 +22,7 @@ from lsrl.backends.triton_scan import scan_kernels
 from lsrl.backends.triton_scan_launch import ScanLaunch, write_scan_launch
 from lsrl.backends.triton_steps import write_steps
 from lsrl.backends.writer import Writer
-from lsrl.ir.cell import Output
 from lsrl.ir.schedules.how import Scan
-from lsrl.ir.value import postorder
 
 BITS = {"float32": 32, "float64": 64, "bfloat16": 16, "float16": 16}
 Section = Callable[[Writer], None]
@@ -67,7 +65,7 @@ def _scanned(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: 
     first, second = (functions.kernel.removesuffix("_kernel") + f"_{part}" for part in ("pieces", "carry"))
     found = scan_kernels(
         (frame.names.fresh(f"{first}_kernel"), frame.names.fresh(f"{second}_kernel"), functions.kernel),
-        _giving_arriving(loop),
+        loop,
         frame.numbers,
         dtype,
         BITS[dtype],
@@ -77,7 +75,6 @@ def _scanned(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: 
     names = [frame.names.fresh(f"{name}_constants") for name in (first, second)]
     constants = (*names, functions.constants)
     kernels = (found.pieces, found.carry, found.tiles)
-    compiled = (*constants[:2], constants[2] + _saving(found.tiles))
     launches = [
         Launch(functions.launch, each, kernel, loop, plain.arguments, frame.names.sizes, frame.types)
         for kernel, each in zip(kernels, constants, strict=True)
@@ -85,16 +82,8 @@ def _scanned(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: 
     scan = ScanLaunch(launches[2], launches[0], launches[1], found.block)
     texts = [partial(_write_kernel, text, launch) for text, launch in zip(found.texts, launches, strict=True)]
     sections = (*texts, partial(write_scan_launch, scan))
-    ahead = tuple((k.name, signature(k, frame.types), each) for k, each in zip(kernels, compiled, strict=True))
+    ahead = tuple(_ahead(k, frame, each) for k, each in zip(kernels, constants, strict=True))
     return Made(launches[2], sections, ahead, f"a scan by Triton kernels, {programs(found.tiles)}")
-
-
-def _giving_arriving(loop: LoopCell) -> LoopCell:
-    """The loop with the arriving states that can be kept as outputs, as tiles of positions make them."""
-    leaves = {str(v.attr("name")): v for v in postorder(loop.cell.roots()) if v.op == "state"}
-    outputs = tuple(Output(f"{name} arriving", leaves[name]) for name in loop.saved)
-    cell = replace(loop.cell, outputs=(*loop.cell.outputs, *outputs))
-    return replace(loop, cell=cell, saved=tuple(output.name for output in outputs))
 
 
 def _write_kernel(text: str, launch: Launch, writer: Writer) -> None:
@@ -121,7 +110,7 @@ def _whole_or_in_steps(functions: LoopFunctions, loop: LoopCell, plain: PlainLoo
         launch = Launch(
             functions.launch, functions.constants, kernel, loop, plain.arguments, frame.names.sizes, frame.types
         )
-        ahead = (kernel.name, signature(kernel, frame.types), functions.constants + _saving(kernel))
+        ahead = _ahead(kernel, frame, functions.constants)
         sections = (partial(_write_kernel, text, launch), partial(write, launch))
         return Made(launch, sections, (ahead,), f"{schedule}, {programs(kernel)}")
 
@@ -140,11 +129,6 @@ def _whole_or_in_steps(functions: LoopFunctions, loop: LoopCell, plain: PlainLoo
         how = "position by position, products by PyTorch and then a Triton kernel"
         found = made(kernel, text, lambda launch, w: write_steps(launch, steps, inner, w), how)
         return replace(found, schedule=f"{found.schedule}, since {reason}")
-
-
-def _saving(kernel: Kernel) -> str:
-    """What is added to a kernel's constants to compile it ahead of time: it keeps all arriving states."""
-    return f' | {{"{kernel.every}": 1}}' if kernel.every else ""
 
 
 def _kernel(name: str, loop: LoopCell, frame: Frame, dtype: str) -> tuple[Kernel, str]:

@@ -84,8 +84,6 @@ def _new(launch: Launch, tensor: Tensor) -> str:
         return launch.kept(tensor, SEQUENCE)
     if tensor.role is Role.SAVED:
         return launch.kept(tensor, ("batch", "saves(length, every)"))
-    if tensor.role is Role.SAVED:
-        return launch.kept(tensor, ("batch", "saves(length, every)"))
     return f"torch.empty_like({launch.given[Role.START, tensor.of]})"
 
 
@@ -94,6 +92,5 @@ def _write_call(writer: Writer, launch: Launch, variables: Mapping[Key, str]) ->
     passed = [as_pairs(tensor, variables[tensor.role, tensor.of]) for tensor in kernel.tensors]
     passed += ["length"] if kernel.length else []
     passed += [name for name, _ in zip(("pieces", "piece"), kernel.pieces)]
-    passed += [f"{kernel.every}=every"] if kernel.every else []
     passed += [f"{kernel.every}=every"] if kernel.every else []
     writer.line(f"{kernel.name}[{tupled(list(kernel.grid))}]({', '.join([*passed, f'**{launch.constants}'])})")
