@@ -75,10 +75,11 @@ class JaxEngine:
         names, batch = moving(self.cell, given.inputs), given.extent["B"]
         # An initial state that is not given still has a gradient: that of a zero added to what the program says.
         zeros = {name: jnp.zeros_like(array) for name, array in self.initial_state(given.params, batch).items()}
+        starts = {**zeros, **given.state}
         own = (
             self.floats(given.params, names.params),
             self.floats(given.inputs, names.inputs),
-            self.floats({**zeros, **given.state}, names.states),
+            {name: jnp.asarray(starts[name], zeros[name].dtype) for name in names.states},
         )
 
         def whole(own_params: Arrays, own_inputs: Arrays, own_state: Arrays) -> Result:
