@@ -133,6 +133,37 @@ def test_second_derivatives() -> None:
     )
 
 
+def test_maps_over_an_axis_and_jacobians() -> None:
+    """By `vmap` and `jacrev`, against one sequence after the other."""
+    params, inputs, state = arrays(SCANS["rotation"], 5, batch=3)
+    apply = module("rotation").apply
+
+    def one(push: jax.Array, pull: jax.Array, damp: jax.Array, x: jax.Array, v: jax.Array) -> jax.Array:
+        given = {"push": push[None], "pull": pull[None], "damp": damp[None]}
+        return apply(params, given, {"x": x[None], "v": v[None]})[0]["x"][0]
+
+    sequences = (*(jnp.asarray(inputs[name]) for name in ("push", "pull", "damp")), state["x"], state["v"])
+    wanted = apply(params, inputs, state)[0]["x"]
+    np.testing.assert_allclose(jax.jit(jax.vmap(one))(*sequences), wanted, rtol=1e-12)
+    slopes = jax.jit(jax.vmap(jax.jacrev(one)))(*sequences)  # [3, T, H, T, H]
+    rows = jnp.einsum("btitj->btij", slopes)
+    np.testing.assert_allclose(rows, jnp.broadcast_to(jnp.eye(3), rows.shape), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "dtype", "tolerance"), [("stressed", "float32", 1e-5), ("mlstm", "bfloat16", 1e-2)])
+def test_other_precisions(name: str, dtype: str, tolerance: float) -> None:
+    """Gates that are 0, exp(-40), exp(-8) and 1 among ordinary ones; data of 16 bits, rounded for the reference too."""
+    emitted = load_module(emit_jax(scanned(name), dtype, name), f"scanned_{name}_{dtype}")
+    params, inputs, state = (
+        {key: np.asarray(jnp.asarray(a, dtype), float) if a.dtype.kind == "f" else a for key, a in group.items()}
+        for group in arrays(SCANS[name], 200)
+    )
+    outputs, final = emitted.apply(params, inputs, state)
+    wanted = expected(SCANS[name], params, inputs, state, 200)
+    agree(outputs, wanted.outputs, tolerance)
+    agree(final, wanted.state, tolerance)
+
+
 def test_plans_of_library_programs_have_no_loop() -> None:
     for name in ("mingru", "rg_lru", "lru", "selective_ssm", "mlstm", "gated_delta"):
         assert not any(isinstance(stage, Loop) for stage in scanned(name).stages)

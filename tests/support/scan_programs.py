@@ -42,6 +42,15 @@ cell oscillator(H=3):
     output x', speed = v
 """
 
+ORBIT = """
+cell orbit(H=3):
+    param theta: [H] ~ uniform(0, 3)
+    state x, v: [H] = 1
+    x' = cos(theta) * x - sin(theta) * v
+    v' = sin(theta) * x + cos(theta) * v
+    output x', v'
+"""
+
 HISTORY = """
 cell history(H=3):
     input x, f: [H]
@@ -132,6 +141,7 @@ SCANS: Mapping[str, Case] = {
     "min_plus": Case(MIN_PLUS),
     "log_sum": Case(LOG_SUM),
     "rotation": Case(ROTATION),
+    "orbit": Case(ORBIT),
     "history": Case(HISTORY),
     "mixed": Case(MIXED),
     "columns": Case(COLUMNS),
