@@ -24,7 +24,6 @@ from lsrl.backends.triton_memory import Role, Tensor
 from lsrl.backends.writer import Writer, origin_of
 from lsrl.ir.value import Value, postorder
 
-
 Save = tuple[Scanned, int]
 """A state that is kept: the scan that moves it, and its place there."""
 
