@@ -25,7 +25,7 @@ def affine_scan(a, b, start, reverse=False, axis=None):
     if axis is None:
         return scanned(advance_number, torch.mul, a, b, start, reverse)
     return scanned(
-        functools.partial(advance_matrix, axis), functools.partial(matrix_product, axis), a, b, start, reverse
+        functools.partial(advance_matrix, axis), functools.partial(matrices_composed, axis), a, b, start, reverse
     )
 
 
@@ -131,6 +131,6 @@ def advance_joined(join, shift, h, rest, place):
     return join(h + shift, rest, out=place)
 
 
-def matrix_product(axis, left, right):
+def matrices_composed(axis, left, right):
     """Matrices with rows and columns at `axis - 1` and `axis`."""
     return (left.unsqueeze(axis) * right.unsqueeze(axis - 2)).sum(axis - 1)

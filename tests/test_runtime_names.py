@@ -1,0 +1,28 @@
+"""Functions that emitted modules define for themselves share one namespace."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from lsrl.backends import jax_prelude
+from lsrl.backends.kernel_functions import KERNEL_FUNCTIONS
+from lsrl.backends.runtime_source import runtime
+from lsrl.backends.scan_kernel_algebra import SCAN_FUNCTIONS
+from support.process import ROOT
+
+FILES = sorted((ROOT / "backends" / "runtime").glob("*_*.py"))
+OTHERS = {"jax": (*jax_prelude.FUNCTIONS,), "torch": (*KERNEL_FUNCTIONS, *SCAN_FUNCTIONS)}
+
+
+def target(file: Path) -> str:
+    """Triton's functions stand in PyTorch modules."""
+    return "jax" if file.stem.startswith("jax_") else "torch"
+
+
+@pytest.mark.parametrize("framework", OTHERS)
+def test_names_are_unique(framework: str) -> None:
+    found = Counter(OTHERS[framework])
+    for file in FILES:
+        found.update(runtime(file.stem) if target(file) == framework else ())
+    assert [name for name, count in found.items() if count > 1] == []
