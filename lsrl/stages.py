@@ -71,9 +71,7 @@ class Taste:
 SEQUENCES: tuple[type[How], ...] = (Sequential, Scan, Chunk, Newton, Quadratic)
 TASTES = {
     "jax": Taste(True, True, schedules=SEQUENCES, inline=(Scan, Chunk, Quadratic), device="cpu"),
-    "triton": Taste(
-        False, False, schedules=(Sequential, Chunk, Newton, Quadratic), inline=(Chunk, Quadratic), device="h100"
-    ),
+    "triton": Taste(False, False, schedules=SEQUENCES, inline=(Chunk, Quadratic), device="h100"),
 }
 
 
