@@ -24,5 +24,5 @@ def target(file: Path) -> str:
 def test_names_are_unique(framework: str) -> None:
     found = Counter(OTHERS[framework])
     for file in FILES:
-        found.update(runtime(file.stem) if target(file) == framework else ())
+        found.update(list(runtime(file.stem)) if target(file) == framework else ())
     assert [name for name, count in found.items() if count > 1] == []

@@ -19,9 +19,9 @@ from lsrl.ir.cell import Cell, State
 from lsrl.ir.facts.linear import LinearForm
 from lsrl.ir.facts.recurrence import Algebra, Recurrence, recurrences
 from lsrl.ir.facts.semiring import SemiringForm
-from lsrl.ir.pipeline import Component, components
+from lsrl.ir.pipeline import Component
 from lsrl.ir.schedules.coefficients import Coefficient, added, constant, dense, diagonal, narrowed
-from lsrl.ir.schedules.how import How, NotLegal, Scan
+from lsrl.ir.schedules.how import NotLegal
 from lsrl.ir.value import Kind, Value
 
 MOST_STATES = 4
@@ -97,18 +97,6 @@ def scan_form(cell: Cell, component: Component, sizes: Mapping[str, int] | None 
     if len(known.states) == 1:
         return _single(known, component.reverse, sizes or {})
     return _coupled(known, component.reverse)
-
-
-def scannable(cell: Cell, sizes: Mapping[str, int]) -> dict[str, How]:
-    """A scan for every state whose recurrence one serves, by name."""
-    found: dict[str, How] = {}
-    for part in components(cell):
-        try:
-            scan_form(cell, part, sizes)
-        except NotLegal:
-            continue
-        found |= {state.name: Scan() for state in part.states}
-    return found
 
 
 def _recurrence(cell: Cell, component: Component) -> Recurrence:

@@ -16,14 +16,11 @@ from lsrl.backends import reference
 from lsrl.backends.emit_jax import emit_jax
 from lsrl.backends.module_loader import load_module
 from lsrl.ir.laws import simplify
-from lsrl.ir.pipeline import components
 from lsrl.ir.plan import Loop, Plan, make_plan
 from lsrl.ir.products import fuse_products, split_products
-from lsrl.ir.schedules.how import Scan
-from lsrl.ir.value import Kind
 from support.comparing import BATCH, agree, arrays, cotangents_of, expected, extent
 from support.programs import bound
-from support.scan_programs import SCANS
+from support.scan_programs import SCANS, scans
 
 EDGES = ("max_plus", "lru", "mixed", "history", "backwards")
 TOLERANCE = 1e-10
@@ -34,8 +31,7 @@ def scanned(name: str) -> Plan:
     """The plan in which everything runs as a scan but what counts."""
     cell, sizes = bound(SCANS[name])
     cell = fuse_products(split_products(simplify(cell)), in_loops=True)
-    smooth = [s.name for part in components(cell) if part.cyclic for s in part.states if s.kind is not Kind.INT]
-    return make_plan(cell, sizes, hows=dict.fromkeys(smooth, Scan()))
+    return make_plan(cell, sizes, hows=scans(cell))
 
 
 def loaded(name: str) -> ModuleType:

@@ -17,10 +17,9 @@ from lsrl.backends.module_loader import load_module
 from lsrl.ir.laws import simplify
 from lsrl.ir.plan import Plan, make_plan
 from lsrl.ir.products import fuse_products, split_products
-from lsrl.ir.schedules.scan_form import scannable
 from support.comparing import BATCH, agree, arrays, cotangents_of, expected, extent
 from support.programs import bound
-from support.scan_programs import SCANS
+from support.scan_programs import SCANS, scans
 
 EDGES = ("max_plus", "lru", "mixed", "history", "backwards")
 TOLERANCE = 1e-10
@@ -32,7 +31,7 @@ def scanned(name: str) -> Plan:
     """The plan in which every recurrence that a scan serves is a loop that is one."""
     cell, sizes = bound(SCANS[name])
     cell = fuse_products(split_products(simplify(cell)), in_loops=False)
-    return make_plan(cell, sizes, hows=scannable(cell, sizes), inline=(), hoist_elementwise=False)
+    return make_plan(cell, sizes, hows=scans(cell), inline=(), hoist_elementwise=False)
 
 
 @cache

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from random import Random
 
+from lsrl.ir.cell import Cell
+from lsrl.ir.pipeline import components
+from lsrl.ir.schedules.how import How, Scan
+from lsrl.ir.value import Kind
 from support.programs import LIBRARY, PROGRAMS, Case
 
 MAX_PLUS = """
@@ -152,3 +156,9 @@ SCANS: Mapping[str, Case] = {
     **{f"drawn{seed}": Case(random_diagonal(seed)) for seed in range(4)},
 }
 """Every recurrence of these but counters is a scan."""
+
+
+def scans(cell: Cell) -> dict[str, How]:
+    """A scan for every state but those that count."""
+    parts = [part for part in components(cell) if part.cyclic]
+    return {state.name: Scan() for part in parts for state in part.states if state.kind is not Kind.INT}
