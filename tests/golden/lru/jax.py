@@ -52,18 +52,17 @@ def later(first, sequence):
 
 @partial(jax.jit, static_argnames=("reverse", "axis"))
 def affine_scan(a, b, start, reverse=False, axis=None):
-    """`h' = a * h + b` along time, from `start` [B, *shape]: (h, h', the last h').
+    """`h' = a * h + b` along time, from `start` [B, *shape]: (h', the last h').
 
     b is [B, T, *shape]; a is a number, or an array whose axes are those of b or of length one (leading ones may be
     missing).  With `axis`, counted from the end, matrices mix that axis of the shape: a has it twice, rows first.
     """
     a = jnp.asarray(a, None if hasattr(a, "dtype") else b.dtype)
     a = a.reshape((1,) * (b.ndim + (axis is not None) - a.ndim) + a.shape)
-    following, last = affine_states(a, b, start, reverse, axis, False)
-    return arriving_states(start, following, reverse), following, last
+    return affine_states(a, b, start, reverse, axis, False)
 
 
-def arriving_states(start, following, reverse):
+def arriving_states(start, following, reverse=False):
     """What arrives at each position, when `following` is what leaves it."""
     if reverse:
         return jnp.concatenate([following, start[:, None]], axis=1)[:, 1:]
@@ -243,7 +242,8 @@ def h_adjoint(saved, d_kept, d_lasts, length):
     conj_a = jnp.conj(a)
     conj_a_d_h_next = conj_a * d_h_next
 
-    d_h, d_h_next_2, d_h_last_2 = affine_scan(conj_a, conj_a_d_h_next, d_h_last, reverse=True)
+    d_h_next_2, d_h_last_2 = affine_scan(conj_a, conj_a_d_h_next, d_h_last, reverse=True)
+    d_h = arriving_states(d_h_last, d_h_next_2, reverse=True)
 
     d_exp_gamma_B_x = d_h + d_h_next
     d_a = d_exp_gamma_B_x * jnp.conj(h)

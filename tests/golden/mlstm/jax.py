@@ -45,18 +45,17 @@ def over_time(advance, state, reads, **options):
 
 @partial(jax.jit, static_argnames=("reverse", "axis"))
 def affine_scan(a, b, start, reverse=False, axis=None):
-    """`h' = a * h + b` along time, from `start` [B, *shape]: (h, h', the last h').
+    """`h' = a * h + b` along time, from `start` [B, *shape]: (h', the last h').
 
     b is [B, T, *shape]; a is a number, or an array whose axes are those of b or of length one (leading ones may be
     missing).  With `axis`, counted from the end, matrices mix that axis of the shape: a has it twice, rows first.
     """
     a = jnp.asarray(a, None if hasattr(a, "dtype") else b.dtype)
     a = a.reshape((1,) * (b.ndim + (axis is not None) - a.ndim) + a.shape)
-    following, last = affine_states(a, b, start, reverse, axis, False)
-    return arriving_states(start, following, reverse), following, last
+    return affine_states(a, b, start, reverse, axis, False)
 
 
-def arriving_states(start, following, reverse):
+def arriving_states(start, following, reverse=False):
     """What arrives at each position, when `following` is what leaves it."""
     if reverse:
         return jnp.concatenate([following, start[:, None]], axis=1)[:, 1:]
@@ -259,9 +258,10 @@ def C_n_m_adjoint(saved, d_kept, d_lasts, length):
     q_d_q_ratio = q[..., None] * d_q_ratio[..., None, :]  # [B, T, N, K, V]
     C_next_wide_q_d_q_ratio = C_next_wide * q_d_q_ratio
 
-    d_C, d_C_next, d_C_last_2 = affine_scan(
+    d_C_next, d_C_last_2 = affine_scan(
         exp_lf_plus_m_minus_m_next[..., None, None], C_next_wide_q_d_q_ratio, d_C_last, reverse=True
     )
+    d_C = arriving_states(d_C_last, d_C_next, reverse=True)
 
     d_q_sum = jnp.sum(-d_q_ratio * h, axis=-1)  # [B, T, N]
     d_q_choice = jnp.where(abs_q_n_next == exp_minus_m_next, d_q_sum * 0.5, 0.0)
@@ -269,9 +269,10 @@ def C_n_m_adjoint(saved, d_kept, d_lasts, length):
     q_d_q_product = q * d_q_product[..., None]  # [B, T, N, K]
     n_next_wide_q_d_q_product = n_next_wide * q_d_q_product
 
-    d_n, d_n_next, d_n_last_2 = affine_scan(
+    d_n_next, d_n_last_2 = affine_scan(
         exp_lf_plus_m_minus_m_next[..., None], n_next_wide_q_d_q_product, d_n_last, reverse=True
     )
+    d_n = arriving_states(d_n_last, d_n_next, reverse=True)
 
     lf_plus_m_above_i = lf_plus_m > i
     lf_plus_m_above_i_float = lf_plus_m_above_i.astype(jnp.float32)
@@ -293,7 +294,8 @@ def C_n_m_adjoint(saved, d_kept, d_lasts, length):
     choice = jnp.where(lf_plus_m_is_i, difference * 0.5, jnp.zeros((N,), jnp.float32))
     sum__2 = d_i_product + jnp.where(lf_plus_m_above_i, difference, choice)
 
-    d_m, d_m_next, d_m_last_2 = affine_scan(sum_, sum__2, d_m_last, reverse=True)
+    d_m_next, d_m_last_2 = affine_scan(sum_, sum__2, d_m_last, reverse=True)
+    d_m = arriving_states(d_m_last, d_m_next, reverse=True)
 
     # std/mlstm.lsrl:12  C' = exp(lf + m - m') * C + exp(i - m') * outer(k, v)
     C_next = C_next_wide * C + exp_i_minus_m_next[..., None, None] * k_v

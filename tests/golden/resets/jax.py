@@ -44,18 +44,17 @@ def over_time(advance, state, reads, **options):
 
 @partial(jax.jit, static_argnames=("reverse", "axis"))
 def affine_scan(a, b, start, reverse=False, axis=None):
-    """`h' = a * h + b` along time, from `start` [B, *shape]: (h, h', the last h').
+    """`h' = a * h + b` along time, from `start` [B, *shape]: (h', the last h').
 
     b is [B, T, *shape]; a is a number, or an array whose axes are those of b or of length one (leading ones may be
     missing).  With `axis`, counted from the end, matrices mix that axis of the shape: a has it twice, rows first.
     """
     a = jnp.asarray(a, None if hasattr(a, "dtype") else b.dtype)
     a = a.reshape((1,) * (b.ndim + (axis is not None) - a.ndim) + a.shape)
-    following, last = affine_states(a, b, start, reverse, axis, False)
-    return arriving_states(start, following, reverse), following, last
+    return affine_states(a, b, start, reverse, axis, False)
 
 
-def arriving_states(start, following, reverse):
+def arriving_states(start, following, reverse=False):
     """What arrives at each position, when `following` is what leaves it."""
     if reverse:
         return jnp.concatenate([following, start[:, None]], axis=1)[:, 1:]
@@ -228,7 +227,8 @@ def a_adjoint(saved, d_kept, d_lasts, length):
     product = 0.9 * (1 - r.astype(jnp.float32))
     choice = jnp.where(r[..., None], jnp.zeros((D,), jnp.float32), 0.9 * d_a_next)
 
-    d_a, d_a_next_2, d_a_last_2 = affine_scan(product[..., None], choice, d_a_last, reverse=True)
+    d_a_next_2, d_a_last_2 = affine_scan(product[..., None], choice, d_a_last, reverse=True)
+    d_a = arriving_states(d_a_last, d_a_next_2, reverse=True)
 
     d_x = d_a + d_a_next
     d_x_scaled = 0.9 * d_x
