@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from lsrl.backends.loop_cell import LoopCell
@@ -10,10 +10,10 @@ from lsrl.ir import ops
 from lsrl.ir.cell import Cell, Input, Output
 from lsrl.ir.loop_adjoint import LoopAdjoint, loop_adjoint
 from lsrl.ir.pipeline import VARYING, components
-from lsrl.ir.plan import Plan, make_plan
+from lsrl.ir.plan import INLINE, Plan, make_plan
 from lsrl.ir.position_sums import PositionSums, factors, position_sums
 from lsrl.ir.schedules.how import How, NotLegal, Scan
-from lsrl.ir.schedules.scan_form import scan_form
+from lsrl.ir.schedules.scan_form import ScanForm, scan_form
 from lsrl.ir.substitute import rebuild, substitute
 from lsrl.ir.value import Value, depends_on, postorder
 
@@ -37,6 +37,12 @@ class Derivative:
     plan: Plan
 
     @property
+    def saved(self) -> tuple[str, ...]:
+        """The states whose arriving values it reads."""
+        read = {str(v.attr("name")) for v in postorder(self.plan.roots) if v.op == "input"}
+        return tuple(state.name for state in self.loop.cell.states if state.name in read)
+
+    @property
     def leaves(self) -> Mapping[str, Value]:
         """What it refers to outside of itself, by name: the loop's arrays, arriving states, and cotangents."""
         roots = [*self.plan.roots, *self.sums.operands, *self.gradients.values()]
@@ -44,31 +50,52 @@ class Derivative:
         return {str(v.attr("name")): v for v in found}
 
 
-def loop_derivative(loop: LoopCell, sizes: Mapping[str, int], *, scans: bool = True) -> Derivative | None:
+def is_diagonal(form: ScanForm) -> bool:
+    """Whether every element is a recurrence of its own."""
+    return form.is_diagonal
+
+
+def never(_: ScanForm) -> bool:
+    return False
+
+
+def loop_derivative(
+    loop: LoopCell,
+    sizes: Mapping[str, int],
+    *,
+    scans: Callable[[ScanForm], bool] = is_diagonal,
+    reads_kept: bool = True,
+    hoist_elementwise: bool = True,
+    inline: Collection[type[How]] = INLINE,
+) -> Derivative | None:
     """The derivative of a loop; None where nothing in it has one.
 
     Args:
-        scans: run what is diagonal in the adjoint as a scan.
+        scans: which recurrences of the adjoint run as scans, of those that can.
+        reads_kept: whether it reads what the loop kept where it needs that, in place of computing it anew.
+        hoist_elementwise, inline: as for `make_plan`.
     """
     adjoint = loop_adjoint(loop.cell)
     if not adjoint.states and not adjoint.seeds:
         return None
-    adjoint = replace(adjoint, cell=_with_kept(adjoint.cell, loop.cell))
+    if reads_kept:
+        adjoint = replace(adjoint, cell=_with_kept(adjoint.cell, loop.cell))
     values = {output.name: output.value for output in adjoint.cell.outputs}
     sums = position_sums({name: values[name] for name in adjoint.summed})
     table = {ops.leaf("param", n, values[n].shape, values[n].kind): total for n, total in sums.totals.items()}
     done = rebuild(adjoint.params.values(), table)
     gradients = {name: done[value] for name, value in adjoint.params.items()}
     cell = _with_factors(adjoint, sums)
-    hows = dict(_scans(cell, sizes)) if scans else {}
-    return Derivative(loop, adjoint, sums, gradients, make_plan(cell, sizes, hows=hows))
+    hows = dict(_scans(cell, sizes, scans))
+    plan = make_plan(cell, sizes, hoist_elementwise=hoist_elementwise, hows=hows, inline=inline)
+    return Derivative(loop, adjoint, sums, gradients, plan)
 
 
-def _scans(cell: Cell, sizes: Mapping[str, int]) -> Iterator[tuple[str, How]]:
-    """The states whose every element is an affine recurrence of its own."""
-    for part in components(cell):
+def _scans(cell: Cell, sizes: Mapping[str, int], wanted: Callable[[ScanForm], bool]) -> Iterator[tuple[str, How]]:
+    """The states that run as scans."""
+    for part in components(cell) if wanted is not never else ():
         try:
-            if scan_form(cell, part, sizes).is_diagonal:
+            if wanted(scan_form(cell, part, sizes)):
                 yield part.states[0].name, Scan()
         except NotLegal:
             continue

@@ -7,12 +7,13 @@ way, with a kernel of its own; the gradient of a param is one product over all p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from lsrl.backends.expressions import Code, method
 from lsrl.backends.identifiers import identifiers
 from lsrl.backends.loop_cell import LoopCell, loop_cell
+from lsrl.backends.loop_derivative import Derivative, loop_derivative, never
 from lsrl.backends.naming import Names
 from lsrl.backends.torch_einsum import summed_product
 from lsrl.backends.torch_frame import SEQUENCE, Frame, narrow_values, thin_values
@@ -20,14 +21,10 @@ from lsrl.backends.torch_place import Printer, Types
 from lsrl.backends.torch_stages import Stages
 from lsrl.backends.torch_stencil import summed_kernel
 from lsrl.backends.writer import Writer
-from lsrl.ir.cell import Cell, Output
-from lsrl.ir.loop_adjoint import LoopAdjoint, loop_adjoint
-from lsrl.ir.pipeline import VARYING, components
-from lsrl.ir.plan import Loop, Plan, make_plan
-from lsrl.ir.position_sums import PositionSums, factors, position_sums
-from lsrl.ir.schedules.how import How, Newton, NotLegal, Scan
-from lsrl.ir.schedules.scan_form import scan_form
-from lsrl.ir.substitute import rebuild
+from lsrl.ir.pipeline import VARYING
+from lsrl.ir.plan import Loop
+from lsrl.ir.position_sums import factors
+from lsrl.ir.schedules.how import Newton, Scan
 from lsrl.ir.value import Kind, Value, depends_on, postorder
 
 _SUMMED: Mapping[str, Printer] = {"einsum": summed_product, "conv_dw": summed_kernel}
@@ -35,67 +32,23 @@ LoopWriter = Callable[[LoopCell, Frame], str]
 """Writes what runs a loop; the name of its function."""
 
 
-@dataclass(frozen=True, slots=True)
-class Derivative:
-    """The derivative of a loop, ready to be written.
+def derivative(loop: LoopCell, numbers: Mapping[str, int]) -> Derivative | None:
+    """The derivative of a loop; None where nothing in it has one.
 
-    Attributes:
-        loop, adjoint: the loop, and its adjoint.
-        sums: over all positions, of what params receive.
-        gradients: of every param, of the sums.
-        plan: of the adjoint, whose outputs are the cotangents of inputs, then what is summed.
-        saved: the states whose arriving values it needs.
-    """
-
-    loop: LoopCell
-    adjoint: LoopAdjoint
-    sums: PositionSums
-    gradients: Mapping[str, Value]
-    plan: Plan
-    saved: tuple[str, ...]
-
-
-def derivative(loop: LoopCell, numbers: Mapping[str, int]) -> Derivative:
-    """The derivative of a loop.
+    It runs as the loop does: scans where that is one, or Newton's method, which solves by scans.
 
     Args:
         numbers: the number of every size.
     """
-    adjoint = loop_adjoint(loop.cell)
-    values = {output.name: output.value for output in adjoint.cell.outputs}
-    sums = position_sums({name: values[name] for name in adjoint.summed})
-    table = {leaf: sums.totals[name] for name, leaf in _summed_leaves(adjoint).items()}
-    done = rebuild(adjoint.params.values(), table)
-    operands = [Output(f"operand.{i}", value) for i, value in enumerate(_moving(sums))]
-    direct = [output for output in adjoint.cell.outputs if output.name not in adjoint.summed]
-    cell = replace(adjoint.cell, outputs=(*direct, *operands))
-    needed = {str(v.attr("name")) for v in postorder(cell.roots()) if v.op == "input"}
-    saved = tuple(state.name for state in loop.cell.states if state.name in needed)
-    gradients = {name: done[value] for name, value in adjoint.params.items()}
-    hows = dict(_scans(cell, numbers)) if isinstance(loop.how, Scan | Newton) else {}
-    plan = make_plan(cell, numbers, hoist_elementwise=False, hows=hows, inline=())
-    return Derivative(loop, adjoint, sums, gradients, plan, saved)
-
-
-def _scans(cell: Cell, numbers: Mapping[str, int]) -> Iterator[tuple[str, How]]:
-    """The states of an adjoint that a scan serves."""
-    for part in components(cell):
-        try:
-            scan_form(cell, part, numbers)
-        except NotLegal:
-            continue
-        yield part.states[0].name, Scan()
-
-
-def _summed_leaves(adjoint: LoopAdjoint) -> dict[str, Value]:
-    """The leaves that stand for the sums in the gradients of params."""
-    found = (v for v in postorder(adjoint.params.values()) if v.op == "param")
-    return {str(v.attr("name")): v for v in found if v.attr("name") in adjoint.summed}
-
-
-def _moving(sums: PositionSums) -> list[Value]:
-    varying = depends_on(sums.operands, lambda value: value.op in VARYING)
-    return [value for value in sums.operands if value in varying]
+    scanned = isinstance(loop.how, Scan | Newton)
+    return loop_derivative(
+        loop,
+        numbers,
+        scans=(lambda _: True) if scanned else never,
+        reads_kept=False,
+        hoist_elementwise=False,
+        inline=(),
+    )
 
 
 def needs_length(given: Derivative) -> bool:

@@ -7,7 +7,8 @@ as the compiler of PyTorch wants them.
 
 from __future__ import annotations
 
-from lsrl.backends.torch_adjoint import Derivative, needs_length
+from lsrl.backends.loop_derivative import Derivative
+from lsrl.backends.torch_adjoint import needs_length
 from lsrl.backends.torch_operator import Around, write_pieces
 from lsrl.backends.triton_memory import Identifiers
 from lsrl.backends.writer import Writer
@@ -25,6 +26,27 @@ def write_autograd(around: Around, writer: Writer) -> None:
     writing.write_derivative(writer)
     writer.blank(2)
     writing.write_loop(writer)
+
+
+def write_guard(around: Around, writer: Writer) -> None:
+    """The loop as a Function without a derivative, which forward mode does not pass by in silence."""
+    names = around.names
+    with writer.block(f"class {names.autograd}(torch.autograd.Function):"):
+        writer.docstring(f"`{names.operator}`, without a derivative.")
+        writer.blank()
+        writer.line("generate_vmap_rule = True")
+        writer.blank()
+        _write_forward(around, writer)
+        writer.blank()
+        writer.line("@staticmethod")
+        with writer.block("def setup_context(ctx, inputs, output):"):
+            writer.line("pass")
+
+
+def _write_forward(around: Around, writer: Writer) -> None:
+    writer.line("@staticmethod")
+    with writer.block(f"def forward(length, every, {around.given}):"):
+        writer.line(f"return tuple({around.names.operator}([{around.given}], length, every))")
 
 
 class _Functions:
@@ -105,9 +127,7 @@ class _Functions:
             writer.blank()
             writer.line("generate_vmap_rule = True")
             writer.blank()
-            writer.line("@staticmethod")
-            with writer.block(f"def forward(length, every, {around.given}):"):
-                writer.line(f"return tuple({names.operator}([{around.given}], length, every))")
+            _write_forward(around, writer)
             writer.blank()
             writer.line("@staticmethod")
             with writer.block("def setup_context(ctx, inputs, output):"):
@@ -134,7 +154,8 @@ class _Functions:
         taken, given = around.smooth
         starts, count = around.arguments.starts, len(self.tensors)
         own = f"[{count - len(starts)}:{count}]" if len(starts) > 1 else f"[{count - 1}]"
-        writer.line(f"{', '.join(starts)} = ctx.saved_tensors{own}")
+        writer.line("tensors = ctx.saved_tensors")
+        writer.line(f"{', '.join(starts)} = tensors{own}")
         shapes = [*around.kept(), *((f"{start}.shape", f"{start}.dtype") for start in starts)]
         if any("batch" in shape for shape, _ in shapes):
             writer.line(f"batch, length = {around.first}.shape[0], ctx.length")
@@ -143,7 +164,7 @@ class _Functions:
             for place, shape, type_ in pairs:
                 writer.line(f"filled(cotangents[{place}], {around.first}, {shape}, {type_}),")
         writer.line("]")
-        passed = "ctx.length, ctx.every, *ctx.saved_tensors, *cotangents"
+        passed = "ctx.length, ctx.every, *tensors, *cotangents"
         if all(taken):
             writer.line(f"return None, None, *{self.names.derivative}.apply({passed})")
             return

@@ -9,10 +9,11 @@ from functools import partial
 from lsrl.backends import torch_prelude
 from lsrl.backends.kernel_form import NoKernel
 from lsrl.backends.loop_cell import LoopCell
+from lsrl.backends.loop_derivative import Derivative
 from lsrl.backends.loop_memory import pieces
 from lsrl.backends.naming import Names, identifier, joined
-from lsrl.backends.torch_adjoint import Derivative, derivative, write_derivative
-from lsrl.backends.torch_autograd import write_autograd
+from lsrl.backends.torch_adjoint import derivative, write_derivative
+from lsrl.backends.torch_autograd import write_autograd, write_guard
 from lsrl.backends.torch_frame import Frame
 from lsrl.backends.torch_loop import PlainLoop, write_plain_loop
 from lsrl.backends.torch_newton import write_newton_loop
@@ -51,6 +52,7 @@ def write_loop(loop: LoopCell, frame: Frame, dtype: str, gradients: bool, names:
     """
     names = names or (frame.names,)
     functions = _functions(names, loop)
+    guarded = not gradients and len(names) == 1 and _is_smooth(loop)
     derived = derivative(loop, frame.numbers) if gradients and _is_smooth(loop) else None
     every = 1
     if derived is not None and derived.saved:
@@ -62,9 +64,10 @@ def write_loop(loop: LoopCell, frame: Frame, dtype: str, gradients: bool, names:
     made = _made(functions, loop, plain, frame, dtype)
     sizes, writer = frame.names.sizes, frame.writer
     kernels = isinstance(made, Made)
-    around = Around(functions, loop, plain.arguments, sizes, frame.types, kernels, every, derived)
+    around = Around(functions, loop, plain.arguments, sizes, frame.types, kernels, every, derived, guarded)
     sections: list[Section] = [*(made.sections if isinstance(made, Made) else ()), partial(write_operator, around)]
     sections += [partial(write_run, around), *_plain(functions, plain)]
+    sections += [partial(write_guard, around)] if guarded else []
     for section in sections:
         section(writer)
         writer.blank(2)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from lsrl.backends.expressions import shape_code, tupled
 from lsrl.backends.loop_cell import LoopCell
-from lsrl.backends.torch_adjoint import Derivative
+from lsrl.backends.loop_derivative import Derivative
 from lsrl.backends.torch_loop import LoopNames
 from lsrl.backends.torch_place import Types
 from lsrl.backends.writer import Writer
@@ -61,7 +61,8 @@ class Around:
         kernel: whether there is one.
         pieces: how many positions lie between two of which the arriving states are kept; 0 for a number that depends
             on the length.
-        derivative: None where there is nothing to differentiate.
+        derivative: None where there is none.
+        guarded: whether the loop is a Function of autograd without a derivative, so that forward mode is refused.
     """
 
     names: LoopFunctions
@@ -72,6 +73,7 @@ class Around:
     kernel: bool
     pieces: int
     derivative: Derivative | None
+    guarded: bool
 
     @property
     def first(self) -> str:
@@ -167,7 +169,7 @@ def write_run(around: Around, writer: Writer) -> None:
             size = around.pieces or f"piece_size({length})"
             writer.line(f"every = {size} if wants_gradients({around.given}) else 0")
             every = "every"
-        if around.derivative is None:
+        if around.derivative is None and not around.guarded:
             writer.line(f"return {around.names.operator}([{around.given}], {length}, {every})")
             return
         cut = f"[:{len(around.smooth[1]) + len(around.told)}]" if arguments.saved else ""

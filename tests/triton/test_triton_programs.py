@@ -17,6 +17,7 @@ from lsrl.backends.emit_triton import emit_triton
 from lsrl.backends.module_loader import load_module
 from support.comparing import BATCH, LENGTH, Named, agree, arrays, cotangents_of, expected, extent
 from support.programs import PROGRAMS, Case, bound
+from support.torch_gradients import check_gradients
 from support.torch_modules import numpy, run, tensors
 
 MORE = ("lstm", "mlstm", "lru", "lags", "resets", "stack", "noisy", "autonomous", "pointwise", "table")
@@ -203,23 +204,5 @@ def _cut(inputs: Mapping[str, torch.Tensor], start: int, stop: int) -> dict[str,
 
 @pytest.mark.parametrize("name", DERIVED)
 def test_gradients(name: str) -> None:
-    """Reverse mode through the kernels' plain forms against the reference's own, for random weights of all results."""
-    case = PROGRAMS[name]
-    cell, sizes = bound(case)
-    params, inputs, state = arrays(case)
-    wanted = expected(case, params, inputs, state)
-    weights = cotangents_of({**wanted.outputs, **{f"state.{key}": array for key, array in wanted.state.items()}})
-    numbers = None if cell.inputs else {"B": BATCH, "T": LENGTH}
-    truth = reference.gradients(cell, sizes, params, inputs, state, weights, extent=numbers)
-    groups = [
-        {key: torch.tensor(a, requires_grad=a.dtype.kind in "fc") for key, a in group.items()}
-        for group in (params, inputs, state)
-    ]
-    outputs, final = module(name, "float64").apply(*groups, **extent(cell))
-    results = {**outputs, **{f"state.{key}": tensor for key, tensor in final.items()}}
-    pairs = [(results[key], torch.tensor(weight)) for key, weight in weights.items() if results[key].requires_grad]
-    torch.autograd.backward([result for result, _ in pairs], [weight for _, weight in pairs])
-    for group, theirs in zip(groups, (truth.params, truth.inputs, truth.state), strict=True):
-        smooth = {key: tensor for key, tensor in group.items() if tensor.requires_grad}
-        found = {key: torch.zeros_like(t) if t.grad is None else t.grad for key, t in smooth.items()}
-        agree(numpy(found), {key: theirs[key] for key in found}, 1e-10)
+    """The derivatives of loops, by their kernels, for random weights of all results."""
+    check_gradients(PROGRAMS[name], module(name, "float64"), 1e-10)

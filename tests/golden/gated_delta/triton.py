@@ -190,6 +190,11 @@ def in_pieces(run, adjoint, given, counts, length, every, reverse):
     return [*(torch.cat(parts, 1) for parts in zip(*ordered)), *totals, *lasts]
 
 
+def ordered(positions, reverse):
+    """In the order in which a state goes through them."""
+    return list(positions)[:: -1 if reverse else 1]
+
+
 @triton.jit(do_not_specialize=["T"])
 def S_kernel(
     q,  # [B, T, N, K]
@@ -280,7 +285,7 @@ def S_launch(q, k, v, a, b, S, every=0):
     return o, S_T, S_P
 
 
-@torch.library.custom_op("lsrl_a0a5c12c7c23::S_operator", mutates_args=())
+@torch.library.custom_op("lsrl_1cc3dd5388f2::S_operator", mutates_args=())
 def S_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_kernels(tensors[0]):
@@ -456,7 +461,7 @@ def d_S_launch(q, k, v, a, b, S, d_o, k_S, d_S):
     return d_k, d_v, d_a, d_b, d_S_T
 
 
-@torch.library.custom_op("lsrl_a0a5c12c7c23::d_S_operator", mutates_args=())
+@torch.library.custom_op("lsrl_1cc3dd5388f2::d_S_operator", mutates_args=())
 def d_S_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
@@ -542,7 +547,7 @@ def S_adjoint(q, k, v, a, b, S, d_o, d_S_last):
     return d_q, d_k, d_v, d_a, d_b, d_S_last_2
 
 
-@torch.library.custom_op("lsrl_a0a5c12c7c23::S_pieces", mutates_args=())
+@torch.library.custom_op("lsrl_1cc3dd5388f2::S_pieces", mutates_args=())
 def S_pieces(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """The derivative of the loop, from the states that it kept at the start of each piece."""
 
@@ -618,13 +623,14 @@ class SLoop(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *cotangents):
-        S = ctx.saved_tensors[5]
+        tensors = ctx.saved_tensors
+        S = tensors[5]
         batch, length = S.shape[0], ctx.length
         cotangents = [
             filled(cotangents[0], S, (batch, length, N, V), torch.float32),
             filled(cotangents[1], S, S.shape, S.dtype),
         ]
-        return None, None, *SDerivative.apply(ctx.length, ctx.every, *ctx.saved_tensors, *cotangents)
+        return None, None, *SDerivative.apply(ctx.length, ctx.every, *tensors, *cotangents)
 
 
 def init(seed=0, device=None):

@@ -247,7 +247,7 @@ def h_launch(x, x_prev2, x_prev, h, every=0):
     return h_out, y, h_T, h_P
 
 
-@torch.library.custom_op("lsrl_2b99d89276c9::h_operator", mutates_args=())
+@torch.library.custom_op("lsrl_62636f85ecf0::h_operator", mutates_args=())
 def h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_kernels(tensors[0]):
@@ -362,7 +362,7 @@ def d_h_launch(d_h_2, d_y, h_next_difference, d_h):
     return d_x_prev2, d_h_T
 
 
-@torch.library.custom_op("lsrl_2b99d89276c9::d_h_operator", mutates_args=())
+@torch.library.custom_op("lsrl_62636f85ecf0::d_h_operator", mutates_args=())
 def d_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
@@ -460,14 +460,15 @@ class HLoop(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *cotangents):
-        h = ctx.saved_tensors[3]
+        tensors = ctx.saved_tensors
+        h = tensors[3]
         batch, length = h.shape[0], ctx.length
         cotangents = [
             filled(cotangents[0], h, (batch, length, D), torch.float32),
             filled(cotangents[1], h, (batch, length, D), torch.float32),
             filled(cotangents[2], h, h.shape, h.dtype),
         ]
-        return None, None, *HDerivative.apply(ctx.length, ctx.every, *ctx.saved_tensors, *cotangents)
+        return None, None, *HDerivative.apply(ctx.length, ctx.every, *tensors, *cotangents)
 
 
 def init(seed=0, device=None):

@@ -239,7 +239,7 @@ def h_launch(B_x, a, exp_gamma, h, every=0):
     return h_next, h_T, h_P
 
 
-@torch.library.custom_op("lsrl_fd57a8ce56e9::h_operator", mutates_args=())
+@torch.library.custom_op("lsrl_20cfb6d90ff2::h_operator", mutates_args=())
 def h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_kernels(tensors[0]):
@@ -346,7 +346,7 @@ def d_h_launch(d_h_next, conj_a, d_h):
     return d_h_plus_d_h_next, d_h_T
 
 
-@torch.library.custom_op("lsrl_fd57a8ce56e9::d_h_operator", mutates_args=())
+@torch.library.custom_op("lsrl_20cfb6d90ff2::d_h_operator", mutates_args=())
 def d_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
@@ -392,12 +392,12 @@ def h_adjoint(B_x, a, exp_gamma, h, d_h_next, d_h_last):
     d_h_plus_d_h_next, d_h_last_2 = d_h_loop(d_h_next, conj_a, d_h_last)
 
     d_B_x = exp_gamma * d_h_plus_d_h_next
-    operand_0 = d_h_plus_d_h_next * torch.conj_physical(h)
-    operand_1 = (d_h_plus_d_h_next * torch.conj_physical(B_x)).real
-    operand_0_sum = operand_0.sum((0, 1))
-    operand_1_sum = operand_1.sum((0, 1))
+    d_a = d_h_plus_d_h_next * torch.conj_physical(h)
+    d_exp_gamma = (d_h_plus_d_h_next * torch.conj_physical(B_x)).real
+    d_a_sum = d_a.sum((0, 1))
+    d_exp_gamma_sum = d_exp_gamma.sum((0, 1))
 
-    return d_B_x, operand_0_sum, operand_1_sum, d_h_last_2
+    return d_B_x, d_a_sum, d_exp_gamma_sum, d_h_last_2
 
 
 class HDerivative(torch.autograd.Function):
@@ -444,13 +444,14 @@ class HLoop(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *cotangents):
-        h = ctx.saved_tensors[3]
+        tensors = ctx.saved_tensors
+        h = tensors[3]
         batch, length = h.shape[0], ctx.length
         cotangents = [
             filled(cotangents[0], h, (batch, length, N), torch.complex64),
             filled(cotangents[1], h, h.shape, h.dtype),
         ]
-        return None, None, *HDerivative.apply(ctx.length, ctx.every, *ctx.saved_tensors, *cotangents)
+        return None, None, *HDerivative.apply(ctx.length, ctx.every, *tensors, *cotangents)
 
 
 def init(seed=0, device=None):

@@ -277,7 +277,7 @@ def h_c_launch(W_ih_x, W_hh, b_ih, b_hh, h, c, every=0):
     return h_next, h_T, c_T, h_P, c_P
 
 
-@torch.library.custom_op("lsrl_c581dc67af33::h_c_operator", mutates_args=())
+@torch.library.custom_op("lsrl_3de58d1b337e::h_c_operator", mutates_args=())
 def h_c_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_kernels(tensors[0]):
@@ -349,13 +349,14 @@ def d_hc_kernel(
     T,
     H: tl.constexpr,
     BH: tl.constexpr,
-    BH2: tl.constexpr,
 ):
     i_b = tl.program_id(0).to(tl.int64)
     o_h = tl.arange(0, BH)
-    o_h2 = tl.arange(0, BH2)
 
-    b_W_hh = tl.load(W_hh + o_h2[:, None] * H + o_h[None, :])  # [BH2, BH]
+    b_W_hh_d_h_next = tl.load(W_hh + o_h[:, None] * H + o_h[None, :])  # [BH, BH]
+    b_W_hh_d_h_next_2 = tl.load(W_hh + o_h[:, None] * H + o_h[None, :] + H ** 2)  # [BH, BH]
+    b_W_hh_d_h_next_3 = tl.load(W_hh + o_h[:, None] * H + o_h[None, :] + 2 * H ** 2)  # [BH, BH]
+    b_W_hh_d_h_next_4 = tl.load(W_hh + o_h[:, None] * H + o_h[None, :] + 3 * H ** 2)  # [BH, BH]
     b_d_h = tl.load(d_h_0 + i_b * H + o_h)  # [BH]
     b_d_c = tl.load(d_c_0 + i_b * H + o_h)  # [BH]
 
@@ -365,7 +366,10 @@ def d_hc_kernel(
     p_f = o_sum + (i_b * T + T - 1) * (4 * H) + o_h + H
     p_g = o_sum + (i_b * T + T - 1) * (4 * H) + o_h + 2 * H
     p_o = o_sum + (i_b * T + T - 1) * (4 * H) + o_h + 3 * H
-    p_d_W_ih_x = d_W_ih_x + (i_b * T + T - 1) * (4 * H) + o_h2
+    p_d_W_ih_x_0 = d_W_ih_x + (i_b * T + T - 1) * (4 * H) + o_h
+    p_d_W_ih_x_1 = d_W_ih_x + (i_b * T + T - 1) * (4 * H) + o_h + H
+    p_d_W_ih_x_2 = d_W_ih_x + (i_b * T + T - 1) * (4 * H) + o_h + 2 * H
+    p_d_W_ih_x_3 = d_W_ih_x + (i_b * T + T - 1) * (4 * H) + o_h + 3 * H
     for _ in range(T):
         b_c = tl.load(p_c)  # [BH]
         b_d_h_next = tl.load(p_d_h_next)  # [BH]
@@ -382,34 +386,23 @@ def d_hc_kernel(
         b_sigmoid_o = tl.sigmoid(b_o)
         b_d_h_plus_d_h_next = b_d_h + b_d_h_next
         b_tanh_c_next = tanh(b_c_next)
-        b_d_W_ih_x_product = b_sigmoid_o * b_d_h_plus_d_h_next * (1.0 - b_tanh_c_next * b_tanh_c_next)
-        b_d_c_plus_d_W_ih_x_product = b_d_c + b_d_W_ih_x_product
-        b_d_W_ih_x_product_2 = b_d_c_plus_d_W_ih_x_product * b_tanh_g * (b_sigmoid_i * (1.0 - b_sigmoid_i))
-        b_d_W_ih_x_product_3 = b_d_h_plus_d_h_next * b_tanh_c_next * (b_sigmoid_o * (1.0 - b_sigmoid_o))
-        b_d_W_ih_x = tl.where(
-            o_h2 < H,
-            tl.gather(b_d_W_ih_x_product_2, tl.minimum(tl.maximum(o_h2, 0), BH - 1), 0),
-            tl.where(
-                o_h2 < 2 * H,
-                tl.gather(
-                    b_d_c_plus_d_W_ih_x_product * b_c * (b_sigmoid_f * (1.0 - b_sigmoid_f)),
-                    tl.minimum(tl.maximum(o_h2 - H, 0), BH - 1),
-                    0,
-                ),
-                tl.where(
-                    o_h2 < 3 * H,
-                    tl.gather(
-                        b_sigmoid_i * b_d_c_plus_d_W_ih_x_product * (1.0 - b_tanh_g * b_tanh_g),
-                        tl.minimum(tl.maximum(o_h2 - 2 * H, 0), BH - 1),
-                        0,
-                    ),
-                    tl.gather(b_d_W_ih_x_product_3, tl.minimum(tl.maximum(o_h2 - 3 * H, 0), BH - 1), 0),
-                ),
-            ),
+        b_d_W_ih_x_0_product = b_sigmoid_o * b_d_h_plus_d_h_next * (1.0 - b_tanh_c_next * b_tanh_c_next)
+        b_d_c_plus_d_W_ih_x_0_product = b_d_c + b_d_W_ih_x_0_product
+        b_d_W_ih_x_0 = b_d_c_plus_d_W_ih_x_0_product * b_tanh_g * (b_sigmoid_i * (1.0 - b_sigmoid_i))
+        b_d_W_ih_x_1 = b_d_c_plus_d_W_ih_x_0_product * b_c * (b_sigmoid_f * (1.0 - b_sigmoid_f))
+        b_d_W_ih_x_2 = b_sigmoid_i * b_d_c_plus_d_W_ih_x_0_product * (1.0 - b_tanh_g * b_tanh_g)
+        b_d_W_ih_x_3 = b_d_h_plus_d_h_next * b_tanh_c_next * (b_sigmoid_o * (1.0 - b_sigmoid_o))
+        b_d_h_next_2_sum = (
+            tl.sum(b_W_hh_d_h_next * b_d_W_ih_x_0[:, None], axis=0)
+            + tl.sum(b_W_hh_d_h_next_2 * b_d_W_ih_x_1[:, None], axis=0)
         )
-        b_d_h_next_2 = tl.sum(b_W_hh * b_d_W_ih_x[:, None], axis=0)
-        b_d_c_next = b_sigmoid_f * b_d_c_plus_d_W_ih_x_product
-        tl.store(p_d_W_ih_x, b_d_W_ih_x)
+        b_d_h_next_2_sum_2 = b_d_h_next_2_sum + tl.sum(b_W_hh_d_h_next_3 * b_d_W_ih_x_2[:, None], axis=0)
+        b_d_h_next_2 = b_d_h_next_2_sum_2 + tl.sum(b_W_hh_d_h_next_4 * b_d_W_ih_x_3[:, None], axis=0)
+        b_d_c_next = b_sigmoid_f * b_d_c_plus_d_W_ih_x_0_product
+        tl.store(p_d_W_ih_x_0, b_d_W_ih_x_0)
+        tl.store(p_d_W_ih_x_1, b_d_W_ih_x_1)
+        tl.store(p_d_W_ih_x_2, b_d_W_ih_x_2)
+        tl.store(p_d_W_ih_x_3, b_d_W_ih_x_3)
         b_d_h, b_d_c = b_d_h_next_2, b_d_c_next
         p_c -= H
         p_d_h_next -= H
@@ -417,12 +410,15 @@ def d_hc_kernel(
         p_f -= 4 * H
         p_g -= 4 * H
         p_o -= 4 * H
-        p_d_W_ih_x -= 4 * H
+        p_d_W_ih_x_0 -= 4 * H
+        p_d_W_ih_x_1 -= 4 * H
+        p_d_W_ih_x_2 -= 4 * H
+        p_d_W_ih_x_3 -= 4 * H
     tl.store(d_h_T + i_b * H + o_h, b_d_h)
     tl.store(d_c_T + i_b * H + o_h, b_d_c)
 
 
-d_hc_constants = {"H": H, "BH": 64, "BH2": 256, "num_warps": 8}
+d_hc_constants = {"H": H, "BH": 64, "num_warps": 8}
 
 
 def d_hc_launch(c, d_h_next, o_sum, W_hh, d_h, d_c):
@@ -449,7 +445,7 @@ def d_hc_launch(c, d_h_next, o_sum, W_hh, d_h, d_c):
     return d_W_ih_x, d_h_T, d_c_T
 
 
-@torch.library.custom_op("lsrl_c581dc67af33::d_hc_operator", mutates_args=())
+@torch.library.custom_op("lsrl_3de58d1b337e::d_hc_operator", mutates_args=())
 def d_hc_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
@@ -572,14 +568,15 @@ class HCLoop(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *cotangents):
-        h, c = ctx.saved_tensors[4:6]
+        tensors = ctx.saved_tensors
+        h, c = tensors[4:6]
         batch, length = h.shape[0], ctx.length
         cotangents = [
             filled(cotangents[0], h, (batch, length, H), torch.float32),
             filled(cotangents[1], h, h.shape, h.dtype),
             filled(cotangents[2], h, c.shape, c.dtype),
         ]
-        return None, None, *HCDerivative.apply(ctx.length, ctx.every, *ctx.saved_tensors, *cotangents)
+        return None, None, *HCDerivative.apply(ctx.length, ctx.every, *tensors, *cotangents)
 
 
 def init(seed=0, device=None):

@@ -234,7 +234,7 @@ def h_launch(W_zh_x, bz, bh, h, every=0):
     return h_next, h_T, h_P
 
 
-@torch.library.custom_op("lsrl_731696ebda73::h_operator", mutates_args=())
+@torch.library.custom_op("lsrl_591a6c426603::h_operator", mutates_args=())
 def h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_kernels(tensors[0]):
@@ -342,7 +342,7 @@ def d_h_launch(W_zh_x, d_h_next, bz, d_h):
     return d_h_plus_d_h_next, d_h_T
 
 
-@torch.library.custom_op("lsrl_731696ebda73::d_h_operator", mutates_args=())
+@torch.library.custom_op("lsrl_591a6c426603::d_h_operator", mutates_args=())
 def d_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
@@ -395,13 +395,13 @@ def h_adjoint(W_zh_x, bz, bh, h, d_h_next, d_h_last):
     z = torch.sigmoid(W_zh_x_part + bz)
     # std/mingru.lsrl:10  c = Wh @ x + bh
     c = W_zh_x[..., H:] + bh
-    operand_0 = (d_h_plus_d_h_next * c - d_h_plus_d_h_next * h) * (z * (1.0 - z))
-    operand_1 = z * d_h_plus_d_h_next
-    d_W_zh_x = torch.cat([operand_0, operand_1], -1)  # [B, T, 2*H]
-    operand_0_sum = operand_0.sum((0, 1))
-    operand_1_sum = operand_1.sum((0, 1))
+    d_bz = (d_h_plus_d_h_next * c - d_h_plus_d_h_next * h) * (z * (1.0 - z))
+    d_bh = z * d_h_plus_d_h_next
+    d_W_zh_x = torch.cat([d_bz, d_bh], -1)  # [B, T, 2*H]
+    d_bz_sum = d_bz.sum((0, 1))
+    d_bh_sum = d_bh.sum((0, 1))
 
-    return d_W_zh_x, operand_0_sum, operand_1_sum, d_h_last_2
+    return d_W_zh_x, d_bz_sum, d_bh_sum, d_h_last_2
 
 
 class HDerivative(torch.autograd.Function):
@@ -448,13 +448,14 @@ class HLoop(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *cotangents):
-        h = ctx.saved_tensors[3]
+        tensors = ctx.saved_tensors
+        h = tensors[3]
         batch, length = h.shape[0], ctx.length
         cotangents = [
             filled(cotangents[0], h, (batch, length, H), torch.float32),
             filled(cotangents[1], h, h.shape, h.dtype),
         ]
-        return None, None, *HDerivative.apply(ctx.length, ctx.every, *ctx.saved_tensors, *cotangents)
+        return None, None, *HDerivative.apply(ctx.length, ctx.every, *tensors, *cotangents)
 
 
 def init(seed=0, device=None):

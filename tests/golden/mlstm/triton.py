@@ -194,6 +194,11 @@ def in_pieces(run, adjoint, given, counts, length, every, reverse):
     return [*(torch.cat(parts, 1) for parts in zip(*ordered)), *totals, *lasts]
 
 
+def ordered(positions, reverse):
+    """In the order in which a state goes through them."""
+    return list(positions)[:: -1 if reverse else 1]
+
+
 @triton.jit
 def maximum(x, y):
     """The larger; NaN where one of them is."""
@@ -354,7 +359,7 @@ def C_n_m_launch(q, k, v, i, f, C, n, m, every=0):
     return h, C_T, n_T, m_T, C_P, n_P, m_P
 
 
-@torch.library.custom_op("lsrl_42a7f1ff5605::C_n_m_operator", mutates_args=())
+@torch.library.custom_op("lsrl_f90508d7f9d6::C_n_m_operator", mutates_args=())
 def C_n_m_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_kernels(tensors[0]):
@@ -606,7 +611,7 @@ def d_Cnm_launch(q, k, v, i, f, C, n, m, d_h, q_n_next, d_q_sum, d_C, d_n, d_m):
     return d_k, d_v, d_i, d_f, d_C_T, d_n_T, d_m_T
 
 
-@torch.library.custom_op("lsrl_42a7f1ff5605::d_Cnm_operator", mutates_args=())
+@torch.library.custom_op("lsrl_f90508d7f9d6::d_Cnm_operator", mutates_args=())
 def d_Cnm_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
@@ -748,7 +753,7 @@ def C_n_m_adjoint(q, k, v, i, f, C, n, m, d_h, d_C_last, d_n_last, d_m_last):
     return d_q, d_k, d_v, d_i, d_f, d_C_last_2, d_n_last_2, d_m_last_2
 
 
-@torch.library.custom_op("lsrl_42a7f1ff5605::C_n_m_pieces", mutates_args=())
+@torch.library.custom_op("lsrl_f90508d7f9d6::C_n_m_pieces", mutates_args=())
 def C_n_m_pieces(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """The derivative of the loop, from the states that it kept at the start of each piece."""
 
@@ -832,7 +837,8 @@ class CNMLoop(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *cotangents):
-        C, n, m = ctx.saved_tensors[5:8]
+        tensors = ctx.saved_tensors
+        C, n, m = tensors[5:8]
         batch, length = C.shape[0], ctx.length
         cotangents = [
             filled(cotangents[0], C, (batch, length, N, V), torch.float32),
@@ -840,7 +846,7 @@ class CNMLoop(torch.autograd.Function):
             filled(cotangents[2], C, n.shape, n.dtype),
             filled(cotangents[3], C, m.shape, m.dtype),
         ]
-        return None, None, *CNMDerivative.apply(ctx.length, ctx.every, *ctx.saved_tensors, *cotangents)
+        return None, None, *CNMDerivative.apply(ctx.length, ctx.every, *tensors, *cotangents)
 
 
 def init(seed=0, device=None):

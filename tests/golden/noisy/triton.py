@@ -200,7 +200,7 @@ def h_launch(eps, mask_x, scale, h):
     return h_next, h_T
 
 
-@torch.library.custom_op("lsrl_c04b24e0d52f::h_operator", mutates_args=())
+@torch.library.custom_op("lsrl_baf1d7cf57fb::h_operator", mutates_args=())
 def h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
@@ -279,7 +279,7 @@ def d_h_launch(d_h_next, d_h):
     return d_mask_x, d_h_T
 
 
-@torch.library.custom_op("lsrl_c04b24e0d52f::d_h_operator", mutates_args=())
+@torch.library.custom_op("lsrl_baf1d7cf57fb::d_h_operator", mutates_args=())
 def d_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
@@ -324,10 +324,10 @@ def h_adjoint(eps, mask_x, scale, d_h_next, d_h_last):
     d_mask_x, d_h_last_2 = d_h_loop(d_h_next, d_h_last)
 
     d_eps = scale * d_mask_x
-    operand_0 = (d_mask_x * eps).sum(-1)  # [B, T]
-    operand_0_sum = operand_0.sum((0, 1))
+    d_scale = (d_mask_x * eps).sum(-1)  # [B, T]
+    d_scale_sum = d_scale.sum((0, 1))
 
-    return d_eps, d_mask_x, operand_0_sum, d_h_last_2
+    return d_eps, d_mask_x, d_scale_sum, d_h_last_2
 
 
 class HDerivative(torch.autograd.Function):
@@ -370,13 +370,14 @@ class HLoop(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *cotangents):
-        h = ctx.saved_tensors[3]
+        tensors = ctx.saved_tensors
+        h = tensors[3]
         batch, length = h.shape[0], ctx.length
         cotangents = [
             filled(cotangents[0], h, (batch, length, D), torch.float32),
             filled(cotangents[1], h, h.shape, h.dtype),
         ]
-        return None, None, *HDerivative.apply(ctx.length, ctx.every, *ctx.saved_tensors, *cotangents)
+        return None, None, *HDerivative.apply(ctx.length, ctx.every, *tensors, *cotangents)
 
 
 def init(seed=0, device=None):

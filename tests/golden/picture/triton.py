@@ -248,7 +248,7 @@ def h_launch(frame_K, R, h, every=0):
     return h_next.transpose(0, 1), h, over_time(h_saved, (C, Y, X), torch.float32, h)
 
 
-@torch.library.custom_op("lsrl_51191aff1362::h_operator", mutates_args=())
+@torch.library.custom_op("lsrl_89abe9caf53b::h_operator", mutates_args=())
 def h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_kernels(tensors[0]):
@@ -388,7 +388,7 @@ def d_h_launch(d_h_next, frame_K_plus_h_R, R, d_h):
     return d_frame_K.transpose(0, 1), d_h
 
 
-@torch.library.custom_op("lsrl_51191aff1362::d_h_operator", mutates_args=())
+@torch.library.custom_op("lsrl_89abe9caf53b::d_h_operator", mutates_args=())
 def d_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
@@ -485,13 +485,14 @@ class HLoop(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *cotangents):
-        h = ctx.saved_tensors[2]
+        tensors = ctx.saved_tensors
+        h = tensors[2]
         batch, length = h.shape[0], ctx.length
         cotangents = [
             filled(cotangents[0], h, (batch, length, C, Y, X), torch.float32),
             filled(cotangents[1], h, h.shape, h.dtype),
         ]
-        return None, None, *HDerivative.apply(ctx.length, ctx.every, *ctx.saved_tensors, *cotangents)
+        return None, None, *HDerivative.apply(ctx.length, ctx.every, *tensors, *cotangents)
 
 
 def init(seed=0, device=None):

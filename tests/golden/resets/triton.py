@@ -209,7 +209,7 @@ def a_launch(x, r, s, a):
     return a_next, a_T
 
 
-@torch.library.custom_op("lsrl_676865031443::a_operator", mutates_args=())
+@torch.library.custom_op("lsrl_3b1e70727970::a_operator", mutates_args=())
 def a_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
@@ -254,7 +254,7 @@ def d_a_kernel(
     d_a_next,  # [B, T, D]
     d_a_0,  # [B, D], at the start
     d_x,  # [B, T, D], written
-    operand_0,  # [B, T, D], written
+    d_s,  # [B, T, D], written
     d_a_T,  # [B, D], at the end, written
     T,
     D: tl.constexpr,
@@ -268,21 +268,21 @@ def d_a_kernel(
     p_r = r + (i_b * T + T - 1)
     p_d_a_next = d_a_next + (i_b * T + T - 1) * D + o_d
     p_d_x = d_x + (i_b * T + T - 1) * D + o_d
-    p_operand_0 = operand_0 + (i_b * T + T - 1) * D + o_d
+    p_d_s = d_s + (i_b * T + T - 1) * D + o_d
     for _ in range(T):
         b_r = tl.load(p_r)
         b_d_a_next = tl.load(p_d_a_next)  # [BD]
         b_d_x = b_d_a + b_d_a_next
         b_d_x_scaled = 0.9 * b_d_x
-        b_operand_0 = tl.where(b_r, b_d_x_scaled, 0.0)
+        b_d_s = tl.where(b_r, b_d_x_scaled, 0.0)
         b_d_a_next_2 = tl.where(b_r, 0.0, b_d_x_scaled)
         tl.store(p_d_x, b_d_x)
-        tl.store(p_operand_0, b_operand_0)
+        tl.store(p_d_s, b_d_s)
         b_d_a = b_d_a_next_2
         p_r -= 1
         p_d_a_next -= D
         p_d_x -= D
-        p_operand_0 -= D
+        p_d_s -= D
     tl.store(d_a_T + i_b * D + o_d, b_d_a)
 
 
@@ -293,24 +293,17 @@ def d_a_launch(r, d_a_next, d_a):
     """Run `d_a_kernel`: what it keeps of every position, then the last states."""
     batch, length = r.shape[:2]
     d_x = d_a.new_empty((batch, length, D), dtype=torch.float32)
-    operand_0 = d_a.new_empty((batch, length, D), dtype=torch.float32)
+    d_s = d_a.new_empty((batch, length, D), dtype=torch.float32)
     d_a_T = torch.empty_like(d_a, memory_format=torch.contiguous_format)
     grid = (batch,)
     with torch.cuda.device_of(d_a):
         d_a_kernel[grid](
-            r.contiguous(),
-            d_a_next.contiguous(),
-            d_a.contiguous(),
-            d_x,
-            operand_0,
-            d_a_T,
-            length,
-            **d_a_constants,
+            r.contiguous(), d_a_next.contiguous(), d_a.contiguous(), d_x, d_s, d_a_T, length, **d_a_constants
         )
-    return d_x, operand_0, d_a_T
+    return d_x, d_s, d_a_T
 
 
-@torch.library.custom_op("lsrl_676865031443::d_a_operator", mutates_args=())
+@torch.library.custom_op("lsrl_3b1e70727970::d_a_operator", mutates_args=())
 def d_a_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
@@ -338,22 +331,22 @@ def d_a_loop(r, d_a_next, d_a):
 
 
 def d_a_plain(r, d_a_next, d_a):
-    """d_a over time in plain PyTorch, from the end to the start: d_x, operand_0 of every position, then
-    the last states.
+    """d_a over time in plain PyTorch, from the end to the start: d_x, d_s of every position, then the last
+    states.
     """
     all_d_x = []
-    all_operand_0 = []
+    all_d_s = []
     for r, d_a_next in positions(r, d_a_next, reverse=True):
         d_x = d_a + d_a_next
         d_x_scaled = 0.9 * d_x
-        operand_0 = torch.where(r[..., None], d_x_scaled, 0.0)
+        d_s = torch.where(r[..., None], d_x_scaled, 0.0)
         d_a_next_2 = torch.where(r[..., None], 0.0, d_x_scaled)
         all_d_x.append(d_x)
-        all_operand_0.append(operand_0)
+        all_d_s.append(d_s)
         d_a = d_a_next_2
     return (
         over_time(all_d_x, (D,), torch.float32, d_a, reverse=True),
-        over_time(all_operand_0, (D,), torch.float32, d_a, reverse=True),
+        over_time(all_d_s, (D,), torch.float32, d_a, reverse=True),
         d_a,
     )
 
@@ -361,10 +354,10 @@ def d_a_plain(r, d_a_next, d_a):
 def a_adjoint(x, r, s, d_a_next, d_a_last):
     """The derivative of the loop: cotangents of what it takes, from those of what it gives."""
 
-    d_x, operand_0, d_a_last_2 = d_a_loop(r, d_a_next, d_a_last)
-    operand_0_sum = operand_0.sum((0, 1))
+    d_x, d_s, d_a_last_2 = d_a_loop(r, d_a_next, d_a_last)
+    d_s_sum = d_s.sum((0, 1))
 
-    return d_x, operand_0_sum, d_a_last_2
+    return d_x, d_s_sum, d_a_last_2
 
 
 class ADerivative(torch.autograd.Function):
@@ -407,13 +400,14 @@ class ALoop(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *cotangents):
-        a = ctx.saved_tensors[3]
+        tensors = ctx.saved_tensors
+        a = tensors[3]
         batch, length = a.shape[0], ctx.length
         cotangents = [
             filled(cotangents[0], a, (batch, length, D), torch.float32),
             filled(cotangents[1], a, a.shape, a.dtype),
         ]
-        found = iter(ADerivative.apply(ctx.length, ctx.every, *ctx.saved_tensors, *cotangents))
+        found = iter(ADerivative.apply(ctx.length, ctx.every, *tensors, *cotangents))
         return None, None, *(next(found) if own else None for own in (True, False, True, True))
 
 
@@ -458,7 +452,7 @@ def n_launch(r, n):
     return n_next, n_T
 
 
-@torch.library.custom_op("lsrl_676865031443::n_operator", mutates_args=())
+@torch.library.custom_op("lsrl_3b1e70727970::n_operator", mutates_args=())
 def n_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
@@ -576,7 +570,7 @@ KERNELS = (
             "d_a_next": "*fp32",
             "d_a_0": "*fp32",
             "d_x": "*fp32",
-            "operand_0": "*fp32",
+            "d_s": "*fp32",
             "d_a_T": "*fp32",
             "T": "i32",
         },

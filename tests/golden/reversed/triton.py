@@ -259,7 +259,7 @@ def gru_h_launch(gru_W_ih_x_plus_b_ih, gru_W_hh, gru_b_hh, gru_h, every=0):
     return gru_h_next, gru_h_T, gru_h_P
 
 
-@torch.library.custom_op("lsrl_fa5643db3af4::gru_h_operator", mutates_args=())
+@torch.library.custom_op("lsrl_7c624a3da83f::gru_h_operator", mutates_args=())
 def gru_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_kernels(tensors[0]):
@@ -334,20 +334,18 @@ def d_gru_h_kernel(
     d_gru_W_ih_x_plus_b_ih_product,  # [B, T, H], written
     d_gru_W_ih_x_plus_b_ih_product_2,  # [B, T, H], written
     d_gru_W_ih_x_plus_b_ih_product_3,  # [B, T, H], written
-    operand_0,  # [B, T, 3*H], written
+    d_gru_b_hh,  # [B, T, 3*H], written
     d_gru_h_T,  # [B, H], at the end, written
     T,
     H: tl.constexpr,
     BH: tl.constexpr,
-    BH2: tl.constexpr,
 ):
     i_b = tl.program_id(0).to(tl.int64)
     o_h = tl.arange(0, BH)
-    o_h2 = tl.arange(0, BH2)
-    m_h2 = o_h2 < 3 * H
-    m_h2_h = m_h2[:, None]
 
-    b_gru_W_hh = tl.load(gru_W_hh + o_h2[:, None] * H + o_h[None, :], mask=m_h2_h, other=0.0)  # [BH2, BH]
+    b_gru_W_hh_d_gru_h_next = tl.load(gru_W_hh + o_h[:, None] * H + o_h[None, :])  # [BH, BH]
+    b_gru_W_hh_d_gru_h_next_2 = tl.load(gru_W_hh + o_h[:, None] * H + o_h[None, :] + H ** 2)  # [BH, BH]
+    b_gru_W_hh_d_gru_h_next_3 = tl.load(gru_W_hh + o_h[:, None] * H + o_h[None, :] + 2 * H ** 2)
     b_d_gru_h = tl.load(d_gru_h_0 + i_b * H + o_h)  # [BH]
 
     p_gru_xn = gru_W_ih_x_plus_b_ih + (i_b * T + T - 1) * (3 * H) + o_h + 2 * H
@@ -359,7 +357,9 @@ def d_gru_h_kernel(
     p_d_gru_W_ih_x_plus_b_ih_product = d_gru_W_ih_x_plus_b_ih_product + (i_b * T + T - 1) * H + o_h
     p_d_gru_W_ih_x_plus_b_ih_product_2 = d_gru_W_ih_x_plus_b_ih_product_2 + (i_b * T + T - 1) * H + o_h
     p_d_gru_W_ih_x_plus_b_ih_product_3 = d_gru_W_ih_x_plus_b_ih_product_3 + (i_b * T + T - 1) * H + o_h
-    p_operand_0 = operand_0 + (i_b * T + T - 1) * (3 * H) + o_h2
+    p_d_gru_W_ih_x_plus_b_ih_product_2_2 = d_gru_b_hh + (i_b * T + T - 1) * (3 * H) + o_h
+    p_d_gru_W_ih_x_plus_b_ih_product_3_2 = d_gru_b_hh + (i_b * T + T - 1) * (3 * H) + o_h + H
+    p_d_gru_b_hh_2 = d_gru_b_hh + (i_b * T + T - 1) * (3 * H) + o_h + 2 * H
     for _ in range(T):
         b_gru_xn = tl.load(p_gru_xn)  # [BH]
         b_gru_h = tl.load(p_gru_h)  # [BH]
@@ -392,27 +392,25 @@ def d_gru_h_kernel(
             b_d_gru_W_ih_x_plus_b_ih_product_3_difference
             * (b_gru_z * (1.0 - b_gru_z))
         )
-        b_operand_0 = tl.where(
-            o_h2 < H,
-            tl.gather(b_d_gru_W_ih_x_plus_b_ih_product_2, tl.minimum(tl.maximum(o_h2, 0), BH - 1), 0),
-            tl.where(
-                o_h2 < 2 * H,
-                tl.gather(
-                    b_d_gru_W_ih_x_plus_b_ih_product_3, tl.minimum(tl.maximum(o_h2 - H, 0), BH - 1), 0
-                ),
-                tl.gather(
-                    b_gru_r * b_d_gru_W_ih_x_plus_b_ih_product,
-                    tl.minimum(tl.maximum(o_h2 - 2 * H, 0), BH - 1),
-                    0,
-                ),
-            ),
+        b_d_gru_b_hh_2 = b_gru_r * b_d_gru_W_ih_x_plus_b_ih_product
+        b_d_gru_h_next_2_product = tl.sum(
+            b_gru_W_hh_d_gru_h_next * b_d_gru_W_ih_x_plus_b_ih_product_2[:, None], axis=0
         )
-        b_gru_W_hh_operand_0 = tl.sum(tl.where(m_h2[:, None], b_gru_W_hh * b_operand_0[:, None], 0.0), axis=0)
-        b_d_gru_h_next_2 = b_gru_z * b_d_gru_h_plus_d_gru_h_next + b_gru_W_hh_operand_0
+        b_d_gru_h_next_2_product_2 = tl.sum(
+            b_gru_W_hh_d_gru_h_next_2 * b_d_gru_W_ih_x_plus_b_ih_product_3[:, None], axis=0
+        )
+        b_d_gru_h_next_2_sum = (
+            b_d_gru_h_next_2_product
+            + b_d_gru_h_next_2_product_2
+            + tl.sum(b_gru_W_hh_d_gru_h_next_3 * b_d_gru_b_hh_2[:, None], axis=0)
+        )
+        b_d_gru_h_next_2 = b_gru_z * b_d_gru_h_plus_d_gru_h_next + b_d_gru_h_next_2_sum
         tl.store(p_d_gru_W_ih_x_plus_b_ih_product, b_d_gru_W_ih_x_plus_b_ih_product)
         tl.store(p_d_gru_W_ih_x_plus_b_ih_product_2, b_d_gru_W_ih_x_plus_b_ih_product_2)
         tl.store(p_d_gru_W_ih_x_plus_b_ih_product_3, b_d_gru_W_ih_x_plus_b_ih_product_3)
-        tl.store(p_operand_0, b_operand_0, mask=m_h2)
+        tl.store(p_d_gru_W_ih_x_plus_b_ih_product_2_2, b_d_gru_W_ih_x_plus_b_ih_product_2)
+        tl.store(p_d_gru_W_ih_x_plus_b_ih_product_3_2, b_d_gru_W_ih_x_plus_b_ih_product_3)
+        tl.store(p_d_gru_b_hh_2, b_d_gru_b_hh_2)
         b_d_gru_h = b_d_gru_h_next_2
         p_gru_xn -= 3 * H
         p_gru_h -= H
@@ -423,11 +421,13 @@ def d_gru_h_kernel(
         p_d_gru_W_ih_x_plus_b_ih_product -= H
         p_d_gru_W_ih_x_plus_b_ih_product_2 -= H
         p_d_gru_W_ih_x_plus_b_ih_product_3 -= H
-        p_operand_0 -= 3 * H
+        p_d_gru_W_ih_x_plus_b_ih_product_2_2 -= 3 * H
+        p_d_gru_W_ih_x_plus_b_ih_product_3_2 -= 3 * H
+        p_d_gru_b_hh_2 -= 3 * H
     tl.store(d_gru_h_T + i_b * H + o_h, b_d_gru_h)
 
 
-d_gru_h_constants = {"H": H, "BH": 64, "BH2": 256, "num_warps": 8}
+d_gru_h_constants = {"H": H, "BH": 64, "num_warps": 8}
 
 
 def d_gru_h_launch(
@@ -445,7 +445,7 @@ def d_gru_h_launch(
     d_gru_W_ih_x_plus_b_ih_product = d_gru_h.new_empty((batch, length, H), dtype=torch.float32)
     d_gru_W_ih_x_plus_b_ih_product_2 = d_gru_h.new_empty((batch, length, H), dtype=torch.float32)
     d_gru_W_ih_x_plus_b_ih_product_3 = d_gru_h.new_empty((batch, length, H), dtype=torch.float32)
-    operand_0 = d_gru_h.new_empty((batch, length, 3 * H), dtype=torch.float32)
+    d_gru_b_hh = d_gru_h.new_empty((batch, length, 3 * H), dtype=torch.float32)
     d_gru_h_T = torch.empty_like(d_gru_h, memory_format=torch.contiguous_format)
     grid = (batch,)
     with torch.cuda.device_of(d_gru_h):
@@ -461,7 +461,7 @@ def d_gru_h_launch(
             d_gru_W_ih_x_plus_b_ih_product,
             d_gru_W_ih_x_plus_b_ih_product_2,
             d_gru_W_ih_x_plus_b_ih_product_3,
-            operand_0,
+            d_gru_b_hh,
             d_gru_h_T,
             length,
             **d_gru_h_constants,
@@ -470,12 +470,12 @@ def d_gru_h_launch(
         d_gru_W_ih_x_plus_b_ih_product,
         d_gru_W_ih_x_plus_b_ih_product_2,
         d_gru_W_ih_x_plus_b_ih_product_3,
-        operand_0,
+        d_gru_b_hh,
         d_gru_h_T,
     )
 
 
-@torch.library.custom_op("lsrl_fa5643db3af4::d_gru_h_operator", mutates_args=())
+@torch.library.custom_op("lsrl_7c624a3da83f::d_gru_h_operator", mutates_args=())
 def d_gru_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
@@ -537,13 +537,13 @@ def d_gru_h_plain(
     d_gru_h,
 ):
     """d_gru.h over time in plain PyTorch, from the end to the start: d_gru_W_ih_x_plus_b_ih_product,
-    d_gru_W_ih_x_plus_b_ih_product_2, d_gru_W_ih_x_plus_b_ih_product_3, operand_0 of every position,
+    d_gru_W_ih_x_plus_b_ih_product_2, d_gru_W_ih_x_plus_b_ih_product_3, d_gru_b_hh of every position,
     then the last states.
     """
     all_d_gru_W_ih_x_plus_b_ih_product = []
     all_d_gru_W_ih_x_plus_b_ih_product_2 = []
     all_d_gru_W_ih_x_plus_b_ih_product_3 = []
-    all_operand_0 = []
+    all_d_gru_b_hh = []
     for gru_W_ih_x_plus_b_ih, gru_h, d_gru_h_next, gru_xz_plus_hz, gru_xr_plus_hr, gru_W_hh_h_plus_b_hh in positions(
         gru_W_ih_x_plus_b_ih,
         gru_h,
@@ -570,7 +570,7 @@ def d_gru_h_plain(
             (d_gru_h_plus_d_gru_h_next * gru_h - d_gru_h_plus_d_gru_h_next * gru_n)
             * (gru_z * (1.0 - gru_z))
         )
-        operand_0 = torch.cat(
+        d_gru_b_hh = torch.cat(
             [
                 d_gru_W_ih_x_plus_b_ih_product_2,
                 d_gru_W_ih_x_plus_b_ih_product_3,
@@ -578,17 +578,17 @@ def d_gru_h_plain(
             ],
             -1,
         )
-        d_gru_h_next_2 = gru_z * d_gru_h_plus_d_gru_h_next + operand_0 @ gru_W_hh
+        d_gru_h_next_2 = gru_z * d_gru_h_plus_d_gru_h_next + d_gru_b_hh @ gru_W_hh
         all_d_gru_W_ih_x_plus_b_ih_product.append(d_gru_W_ih_x_plus_b_ih_product)
         all_d_gru_W_ih_x_plus_b_ih_product_2.append(d_gru_W_ih_x_plus_b_ih_product_2)
         all_d_gru_W_ih_x_plus_b_ih_product_3.append(d_gru_W_ih_x_plus_b_ih_product_3)
-        all_operand_0.append(operand_0)
+        all_d_gru_b_hh.append(d_gru_b_hh)
         d_gru_h = d_gru_h_next_2
     return (
         over_time(all_d_gru_W_ih_x_plus_b_ih_product, (H,), torch.float32, d_gru_h, reverse=True),
         over_time(all_d_gru_W_ih_x_plus_b_ih_product_2, (H,), torch.float32, d_gru_h, reverse=True),
         over_time(all_d_gru_W_ih_x_plus_b_ih_product_3, (H,), torch.float32, d_gru_h, reverse=True),
-        over_time(all_operand_0, (3 * H,), torch.float32, d_gru_h, reverse=True),
+        over_time(all_d_gru_b_hh, (3 * H,), torch.float32, d_gru_h, reverse=True),
         d_gru_h,
     )
 
@@ -612,7 +612,7 @@ def gru_h_adjoint(gru_W_ih_x_plus_b_ih, gru_W_hh, gru_b_hh, gru_h, d_gru_h_next,
         d_gru_W_ih_x_plus_b_ih_product,
         d_gru_W_ih_x_plus_b_ih_product_2,
         d_gru_W_ih_x_plus_b_ih_product_3,
-        operand_0,
+        d_gru_b_hh,
         d_gru_h_last_2,
     ) = d_gru_h_loop(
         gru_W_ih_x_plus_b_ih,
@@ -629,10 +629,10 @@ def gru_h_adjoint(gru_W_ih_x_plus_b_ih, gru_W_hh, gru_b_hh, gru_h, d_gru_h_next,
         [d_gru_W_ih_x_plus_b_ih_product_2, d_gru_W_ih_x_plus_b_ih_product_3, d_gru_W_ih_x_plus_b_ih_product],
         -1,
     )
-    operand_0_sum = operand_0.sum((0, 1))
-    operand_0_gru_h_sum = torch.einsum("btg,bth->gh", operand_0, gru_h)
+    d_gru_b_hh_sum = d_gru_b_hh.sum((0, 1))
+    d_gru_b_hh_gru_h_sum = torch.einsum("btg,bth->gh", d_gru_b_hh, gru_h)
 
-    return d_gru_W_ih_x_plus_b_ih, operand_0_gru_h_sum, operand_0_sum, d_gru_h_last_2
+    return d_gru_W_ih_x_plus_b_ih, d_gru_b_hh_gru_h_sum, d_gru_b_hh_sum, d_gru_h_last_2
 
 
 class GruHDerivative(torch.autograd.Function):
@@ -691,13 +691,14 @@ class GruHLoop(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *cotangents):
-        gru_h = ctx.saved_tensors[3]
+        tensors = ctx.saved_tensors
+        gru_h = tensors[3]
         batch, length = gru_h.shape[0], ctx.length
         cotangents = [
             filled(cotangents[0], gru_h, (batch, length, H), torch.float32),
             filled(cotangents[1], gru_h, gru_h.shape, gru_h.dtype),
         ]
-        return None, None, *GruHDerivative.apply(ctx.length, ctx.every, *ctx.saved_tensors, *cotangents)
+        return None, None, *GruHDerivative.apply(ctx.length, ctx.every, *tensors, *cotangents)
 
 
 @triton.jit(do_not_specialize=["T"])
@@ -774,7 +775,7 @@ def mingru_h_launch(x_products, mingru_bz, mingru_bh, mingru_h, every=0):
     return mingru_h_next, mingru_h_T, mingru_h_P
 
 
-@torch.library.custom_op("lsrl_fa5643db3af4::mingru_h_operator", mutates_args=())
+@torch.library.custom_op("lsrl_7c624a3da83f::mingru_h_operator", mutates_args=())
 def mingru_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_kernels(tensors[0]):
@@ -832,7 +833,7 @@ def d_mingru_h_kernel(
     d_mingru_h_next,  # [B, T, H]
     mingru_bz,  # [H], the same at all positions
     d_mingru_h_0,  # [B, H], at the start
-    operand_0_sum,  # [B, T, H], written
+    d_mingru_bz_sum,  # [B, T, H], written
     d_mingru_h_T,  # [B, H], at the end, written
     T,
     H: tl.constexpr,
@@ -846,19 +847,19 @@ def d_mingru_h_kernel(
 
     p_x_products_mingru_z = x_products + i_b * T * (5 * H) + o_h + 3 * H
     p_d_mingru_h_next = d_mingru_h_next + i_b * T * H + o_h
-    p_operand_0_sum = operand_0_sum + i_b * T * H + o_h
+    p_d_mingru_bz_sum = d_mingru_bz_sum + i_b * T * H + o_h
     for _ in range(T):
         b_x_products_mingru_z = tl.load(p_x_products_mingru_z)  # [BH]
         b_d_mingru_h_next = tl.load(p_d_mingru_h_next)  # [BH]
         # std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
         b_mingru_z = tl.sigmoid(b_x_products_mingru_z + b_mingru_bz)
-        b_operand_0_sum = b_d_mingru_h + b_d_mingru_h_next
-        b_d_mingru_h_next_2 = (1 - b_mingru_z) * b_operand_0_sum
-        tl.store(p_operand_0_sum, b_operand_0_sum)
+        b_d_mingru_bz_sum = b_d_mingru_h + b_d_mingru_h_next
+        b_d_mingru_h_next_2 = (1 - b_mingru_z) * b_d_mingru_bz_sum
+        tl.store(p_d_mingru_bz_sum, b_d_mingru_bz_sum)
         b_d_mingru_h = b_d_mingru_h_next_2
         p_x_products_mingru_z += 5 * H
         p_d_mingru_h_next += H
-        p_operand_0_sum += H
+        p_d_mingru_bz_sum += H
     tl.store(d_mingru_h_T + i_b * H + o_h, b_d_mingru_h)
 
 
@@ -868,7 +869,7 @@ d_mingru_h_constants = {"H": H, "BH": 64, "num_warps": 1}
 def d_mingru_h_launch(x_products, d_mingru_h_next, mingru_bz, d_mingru_h):
     """Run `d_mingru_h_kernel`: what it keeps of every position, then the last states."""
     batch, length = x_products.shape[:2]
-    operand_0_sum = d_mingru_h.new_empty((batch, length, H), dtype=torch.float32)
+    d_mingru_bz_sum = d_mingru_h.new_empty((batch, length, H), dtype=torch.float32)
     d_mingru_h_T = torch.empty_like(d_mingru_h, memory_format=torch.contiguous_format)
     grid = (batch,)
     with torch.cuda.device_of(d_mingru_h):
@@ -877,15 +878,15 @@ def d_mingru_h_launch(x_products, d_mingru_h_next, mingru_bz, d_mingru_h):
             d_mingru_h_next.contiguous(),
             mingru_bz.contiguous(),
             d_mingru_h.contiguous(),
-            operand_0_sum,
+            d_mingru_bz_sum,
             d_mingru_h_T,
             length,
             **d_mingru_h_constants,
         )
-    return operand_0_sum, d_mingru_h_T
+    return d_mingru_bz_sum, d_mingru_h_T
 
 
-@torch.library.custom_op("lsrl_fa5643db3af4::d_mingru_h_operator", mutates_args=())
+@torch.library.custom_op("lsrl_7c624a3da83f::d_mingru_h_operator", mutates_args=())
 def d_mingru_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
@@ -912,16 +913,16 @@ def d_mingru_h_loop(x_products, d_mingru_h_next, mingru_bz, d_mingru_h):
 
 
 def d_mingru_h_plain(x_products, d_mingru_h_next, mingru_bz, d_mingru_h):
-    """d_mingru.h over time in plain PyTorch: operand_0_sum of every position, then the last states."""
-    all_operand_0_sum = []
+    """d_mingru.h over time in plain PyTorch: d_mingru_bz_sum of every position, then the last states."""
+    all_d_mingru_bz_sum = []
     for x_products, d_mingru_h_next in positions(x_products, d_mingru_h_next):
         # std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
         mingru_z = torch.sigmoid(x_products[..., 3 * H : 4 * H] + mingru_bz)
-        operand_0_sum = d_mingru_h + d_mingru_h_next
-        d_mingru_h_next_2 = (1 - mingru_z) * operand_0_sum
-        all_operand_0_sum.append(operand_0_sum)
+        d_mingru_bz_sum = d_mingru_h + d_mingru_h_next
+        d_mingru_h_next_2 = (1 - mingru_z) * d_mingru_bz_sum
+        all_d_mingru_bz_sum.append(d_mingru_bz_sum)
         d_mingru_h = d_mingru_h_next_2
-    return over_time(all_operand_0_sum, (H,), torch.float32, d_mingru_h), d_mingru_h
+    return over_time(all_d_mingru_bz_sum, (H,), torch.float32, d_mingru_h), d_mingru_h
 
 
 def mingru_h_adjoint(x_products, mingru_bz, mingru_bh, mingru_h, d_mingru_h_next, d_mingru_h_last):
@@ -933,7 +934,7 @@ def mingru_h_adjoint(x_products, mingru_bz, mingru_bh, mingru_h, d_mingru_h_next
     # std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
     x_products_part = x_products[..., 3 * H : 4 * H]  # [B, T, H]
 
-    operand_0_sum, d_mingru_h_last_2 = d_mingru_h_loop(
+    d_mingru_bz_sum, d_mingru_h_last_2 = d_mingru_h_loop(
         x_products, d_mingru_h_next, mingru_bz, d_mingru_h_last
     )
 
@@ -941,20 +942,20 @@ def mingru_h_adjoint(x_products, mingru_bz, mingru_bh, mingru_h, d_mingru_h_next
     mingru_z = torch.sigmoid(x_products_part + mingru_bz)
     # std/mingru.lsrl:10  c = Wh @ x + bh
     mingru_c = x_products[..., 4 * H :] + mingru_bh
-    operand_0 = (operand_0_sum * mingru_c - operand_0_sum * mingru_h) * (mingru_z * (1.0 - mingru_z))
-    operand_1 = mingru_z * operand_0_sum
+    d_mingru_bz = (d_mingru_bz_sum * mingru_c - d_mingru_bz_sum * mingru_h) * (mingru_z * (1.0 - mingru_z))
+    d_mingru_bh = mingru_z * d_mingru_bz_sum
     d_x_products = torch.cat(
         [
             torch.zeros((3 * H,), dtype=torch.float32, device=device).expand((batch, length, 3 * H)),
-            operand_0,
-            operand_1,
+            d_mingru_bz,
+            d_mingru_bh,
         ],
         -1,
     )
-    operand_0_sum_2 = operand_0.sum((0, 1))
-    operand_1_sum = operand_1.sum((0, 1))
+    d_mingru_bz_sum_2 = d_mingru_bz.sum((0, 1))
+    d_mingru_bh_sum = d_mingru_bh.sum((0, 1))
 
-    return d_x_products, operand_0_sum_2, operand_1_sum, d_mingru_h_last_2
+    return d_x_products, d_mingru_bz_sum_2, d_mingru_bh_sum, d_mingru_h_last_2
 
 
 class MingruHDerivative(torch.autograd.Function):
@@ -1015,13 +1016,14 @@ class MingruHLoop(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *cotangents):
-        mingru_h = ctx.saved_tensors[3]
+        tensors = ctx.saved_tensors
+        mingru_h = tensors[3]
         batch, length = mingru_h.shape[0], ctx.length
         cotangents = [
             filled(cotangents[0], mingru_h, (batch, length, H), torch.float32),
             filled(cotangents[1], mingru_h, mingru_h.shape, mingru_h.dtype),
         ]
-        return None, None, *MingruHDerivative.apply(ctx.length, ctx.every, *ctx.saved_tensors, *cotangents)
+        return None, None, *MingruHDerivative.apply(ctx.length, ctx.every, *tensors, *cotangents)
 
 
 def init(seed=0, device=None):
@@ -1129,7 +1131,7 @@ KERNELS = (
             "d_gru_W_ih_x_plus_b_ih_product": "*fp32",
             "d_gru_W_ih_x_plus_b_ih_product_2": "*fp32",
             "d_gru_W_ih_x_plus_b_ih_product_3": "*fp32",
-            "operand_0": "*fp32",
+            "d_gru_b_hh": "*fp32",
             "d_gru_h_T": "*fp32",
             "T": "i32",
         },
@@ -1156,7 +1158,7 @@ KERNELS = (
             "d_mingru_h_next": "*fp32",
             "mingru_bz": "*fp32",
             "d_mingru_h_0": "*fp32",
-            "operand_0_sum": "*fp32",
+            "d_mingru_bz_sum": "*fp32",
             "d_mingru_h_T": "*fp32",
             "T": "i32",
         },

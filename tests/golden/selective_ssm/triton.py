@@ -199,6 +199,11 @@ def in_pieces(run, adjoint, given, counts, length, every, reverse):
     return [*(torch.cat(parts, 1) for parts in zip(*ordered)), *totals, *lasts]
 
 
+def ordered(positions, reverse):
+    """In the order in which a state goes through them."""
+    return list(positions)[:: -1 if reverse else 1]
+
+
 @triton.jit
 def maximum(x, y):
     """The larger; NaN where one of them is."""
@@ -314,7 +319,7 @@ def h_launch(x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h, every=0):
     return y, h_T, h_P
 
 
-@torch.library.custom_op("lsrl_5243c3e11d94::h_operator", mutates_args=())
+@torch.library.custom_op("lsrl_feef6ae5f170::h_operator", mutates_args=())
 def h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_kernels(tensors[0]):
@@ -437,7 +442,7 @@ def d_h_launch(dt_proj_W_dt_x, W_dtBC_x, d_y, dt_bias, A, d_h):
     return d_x_sum, d_h_T
 
 
-@torch.library.custom_op("lsrl_5243c3e11d94::d_h_operator", mutates_args=())
+@torch.library.custom_op("lsrl_feef6ae5f170::d_h_operator", mutates_args=())
 def d_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
@@ -494,9 +499,9 @@ def h_adjoint(x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h, d_y, d_h_last):
     d_x_sum_W_dtBC_x_part = torch.einsum("bten,btn->bte", d_x_sum, W_dtBC_x_part)  # [B, T, E]
     d_x = D * d_y + dt * d_x_sum_W_dtBC_x_part
     exp_dt_A = torch.exp(dt[..., None] * A)
-    operand_2 = d_x_sum * h * exp_dt_A
+    d_A_factor1 = d_x_sum * h * exp_dt_A
     d_dt_proj_W_dt_x = (
-        (d_x_sum_W_dtBC_x_part * x + torch.einsum("bten,en->bte", operand_2, A))
+        (d_x_sum_W_dtBC_x_part * x + torch.einsum("bten,en->bte", d_A_factor1, A))
         * torch.sigmoid(dt_proj_W_dt_x_plus_dt_bias)
     )
     dt_x = dt * x
@@ -509,17 +514,15 @@ def h_adjoint(x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h, d_y, d_h_last):
         ],
         -1,
     )
-    operand_3 = d_y * x
+    d_D = d_y * x
     d_dt_proj_W_dt_x_sum = d_dt_proj_W_dt_x.sum((0, 1))
-    dt_operand_2_sum = torch.einsum("bte,bten->en", dt, operand_2)
-    operand_3_sum = operand_3.sum((0, 1))
+    dt_d_A_factor1_sum = torch.einsum("bte,bten->en", dt, d_A_factor1)
+    d_D_sum = d_D.sum((0, 1))
 
-    return (
-        d_x, d_dt_proj_W_dt_x, d_W_dtBC_x, d_dt_proj_W_dt_x_sum, operand_3_sum, dt_operand_2_sum, d_h_last_2
-    )
+    return d_x, d_dt_proj_W_dt_x, d_W_dtBC_x, d_dt_proj_W_dt_x_sum, d_D_sum, dt_d_A_factor1_sum, d_h_last_2
 
 
-@torch.library.custom_op("lsrl_5243c3e11d94::h_pieces", mutates_args=())
+@torch.library.custom_op("lsrl_feef6ae5f170::h_pieces", mutates_args=())
 def h_pieces(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """The derivative of the loop, from the states that it kept at the start of each piece."""
 
@@ -598,13 +601,14 @@ class HLoop(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *cotangents):
-        h = ctx.saved_tensors[6]
+        tensors = ctx.saved_tensors
+        h = tensors[6]
         batch, length = h.shape[0], ctx.length
         cotangents = [
             filled(cotangents[0], h, (batch, length, E), torch.float32),
             filled(cotangents[1], h, h.shape, h.dtype),
         ]
-        return None, None, *HDerivative.apply(ctx.length, ctx.every, *ctx.saved_tensors, *cotangents)
+        return None, None, *HDerivative.apply(ctx.length, ctx.every, *tensors, *cotangents)
 
 
 def init(seed=0, device=None):

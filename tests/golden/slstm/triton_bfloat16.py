@@ -368,7 +368,7 @@ def h_to_m_launch(i, f, z, o, Ri, Rf, Rz, Ro, bi, bf, bz, bo, h, c, n, m, every=
     return h_next, h_T, c_T, n_T, m_T, h_P, c_P, n_P, m_P
 
 
-@torch.library.custom_op("lsrl_a10fe7f3a486::h_to_m_operator", mutates_args=())
+@torch.library.custom_op("lsrl_6c9fb27eeced::h_to_m_operator", mutates_args=())
 def h_to_m_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_kernels(tensors[0]):
@@ -710,7 +710,7 @@ def d_h_to_d_m_launch(
     return d_i, d_f, d_z, d_o, d_h_T, d_c_T, d_n_T, d_m_T
 
 
-@torch.library.custom_op("lsrl_a10fe7f3a486::d_h_to_d_m_operator", mutates_args=())
+@torch.library.custom_op("lsrl_6c9fb27eeced::d_h_to_d_m_operator", mutates_args=())
 def d_h_to_d_m_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
@@ -1087,7 +1087,8 @@ class HToMLoop(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *cotangents):
-        h, c, n, m = ctx.saved_tensors[12:16]
+        tensors = ctx.saved_tensors
+        h, c, n, m = tensors[12:16]
         batch, length = h.shape[0], ctx.length
         cotangents = [
             filled(cotangents[0], h, (batch, length, N, P), torch.bfloat16),
@@ -1096,7 +1097,7 @@ class HToMLoop(torch.autograd.Function):
             filled(cotangents[3], h, n.shape, n.dtype),
             filled(cotangents[4], h, m.shape, m.dtype),
         ]
-        return None, None, *HToMDerivative.apply(ctx.length, ctx.every, *ctx.saved_tensors, *cotangents)
+        return None, None, *HToMDerivative.apply(ctx.length, ctx.every, *tensors, *cotangents)
 
 
 def init(seed=0, device=None):
