@@ -33,7 +33,13 @@ def summed_einsum(value: Value, operands: Sequence[Operand], place: Place) -> Co
     letters = axis_letters(axes, [operand.value.shape for operand in operands])
     parts = [spelled(a, letters, place.letters if o.varies else "") for a, o in zip(axes, operands, strict=True)]
     spec = f'"{",".join(parts)}->{spelled(result, letters, "")}"'
-    return call("einsum", spec, *(_counted(operand, place).code for operand in operands))
+    narrow = place.types.data == "jnp.bfloat16" and value.kind is Kind.FLOAT and _is_outer(axes)
+    return call("product" if narrow else "einsum", spec, *(_counted(operand, place).code for operand in operands))
+
+
+def _is_outer(axes: Sequence[str]) -> bool:
+    """Whether there are two operands, each with an axis of its own: summed up, a product of matrices."""
+    return len(axes) == 2 and bool(set(axes[0]) - set(axes[1])) and bool(set(axes[1]) - set(axes[0]))
 
 
 def _counted(operand: Operand, place: Place) -> Operand:

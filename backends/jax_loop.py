@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from lsrl.backends.expressions import tupled
 from lsrl.backends.identifiers import identifiers
-from lsrl.backends.jax_loop_adjoint import AdjointBody
+from lsrl.backends.jax_loop_adjoint import AdjointBody, cotangents
 from lsrl.backends.jax_module import SEQUENCE, Module
 from lsrl.backends.jax_newton import write_recurrence
 from lsrl.backends.jax_stages import Stages
@@ -163,7 +163,8 @@ def _write_adjoint(
     """The function `name` that is the adjoint of the loop."""
     derivative, loop = saved.derivative, saved.derivative.loop
     adjoint, names, body = derivative.adjoint, Names(derivative.plan.cell, reserved), Writer(depth=1)
-    inner = AdjointBody(derivative, Module.of(derivative.plan, names, outer.types, body))
+    module = Module.of(derivative.plan, names, outer.types, body)
+    inner = AdjointBody(derivative, replace(module, wide=cotangents(derivative, outer.types)))
     inner.write()
     own = dict(inner.names)
     given = {n: own[n] if n in own else names.fresh(n) for n in saved.arrays}

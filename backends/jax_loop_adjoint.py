@@ -7,15 +7,24 @@ from collections.abc import Mapping
 from lsrl.backends.expressions import Code, method, tupled
 from lsrl.backends.jax_einsum import summed_einsum
 from lsrl.backends.jax_module import ALONE, SEQUENCE, Module
-from lsrl.backends.jax_place import Place
+from lsrl.backends.jax_place import Place, Types
 from lsrl.backends.jax_stages import Stages
 from lsrl.backends.jax_stencil import summed_conv_dw
 from lsrl.backends.jax_steps import write_steps
 from lsrl.backends.loop_derivative import Derivative
+from lsrl.ir.pipeline import VARYING
 from lsrl.ir.position_sums import factors
-from lsrl.ir.value import Value, postorder
+from lsrl.ir.value import Value, depends_on, postorder
 
 _SUMMED = {"einsum": summed_einsum, "conv_dw": summed_conv_dw}
+
+
+def cotangents(derivative: Derivative, types: Types) -> frozenset[Value]:
+    """What depends on cotangents in a module of float16, where small ones would be rounded to zero."""
+    if types.data != "jnp.float16":
+        return frozenset()
+    seeds = {*derivative.adjoint.seeds.values(), *derivative.adjoint.states.values()}
+    return depends_on(derivative.plan.roots, lambda v: v.op in VARYING and v.attr("name") in seeds)
 
 
 class AdjointBody:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lsrl.backends.expressions import Code, call
 from lsrl.backends.host_numbers import host_number
@@ -36,6 +36,7 @@ class Module:
         varying: the values that have leading axes outside of `init` and `initial_state`.
         thin: repeated arrays that need not be repeated, because broadcasting does it where they are used.
         writer: where its text goes.
+        wide: values that are computed from operands in full where others may round theirs to 16 bits.
     """
 
     plan: Plan
@@ -44,6 +45,7 @@ class Module:
     varying: frozenset[Value]
     thin: frozenset[Value]
     writer: Writer
+    wide: frozenset[Value] = frozenset()
 
     @classmethod
     def of(cls, plan: Plan, names: Names, types: Types, writer: Writer) -> Module:
@@ -68,7 +70,8 @@ class Module:
                 return self.operand(value, codes, place).code
             if value in self.thin:
                 return thinly(value, self.operand(value.args[0], codes, place))
-            return PRINTERS[value.op](value, [self.operand(arg, codes, place) for arg in value.args], place)
+            own = replace(place, types=self.types.widened) if value in self.wide else place
+            return PRINTERS[value.op](value, [self.operand(arg, codes, own) for arg in value.args], own)
 
         def split(value: Value, code: Code, axis: int, sizes: Sequence[Dim]) -> Code:
             return _split(value, code, axis, sizes, place)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lsrl.backends.expressions import Code, call, dim_code, method, shape_code, subscript
 from lsrl.ir.dims import Dim, Shape
@@ -29,6 +29,11 @@ class Types:
     def narrow(self) -> bool:
         """Whether data have 16 bits."""
         return self.data != self.real
+
+    @property
+    def widened(self) -> Types:
+        """The types of a module whose data are as wide as what is computed."""
+        return replace(self, data=self.real)
 
     def of(self, kind: Kind) -> str:
         """The type in which values of a kind are computed."""

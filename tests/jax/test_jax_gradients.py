@@ -82,9 +82,9 @@ def module(case: Case, schedule: str = "sequential") -> ModuleType:
     return load_module(source(case, schedule), f"emitted_{hash((case, schedule))}")
 
 
-def source(case: Case, schedule: str) -> str:
+def source(case: Case, schedule: str, dtype: str = "float64") -> str:
     cell, sizes = bound(case)
-    return emit_jax(stages.make(cell, sizes, "jax", schedule).plan, "float64")
+    return emit_jax(stages.make(cell, sizes, "jax", schedule).plan, dtype)
 
 
 def expected(cell: Cell, sizes: Mapping[str, int], given: Arguments, cotangents: Named) -> Gradients:
@@ -168,6 +168,40 @@ def test_what_is_kept() -> None:
         assert "_adjoint, size=4" in text
     wide = source(Case(MEMORIES.source, (("K", 20), ("V", 20))), "sequential")
     assert wide.count("differentiable_in_pieces(S_") + wide.count("differentiable_in_pieces(forward") >= 2
+
+
+def rounded(arrays_: Named, dtype: str) -> dict[str, Array]:
+    """Arrays as 16 bits hold them."""
+    return {name: np.asarray(jnp.asarray(a, dtype).astype(jnp.float64)) for name, a in arrays_.items()}
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("lstm", "bfloat16"), ("gated_delta", "bfloat16"), ("gru", "float16")])
+def test_sixteen_bits(name: str, dtype: str) -> None:
+    case = PROGRAMS[name]
+    cell, sizes = bound(case)
+    drawn = arguments(case, 16)
+    given = Arguments(rounded(drawn.params, dtype), rounded(drawn.inputs, dtype), drawn.state, drawn.extent)
+    cotangents = rounded(weights(cell, sizes, given), dtype)
+    wanted = expected(cell, sizes, given, cotangents)
+    engine = JaxEngine(cell, dtype, load_module(source(case, "sequential", dtype), "emitted_narrow"))
+    mine = found(engine, given, cotangents)
+    for group in ("inputs", "params", "state"):
+        for key, truth in getattr(wanted, group).items():
+            array = np.asarray(getattr(mine, group)[key]).astype(float)
+            assert np.sqrt(np.mean((array - truth) ** 2)) < 1e-2 * np.sqrt(np.mean(truth**2)), key
+
+
+def test_small_cotangents_are_not_rounded_away() -> None:
+    """Those of a state are float32 all the way back, though float16 could not hold them."""
+    case = PROGRAMS["gru"]
+    cell, sizes = bound(case)
+    drawn = arguments(case, 16)
+    given = Arguments(rounded(drawn.params, "float16"), rounded(drawn.inputs, "float16"), drawn.state, drawn.extent)
+    cotangents = {"state.h": 1e-8 * weights(cell, sizes, given)["state.h"]}
+    wanted = expected(cell, sizes, given, cotangents).state["h"]
+    engine = JaxEngine(cell, "float16", load_module(source(case, "sequential", "float16"), "emitted_half"))
+    mine = np.asarray(found(engine, given, cotangents).state["h"])
+    assert np.sqrt(np.mean((mine - wanted) ** 2)) < 1e-2 * np.sqrt(np.mean(wanted**2))
 
 
 def test_without_a_backward_pass() -> None:
