@@ -19,44 +19,6 @@ def write_constants(launch: Launch, writer: Writer) -> None:
     writer.line(f"{launch.constants} = {{{', '.join(constants)}}}")
 
 
-def write_autograd(name: str, plain: str, launch: Launch, writer: Writer) -> None:
-    """The `torch.autograd.Function` called `name`, whose backward pass goes through the function `plain`."""
-    extent = launch.arguments.extent
-    with writer.block(f"class {name}(torch.autograd.Function):"):
-        writer.docstring(f"`{launch.name}` forward; backward through `{plain}`.")
-        writer.blank()
-        writer.line("@staticmethod")
-        with writer.block("def forward(*arguments):"):
-            writer.line(f"return {launch.name}(*arguments)")
-        writer.blank()
-        writer.line("@staticmethod")
-        with writer.block("def setup_context(ctx, inputs, output):"):
-            if extent:
-                writer.line("*tensors, ctx.length = inputs")
-            writer.line(f"ctx.save_for_backward(*{'tensors' if extent else 'inputs'})")
-            writer.line("ctx.mark_non_differentiable(*(tensor for tensor in output if not is_smooth(tensor)))")
-        writer.blank()
-        writer.line("@staticmethod")
-        with writer.block("def backward(ctx, *gradients):"):
-            if extent:
-                writer.line(f"again = functools.partial({plain}, length=ctx.length)")
-                writer.line("found = pulled_back(again, ctx.saved_tensors, ctx.needs_input_grad, gradients)")
-                writer.line("return *found, None")
-            else:
-                call = f"pulled_back({plain}, ctx.saved_tensors, ctx.needs_input_grad, gradients)"
-                writer.line(f"return tuple({call})")
-
-
-def write_choice(name: str, kernel: str, plain: str, launch: Launch, writer: Writer) -> None:
-    """The function that runs the kernel (by calling `kernel`) or the plain form."""
-    arguments = ", ".join((*launch.arguments.tensors, *launch.arguments.extent))
-    with writer.block(f"def {name}({arguments}):"):
-        writer.docstring("The loop by its kernel where there is a GPU, else in plain PyTorch.")
-        with writer.block(f"if runs_kernels({launch.arguments.starts[0]}):"):
-            writer.line(f"return {kernel}({arguments})")
-        writer.line(f"return {plain}({arguments})")
-
-
 def signature(kernel: Kernel, types: Types) -> str:
     """What each argument of the kernel is, in Triton's words."""
     narrow, wide = types.pointer
