@@ -6,7 +6,7 @@ in every iteration.  What depends on no state is computed before, once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from lsrl.backends import jax_prelude
 from lsrl.backends.expressions import tupled
@@ -15,7 +15,7 @@ from lsrl.backends.jax_module import SEQUENCE, Module
 from lsrl.backends.jax_stages import Stages
 from lsrl.backends.jax_steps import function_name, unpack, write_steps
 from lsrl.backends.naming import Names
-from lsrl.backends.newton_cell import NewtonStep, interval, newton_step
+from lsrl.backends.newton_cell import NewtonStep, newton_step, options
 from lsrl.backends.writer import Writer
 from lsrl.ir.plan import Loop, make_plan
 from lsrl.ir.schedules.how import Newton
@@ -34,7 +34,7 @@ def write_recurrence(stages: Stages, loop: Loop) -> None:
 def _write_newton(stages: Stages, loop: Loop, how: Newton) -> None:
     """The step as a function, the iterations, and what the loop keeps apart from its states."""
     module, codes, bind = stages.module, stages.statements.codes, stages.statements.bind
-    step = newton_step(module.cell, loop.states, module.plan.sizes, module.names.__getitem__, module.is_number)
+    step = newton_step(module.cell, loop.states, module.plan.sizes, how, module.names.__getitem__, module.is_number)
     _write_values(stages, (*step.reads, *step.statics))
     function = _write_step(stages, step)
     leaves, nexts = [stages.leaves["state", state.name] for state in loop.states], [s.next for s in loop.states]
@@ -42,7 +42,7 @@ def _write_newton(stages: Stages, loop: Loop, how: Newton) -> None:
     told = module.names.fresh(f"{function_name([state.name for state in loop.states])}_statistics")
     stages.statistics[", ".join(state.name for state in loop.states)] = told
     reads, starts = [str(codes[v]) for v in step.reads], [stages.starts[state.name] for state in loop.states]
-    arguments = [function, tupled(reads), tupled(starts), "length", *_options(step, loop, how)]
+    arguments = [function, tupled(reads), tupled(starts), "length", *options(step, how, loop.reverse)]
     arriving = tupled([bind(leaf) if leaf in used else "_" for leaf in leaves])
     following = tupled([bind(v) if v in used and v not in leaves else "_" for v in nexts])
     lasts = tupled(stages.passed_on(loop))
@@ -65,17 +65,6 @@ def _write_values(stages: Stages, values: Sequence[Value]) -> None:
         if value in codes and str(codes[value]) != stages.module.names[value]:
             stages.writer.line(f"{stages.module.names[value]} = {codes[value]}")
             stages.statements.bind(value)
-
-
-def _options(step: NewtonStep, loop: Loop, how: Newton) -> Iterator[str]:
-    yield f"lanes={step.form.lanes}"
-    yield f"bounds={tupled([interval(each) for each in step.form.bounds])}"
-    if how.window:
-        yield f"window={how.window}"
-    if how.iterations:
-        yield f"iterations={how.iterations}"
-    if loop.reverse:
-        yield "reverse=True"
 
 
 def _write_step(stages: Stages, step: NewtonStep) -> str:

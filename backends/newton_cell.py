@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from lsrl.backends.expressions import tupled
 from lsrl.ir import ops
 from lsrl.ir.cell import Cell, Distribution, Input, Output, Param, State
 from lsrl.ir.facts.intervals import Interval
 from lsrl.ir.laws import simplify
 from lsrl.ir.pipeline import VARYING, components
+from lsrl.ir.schedules.how import Newton
 from lsrl.ir.schedules.newton_form import NewtonForm, newton_form
 from lsrl.ir.substitute import moved_names, moved_spans, rebuild
 from lsrl.ir.value import Value, depends_on, postorder
 
 TOLD = ("iterations", "fallback", "residual")
 """What the runtime's `newton` tells about each sequence."""
+SLOW = 32
+"""Iterations at most where the diagonal stands in place of the Jacobian, so that convergence is linear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ def newton_step(
     cell: Cell,
     states: tuple[State, ...],
     sizes: Mapping[str, int],
+    how: Newton,
     name: Callable[[Value], str],
     is_number: Callable[[Value], bool],
 ) -> NewtonStep:
@@ -57,6 +62,7 @@ def newton_step(
     Args:
         states: of the recurrence.
         sizes: the number of every size.
+        how: which Jacobian.
         name: the identifier of a value.
         is_number: whether a value is written as a number wherever it is used.
 
@@ -65,7 +71,7 @@ def newton_step(
     """
     names = {state.name for state in states}
     part = next(part for part in components(cell) if part.names == names)
-    form = newton_form(cell, part, sizes)
+    form = newton_form(cell, part, sizes, quasi=how.quasi)
     varying = depends_on(cell.roots(), lambda value: value.op in VARYING)
     taken = [v for v in form.operands if v.op not in ("const", "iota") and not is_number(v)]
     reads = tuple(value for value in taken if value in varying)
@@ -89,7 +95,22 @@ def newton_step(
     return NewtonStep(form, reads, statics, _pruned(simplify(flat)))
 
 
-def interval(bounds: Interval | None) -> str:
+def options(step: NewtonStep, how: Newton, reverse: bool) -> Iterator[str]:
+    """The arguments by name of the runtime's `newton`."""
+    form = step.form
+    yield f"lanes={form.lanes}"
+    yield f"bounds={tupled([_interval(each) for each in form.bounds])}"
+    if form.meeting:
+        yield f"meeting={form.meeting}"
+    if how.window:
+        yield f"window={how.window}"
+    if how.iterations or form.meeting:
+        yield f"iterations={how.iterations or SLOW}"
+    if reverse:
+        yield "reverse=True"
+
+
+def _interval(bounds: Interval | None) -> str:
     """The bounds of a state as an argument of the runtime's `newton`."""
     return "None" if bounds is None else f"({bounds.low!r}, {bounds.high!r})".replace("inf", "math.inf")
 

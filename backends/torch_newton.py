@@ -13,7 +13,7 @@ from lsrl.backends import torch_prelude
 from lsrl.backends.expressions import Code, method, tupled
 from lsrl.backends.identifiers import identifiers
 from lsrl.backends.naming import Names
-from lsrl.backends.newton_cell import NewtonStep, interval, newton_step
+from lsrl.backends.newton_cell import NewtonStep, newton_step, options
 from lsrl.backends.torch_frame import SEQUENCE, Frame, constant_leaves, thin_values
 from lsrl.backends.torch_loop import PlainLoop
 from lsrl.backends.writer import Writer
@@ -64,14 +64,16 @@ class _Newton:
             if op != "state":
                 self.statements.bind(leaf)
         names, starts = self.frame.names, self.plain.arguments.starts
-        step = newton_step(self.cell, self.cell.states, self.frame.numbers, names.__getitem__, self.frame.is_number)
+        step = newton_step(
+            self.cell, self.cell.states, self.frame.numbers, self.how, names.__getitem__, self.frame.is_number
+        )
         self.values((*step.reads, *step.statics))
         functions = self.functions(step)
         told, lasts = names.fresh("statistics"), [names.fresh(f"{start}_last") for start in starts]
         arriving = tupled([self.bound(leaf, f"{names[leaf]}_arriving") for leaf in self.leaves])
         following = tupled([self.bound(state.next, names[state.next]) for state in self.cell.states])
         reads = tupled([names[value] for value in step.reads])
-        arguments = [*functions, reads, tupled(starts), "length", *self.options(step)]
+        arguments = [*functions, reads, tupled(starts), "length", *options(step, self.how, self.plain.loop.reverse)]
         self.body.line(f"{arriving}, {following}, {tupled(lasts)}, {told} = newton({', '.join(arguments)})")
         self.values([output.value for output in self.cell.outputs])
         kept = [self.kept(output.value) for output in self.cell.outputs]
@@ -125,16 +127,6 @@ class _Newton:
             self.body.append(body)
             self.body.line(f"return {tupled(results)}")
         return function
-
-    def options(self, step: NewtonStep) -> Iterator[str]:
-        yield f"lanes={step.form.lanes}"
-        yield f"bounds={tupled([interval(each) for each in step.form.bounds])}"
-        if self.how.window:
-            yield f"window={self.how.window}"
-        if self.how.iterations:
-            yield f"iterations={self.how.iterations}"
-        if self.plain.loop.reverse:
-            yield "reverse=True"
 
     def kept(self, value: Value) -> str:
         """What is kept of every position, in the type in which it is stored."""

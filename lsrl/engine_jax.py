@@ -40,9 +40,9 @@ class JaxEngine:
         return states
 
     @property
-    def apply(self) -> Callable[..., tuple[Arrays, ...]]:
+    def apply(self) -> Callable[..., tuple[Any, ...]]:
         """The module's `apply`, which tells how recurrences ran where there is anything to tell."""
-        found: Callable[..., tuple[Arrays, ...]] = getattr(self.module, "apply_statistics", self.module.apply)
+        found: Callable[..., tuple[Any, ...]] = getattr(self.module, "apply_statistics", self.module.apply)
         return found
 
     def run(self, given: Arguments, key: jax.Array | None = None) -> Result:

@@ -13,7 +13,7 @@ from jax import lax
 from lsrl.backends.runtime.jax_scan import affine_scan, arriving_states, over_positions
 
 
-def newton(step, reads, starts, length, lanes, bounds, window=None, iterations=8, reverse=False):
+def newton(step, reads, starts, length, lanes, bounds, meeting=0, window=None, iterations=8, reverse=False):
     """The states of `length` positions from `starts` [B, *shape]: (arriving, following, last ones, statistics).
 
     Args:
@@ -21,6 +21,8 @@ def newton(step, reads, starts, length, lanes, bounds, window=None, iterations=8
             by row: for each pair of states the axes of the first that are no lanes, then all axes of the second.
         lanes: for each state the axes of its shape that tell its lanes apart.
         bounds: for each state an interval that it never leaves once it is inside, or None.
+        meeting: how many of the axes of lanes, the last ones, have elements that meet, so that the Jacobian is not all
+            of it: convergence is then linear, and only what never meets is done by itself.
         window: the most positions of a window; None is by the number of states.
         iterations: after so many a lane that is not done runs step by step.
 
@@ -41,7 +43,7 @@ def newton(step, reads, starts, length, lanes, bounds, window=None, iterations=8
     def advance(n, carry):
         state, kept, told = carry
         here = [lax.dynamic_slice_in_dim(read, n * size, size, 1) for read in reads]
-        found, turns, done, residual = newton_window(in_lanes, here, state, size, low, high, iterations)
+        found, turns, done, residual = newton_window(in_lanes, here, state, size, low, high, meeting, iterations)
         share = (~done).mean(range(1, done.ndim), dtype=state.dtype) / count
         told = jnp.maximum(told[0], turns), told[1] + share, jnp.maximum(told[2], residual)
         return found[:, -1], lax.dynamic_update_slice_in_dim(kept, found, n * size, 1), told
@@ -60,13 +62,15 @@ def newton(step, reads, starts, length, lanes, bounds, window=None, iterations=8
     return arriving, following, lasts, dict(zip(("iterations", "fallback", "residual"), told))
 
 
-def newton_window(step, reads, start, size, low, high, iterations):
-    """One window from `start` [B, *lanes, m]: following states, iterations, lanes done [B, *lanes, 1], residuals.
+def newton_window(step, reads, start, size, low, high, meeting, iterations):
+    """One window from `start` [B, *lanes, m]: following states, iterations, lanes done, residuals [B].
 
     After k iterations the first k positions are exact, whatever iterates are projected to; so nothing is lost where
     one that is not finite is replaced by the value of the step.
     """
-    tolerance = jnp.finfo(start.dtype).eps ** 0.5  # convergence is quadratic: what is left is about its square
+    eps = jnp.finfo(start.dtype).eps
+    tolerance = 8 * eps if meeting else eps**0.5  # what is left is about as much; its square where it is quadratic
+    apart = start.ndim - 1 - meeting
 
     def advance(carry):
         turns, found, done = carry
@@ -78,7 +82,8 @@ def newton_window(step, reads, start, size, low, high, iterations):
             change, _ = affine_scan(matrices, rest, zero, axis=-1)
         moved = jnp.clip(found + change, low, high)
         moved = jnp.where(jnp.isfinite(moved), moved, value)
-        small = jnp.all(jnp.abs(change) <= tolerance * (1 + jnp.abs(found)), 1).all(-1, keepdims=True)
+        small = jnp.all(jnp.abs(change) <= tolerance * (1 + jnp.abs(found)), 1)
+        small = small.all(range(apart, start.ndim), keepdims=True)
         return turns + unfinished(done), jnp.where(done[:, None], found, moved), done | small
 
     def unfinished(done):
@@ -97,7 +102,7 @@ def newton_window(step, reads, start, size, low, high, iterations):
         return jnp.where(done[:, None], found, exact)
 
     guess, _ = step(reads, jnp.broadcast_to(start[:, None], (start.shape[0], size, *start.shape[1:])))
-    begin = jnp.zeros(start.shape[0], int), guess, jnp.zeros((*start.shape[:-1], 1), bool)
+    begin = jnp.zeros(start.shape[0], int), guess, jnp.zeros((*start.shape[:apart], *[1] * (1 + meeting)), bool)
     turns, found, done = lax.while_loop(goes_on, advance, begin)
     value, _ = step(reads, arriving_states(start, found))
     residual = jnp.abs(value - found) / (1 + jnp.abs(found))

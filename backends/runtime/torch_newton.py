@@ -13,7 +13,7 @@ import torch
 from lsrl.backends.runtime.torch_scan import affine_scan, arriving_states
 
 
-def newton(step, derive, reads, starts, length, lanes, bounds, window=None, iterations=8, reverse=False):
+def newton(step, derive, reads, starts, length, lanes, bounds, meeting=0, window=None, iterations=8, reverse=False):
     """The states of `length` positions from `starts` [B, *shape]: (arriving, following, last ones, statistics).
 
     Args:
@@ -22,6 +22,8 @@ def newton(step, derive, reads, starts, length, lanes, bounds, window=None, iter
             no lanes, then all axes of the second.
         lanes: for each state the axes of its shape that tell its lanes apart.
         bounds: for each state an interval that it never leaves once it is inside, or None.
+        meeting: how many of the axes of lanes, the last ones, have elements that meet, so that the Jacobian is not all
+            of it: convergence is then linear, and only what never meets is done by itself.
         window: the most positions of a window; None is by the number of states.
         iterations: after so many a lane that is not done runs step by step.
 
@@ -46,7 +48,7 @@ def newton(step, derive, reads, starts, length, lanes, bounds, window=None, iter
         here = [read[:, place] for read in turned]
         size = place.stop - place.start
         found, turns, done, residual = newton_window(
-            step_in_lanes, derive_in_lanes, here, state, size, low, high, iterations
+            step_in_lanes, derive_in_lanes, here, state, size, low, high, meeting, iterations
         )
         share = (~done).flatten(1).to(state.dtype).mean(1) / count
         told = [torch.maximum(told[0], turns), told[1] + share, torch.maximum(told[2], residual)]
@@ -61,16 +63,18 @@ def newton(step, derive, reads, starts, length, lanes, bounds, window=None, iter
     return arriving, following, lasts, [told[0].to(torch.int64), *told[1:]]
 
 
-def newton_window(step, derive, reads, start, size, low, high, iterations):
-    """One window from `start` [B, *lanes, m]: following states, iterations, lanes done [B, *lanes, 1], residuals.
+def newton_window(step, derive, reads, start, size, low, high, meeting, iterations):
+    """One window from `start` [B, *lanes, m]: following states, iterations, lanes done, residuals [B].
 
     After k iterations the first k positions are exact, whatever iterates are projected to; so nothing is lost where
     one that is not finite is replaced by the value of the step.
     """
-    tolerance = torch.finfo(start.dtype).eps ** 0.5  # convergence is quadratic: what is left is about its square
+    eps = torch.finfo(start.dtype).eps
+    tolerance = 8 * eps if meeting else eps**0.5  # what is left is about as much; its square where it is quadratic
+    apart = start.ndim - 1 - meeting
     axis = None if start.shape[-1] == 1 else -1
     found = step(reads, start[:, None].expand(-1, size, *start.shape[1:]))
-    done = torch.zeros_like(start[..., :1], dtype=torch.bool)
+    done = start.new_zeros((*start.shape[:apart], *[1] * (1 + meeting)), dtype=torch.bool)
     turns = start.new_zeros(start.shape[0])
     for _ in range(iterations):
         if done.all():
@@ -78,12 +82,12 @@ def newton_window(step, derive, reads, start, size, low, high, iterations):
         turns += (~done).flatten(1).any(1)
         arriving = arriving_states(start, found)
         value, matrices = step(reads, arriving), derive(reads, arriving)
-        change = affine_scan(matrices if axis else matrices[..., 0], value - found, torch.zeros_like(start), axis=axis)[
-            0
-        ]
+        numbers = matrices if axis else matrices[..., 0]
+        change, _ = affine_scan(numbers, value - found, torch.zeros_like(start), axis=axis)
         moved = torch.clamp(found + change, low, high)
         moved = torch.where(moved.isfinite(), moved, value)
-        small = (change.abs() <= tolerance * (1 + found.abs())).all(1).all(-1, keepdim=True)
+        small = (change.abs() <= tolerance * (1 + found.abs())).all(1)
+        small = small.all(tuple(range(apart, start.ndim)), keepdim=True)
         found = torch.where(done[:, None], found, moved)
         done = done | small
     residual = (step(reads, arriving_states(start, found)) - found).abs() / (1 + found.abs())

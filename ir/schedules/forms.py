@@ -41,8 +41,8 @@ def form_of(cell: Cell, part: Component, how: How, sizes: Mapping[str, int]) -> 
             from lsrl.ir.schedules.chunk_form import chunk_form
 
             return chunk_form(cell, part, sizes)
-        case Newton():
+        case Newton(quasi=quasi):
             from lsrl.ir.schedules.newton_form import newton_form
 
-            return newton_form(cell, part, sizes)
+            return newton_form(cell, part, sizes, quasi=quasi)
     raise NotLegal(f"`{how}` is no operation on whole sequences")

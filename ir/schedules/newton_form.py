@@ -24,6 +24,7 @@ from lsrl.ir.facts.recurrence import Algebra, Recurrence, recurrences
 from lsrl.ir.facts.relations import Coupling, meeting
 from lsrl.ir.pipeline import Component, leaf_of
 from lsrl.ir.schedules.how import NotLegal
+from lsrl.ir.schedules.newton_quasi import unit_blocks
 from lsrl.ir.traces import arriving, sensitivity
 from lsrl.ir.value import Kind, Value, depends_on, postorder
 
@@ -36,7 +37,8 @@ MOST_ROWS = 8
 class NewtonForm:
     """A recurrence with the Jacobian of its step.
 
-    A lane is a group of elements, one or a few of each state, that meet no others: a recurrence of its own.
+    A lane is a group of elements, one or a few of each state, that meet no others: a recurrence of its own.  With the
+    diagonal in place of a dense Jacobian, lanes are what the scan treats as such, though their elements meet.
 
     Attributes:
         states: in the order of declaration; `leaves` are their arriving values.
@@ -45,6 +47,7 @@ class NewtonForm:
         jacobian: `jacobian[i][j]` is the derivative of the next value of state i by state j: the axes of state i that
             are not lanes, then all axes of state j.
         bounds: for each state an interval that it never leaves when it starts in it, None where none is known.
+        meeting: how many of the axes of lanes, the last ones, have elements that meet; 0 where the Jacobian is whole.
     """
 
     states: tuple[State, ...]
@@ -52,6 +55,7 @@ class NewtonForm:
     lanes: tuple[tuple[int, ...], ...]
     jacobian: tuple[tuple[Value, ...], ...]
     bounds: tuple[Interval | None, ...]
+    meeting: int = 0
 
     @property
     def leaves(self) -> tuple[Value, ...]:
@@ -84,11 +88,14 @@ class NewtonForm:
         return (*self.leaves, *dict.fromkeys(state.next for state in self.states))
 
 
-def newton_form(cell: Cell, component: Component, sizes: Mapping[str, int] | None = None) -> NewtonForm:
+def newton_form(
+    cell: Cell, component: Component, sizes: Mapping[str, int] | None = None, *, quasi: bool = False
+) -> NewtonForm:
     """The form of a recurrence of the cell.
 
     Args:
         sizes: the numbers of sizes, where they are known; they decide whether a block of the Jacobian is small.
+        quasi: with the diagonal in place of blocks larger than a unit's.
 
     Raises:
         NotLegal: Newton's method does not serve it; says which fact is missing.
@@ -96,6 +103,8 @@ def newton_form(cell: Cell, component: Component, sizes: Mapping[str, int] | Non
     known = _recurrence(cell, component)
     _check_step(known)
     lanes = tuple(known.jacobian.lanes[state.name] for state in known.states)
+    if quasi and not _by_units(known):
+        return _quasi(cell, component, known, lanes)
     _check_blocks(known, lanes, sizes or {})
     rows = tuple(
         tuple(_entry(state, own, other, places) for other, places in zip(known.states, lanes, strict=True))
@@ -126,9 +135,23 @@ def _check_step(known: Recurrence) -> None:
             raise NotLegal(f"`{value.op}` of what depends on {names} jumps, and no derivative shows it", value)
 
 
+def _by_units(known: Recurrence) -> bool:
+    return known.jacobian.kind in (Coupling.DIAGONAL, Coupling.PER_UNIT)
+
+
+def _quasi(cell: Cell, component: Component, known: Recurrence, lanes: Sequence[tuple[int, ...]]) -> NewtonForm:
+    """With the elements at one place of all states in place of those that meet."""
+    rows = unit_blocks(known.states)
+    if len({*lanes}) > 1:
+        raise NotLegal(f"{_listed(known.states, '')} lie in different orders, so no diagonal joins them")
+    rest = tuple(axis for axis in range(len(known.states[0].shape)) if axis not in lanes[0])
+    every = ((*lanes[0], *rest),) * len(known.states)
+    return NewtonForm(known.states, component.reverse, every, rows, _bounds(cell, known.states), len(rest))
+
+
 def _check_blocks(known: Recurrence, lanes: Sequence[tuple[int, ...]], sizes: Mapping[str, int]) -> None:
     """Each lane must be a few numbers."""
-    if known.jacobian.kind in (Coupling.DIAGONAL, Coupling.PER_UNIT) and len(known.states) <= MOST_STATES:
+    if _by_units(known) and len(known.states) <= MOST_STATES:
         return
     rows = _rows(known.states, lanes, sizes)
     if rows is None or rows > MOST_ROWS:

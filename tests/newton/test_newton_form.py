@@ -63,6 +63,19 @@ def test_the_jacobian_is_the_numerical_one(name: str) -> None:
             np.testing.assert_allclose(claimed, wanted, rtol=0, atol=1e-8)
 
 
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
+def test_the_diagonal_of_a_dense_jacobian_is_the_numerical_one(name: str) -> None:
+    cell, sizes = bound(PROGRAMS[name])
+    form = newton_form(cell, nonlinear(cell), sizes, quasi=True)
+    scope, env = Scope(sizes), leaf_arrays(cell, sizes)
+    for (i, state), (j, leaf) in product(enumerate(form.states), enumerate(form.leaves)):
+        found = evaluate([form.jacobian[i][j]], dict(env), scope)[0]
+        for place in np.ndindex(env[leaf].shape):
+            wanted = derivative(state.next, leaf, place, env, scope)[place]
+            np.testing.assert_allclose(np.broadcast_to(found, env[leaf].shape)[place], wanted, rtol=0, atol=1e-8)
+    assert form.meeting == 1
+
+
 def derivative(value: Value, leaf: Value, place: tuple[int, ...], env: dict[Value, Array], scope: Scope) -> Array:
     """Of a value by one element of a leaf, by central differences."""
     ends = []
@@ -142,6 +155,14 @@ cell one(D=9):
 )
 def test_refusals_name_the_fact_and_the_line(source: str, reason: str, line: int) -> None:
     assert refusal(source) == (reason, line)
+
+
+def test_a_diagonal_that_is_not_at_hand() -> None:
+    cell, sizes = bound(PROGRAMS["gru2014"])
+    with pytest.raises(NotLegal, match="costs as much as all of it") as caught:
+        newton_form(cell, nonlinear(cell), sizes, quasi=True)
+    assert caught.value.value is not None
+    assert cell.spans[caught.value.value][0].text == "U @ (r * h)"
 
 
 def test_a_comparison_of_inputs_is_no_obstacle() -> None:

@@ -156,6 +156,18 @@ def test_tame_cells_need_few_iterations(target: str) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
+def test_the_diagonal_of_a_dense_jacobian(target: str) -> None:
+    """Convergence is linear, a sequence is done as a whole, and the gradient is that of the program."""
+    function = lsrl.compile(program("std/lstm"), target, {"D": 3, "H": 12}, "newton(window=30, iterations=24, quasi)", "float64")
+    params, inputs, state = arrays(function, 0.1, 30)
+    told = (check if target == "triton" else agrees)(function, params, inputs, state).statistics["h, c"]
+    assert told["fallback"].tolist() == [0.0, 0.0]
+    assert all(8 < turns < 24 for turns in told["iterations"].tolist())
+    hard = {name: 10 * array for name, array in params.items()}
+    assert agrees(function, hard, inputs, state).statistics["h, c"]["fallback"].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_windows_as_long_as_iterations_always_converge(target: str) -> None:
     """After k iterations k positions are exact, so that W of them and one to see it are enough for W positions."""
     function = compiled("paragru", target, f"newton(window={WINDOW}, iterations={WINDOW + 1})")
