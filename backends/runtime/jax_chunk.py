@@ -20,7 +20,16 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from lsrl.backends.runtime.jax_chunk_gram import chunk_gather, chunk_gram, decay_products, exact_product
+from lsrl.backends.runtime.jax_chunk_gram import (
+    chunk_gather,
+    chunk_gram,
+    decay_products,
+    exact_product,
+    lower_blocks,
+    lower_corners,
+    neighbours,
+    turned,
+)
 
 
 def chunked(state, decay, columns, readers, keys, values, mix, reads, *, extent, size=64, reverse=False):
@@ -156,7 +165,7 @@ def unit_lower_solve(system, known, block):
     (XLA's own triangular solve can wait for itself forever on a CPU of two cores: jaxlib 0.10.)
     """
     inverse = lax.stop_gradient(unit_lower_inverse(system, block))
-    transposed = jnp.swapaxes(inverse, -1, -2)
+    transposed = turned(inverse)
     return lax.custom_linear_solve(
         lambda x: x - exact_product(system, x),
         known,
@@ -169,27 +178,15 @@ def unit_lower_inverse(system, block):
     """The inverse of 1 - system by doubling: of two neighbouring blocks on the diagonal, then of the block below."""
     size = system.shape[-1]
     inverse = jnp.broadcast_to(jnp.eye(block, dtype=system.dtype), (*system.shape[:-2], size // block, block, block))
-    while block < size:
-        first, second = inverse[..., 0::2, :, :], inverse[..., 1::2, :, :]
-        corners = lower_corners(system, block)
-        low = exact_product(exact_product(second, corners), first)
-        none = jnp.zeros_like(low)
-        upper = jnp.concatenate([first, none], -1)
-        inverse = jnp.concatenate([upper, jnp.concatenate([low, second], -1)], -2)
-        block *= 2
+    for corner in lower_corners(system, (size // block - 1).bit_length()):
+        first, second = neighbours(inverse, -3)
+        inverse = lower_blocks(first, exact_product(exact_product(second, corner), first), second)
     return inverse[..., 0, :, :]
-
-
-def lower_corners(matrix, block):
-    """The lower left quarters of the diagonal blocks of 2 `block` rows: [..., n, n] to [..., n / (2 block), block, block]."""
-    pairs = matrix.shape[-1] // (2 * block)
-    quarters = matrix.reshape(*matrix.shape[:-2], pairs, 2, block, pairs, 2, block)[..., :, 1, :, :, 0, :]
-    return jnp.moveaxis(jnp.diagonal(quarters, axis1=-4, axis2=-2), -1, -3)
 
 
 def chunk_states(by_row, by_column, w, own, reading, start):
     """The states that arrive at the chunks [n, G, K, V], what is written in them [n, G, C J, V], and the last state."""
-    kept = jnp.swapaxes((w * by_row[3][..., :, None, :]).reshape(*own.shape[:-1], -1), -1, -2)
+    kept = turned((w * by_row[3][..., :, None, :]).reshape(*own.shape[:-1], -1))
     decay = by_row[4][..., :, None] * by_column[4][..., None, :]
     decay = jnp.broadcast_to(decay, (*own.shape[:2], *decay.shape[-2:]))
 
@@ -222,7 +219,7 @@ def chunk_reads(by_row, by_column, parts, vectors, sides):
     for q, (side, after) in zip(vectors, sides):
         over, beside = (by_row, by_column) if side == "rows" else (by_column, by_row)
         summed, given = (w, u) if side == "rows" else (u, w)
-        state = arriving if side == "rows" else jnp.swapaxes(arriving, -1, -2)
+        state = arriving if side == "rows" else turned(arriving)
         read = q if not after or over[0] is None else q * over[0]
         near = chunk_gather(chunk_gram(read[..., None, :], summed, over), given, beside, 1)[..., 0, :]
         far = exact_product(read * over[2], state) * beside[2]

@@ -7,10 +7,12 @@ With row t above row s of a chunk, what row s wrote has met the decays of the ro
 Blocks of rows are paired up: where t is in the later of two neighbours and s in the earlier one, the product splits at
 the border into one of decays before t, in its own block, and one of decays after s, in its own block, so all such
 entries are one matrix product.  Decays are only ever multiplied: zeros, signs, complex numbers and decays above one are
-exact, what underflows is a true zero, and so are the derivatives.
+exact, what underflows is a true zero, and so are the derivatives, which are written with the same products.
 
 Axes: [..., C, X, K] are C rows, a power of two, of X streams each.
 """
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +21,35 @@ import jax.numpy as jnp
 def exact_product(a, b):
     """a @ b; accelerators would round the factors."""
     return jnp.matmul(a, b, precision="highest")
+
+
+def turned(matrix):
+    """The transpose of the last two axes."""
+    return jnp.swapaxes(matrix, -1, -2)
+
+
+def neighbours(blocks, axis):
+    """The first and the second of every two neighbours along an axis, counted from the end."""
+    shape = blocks.shape
+    pairs = blocks.reshape(*shape[:axis], shape[axis] // 2, 2, *shape[axis:][1:])
+    first, second = jnp.split(pairs, 2, axis=axis)
+    return first.squeeze(axis), second.squeeze(axis)
+
+
+def interleaved(first, second, axis):
+    """The inverse of `neighbours`."""
+    shape = first.shape
+    return jnp.stack([first, second], axis).reshape(*shape[:axis], 2 * shape[axis], *shape[axis:][1:])
+
+
+def block_pairs(rows, size):
+    """The first and the second of every two blocks of rows: [..., C, X, K] to [..., n, size, X, K]."""
+    return neighbours(rows.reshape(*rows.shape[:-3], -1, size, *rows.shape[-2:]), -4)
+
+
+def flat_streams(rows):
+    """[..., b, X, K] to [..., b X, K]."""
+    return rows.reshape(*rows.shape[:-3], -1, rows.shape[-1])
 
 
 def decay_levels(decay):
@@ -30,50 +61,131 @@ def decay_levels(decay):
     levels = [(ones, ones, decay)]
     while levels[-1][2].shape[-2] > 1:
         before, after, whole = levels[-1]
-        first, second = whole[..., 0::2, :], whole[..., 1::2, :]
-        left, right = before[..., 0::2, :, :], before[..., 1::2, :, :]
-        early, late = after[..., 0::2, :, :], after[..., 1::2, :, :]
+        first, second = neighbours(whole, -2)
+        (left, right), (early, late) = neighbours(before, -3), neighbours(after, -3)
         before = jnp.concatenate([left, first[..., None, :] * right], -2)
         after = jnp.concatenate([early * second[..., None, :], late], -2)
         levels.append((before, after, first * second))
     return levels
 
 
-@jax.checkpoint
+def decay_gradient(levels, parts):
+    """The gradient of the decays from those of the products of each level, in their order, (before, after, whole).
+
+    The rule of products from large blocks to small; None is zero.
+    """
+    to_before, to_after, to_whole = parts[-1]
+    for (before, after, whole), part in zip(levels[-2::-1], parts[-2::-1]):
+        (_, right), (early, _), (first, second) = neighbours(before, -3), neighbours(after, -3), neighbours(whole, -2)
+        left_bar, right_bar = jnp.split(to_before, 2, -2)
+        early_bar, late_bar = jnp.split(to_after, 2, -2)
+        first_bar = to_whole * second + (right_bar * right).sum(-2)
+        second_bar = to_whole * first + (early_bar * early).sum(-2)
+        for_before, for_after = (0, 0) if part is None else part
+        to_before = interleaved(left_bar, right_bar * first[..., None, :], -3) + for_before
+        to_after = interleaved(early_bar * second[..., None, :], late_bar, -3) + for_after
+        to_whole = interleaved(first_bar, second_bar, -2)
+    return to_whole
+
+
+@jax.custom_vjp
 def decay_ends(decay):
     """The products of the decays of a chunk before each row, after each row, and of all: [..., C, K] to [..., K]."""
     before, after, whole = decay_levels(decay)[-1]
     return before[..., 0, :, :], after[..., 0, :, :], whole[..., 0, :]
 
 
-@jax.checkpoint
-def decayed_gram(x, y, decay):
-    """G for a decay of every entry of a row: [..., C, X, K], [..., C, Y, K], [..., C, K] to [..., C X, C Y].
+def decay_ends_pullback(decay, gradients):
+    before, after, whole = gradients
+    levels = decay_levels(decay)
+    last = (before[..., None, :, :], after[..., None, :, :], whole[..., None, :])
+    return (decay_gradient(levels, [*(None for _ in levels[1:]), last]),)
 
-    Its derivatives need x, y and the decays alone, so that nothing else is kept.
-    """
+
+decay_ends.defvjp(lambda decay: (decay_ends(decay), decay), decay_ends_pullback)
+
+
+@jax.custom_vjp
+def decayed_gram(x, y, decay):
+    """G for a decay of every entry of a row: [..., C, X, K], [..., C, Y, K], [..., C, K] to [..., C X, C Y]."""
     blocks = jnp.zeros((*x.shape[:-1], y.shape[-2]), jnp.result_type(x, y, decay))
     for before, after, _ in decay_levels(decay)[:-1]:
-        late = block_half(x, 1, before.shape[-2]) * before[..., 1::2, :, None, :]
-        early = block_half(y, 0, before.shape[-2]) * after[..., 0::2, :, None, :]
-        low = block_products(late, early)
-        none = jnp.zeros_like(low)
-        upper = jnp.concatenate([blocks[..., 0::2, :, :], none], -1)
-        lower = jnp.concatenate([low, blocks[..., 1::2, :, :]], -1)
-        blocks = jnp.concatenate([upper, lower], -2)
+        size = before.shape[-2]
+        late = block_pairs(x, size)[1] * neighbours(before, -3)[1][..., None, :]
+        early = block_pairs(y, size)[0] * neighbours(after, -3)[0][..., None, :]
+        low = exact_product(flat_streams(late), turned(flat_streams(early)))
+        first, second = neighbours(blocks, -3)
+        blocks = lower_blocks(first, low, second)
     return blocks[..., 0, :, :]
 
 
-def block_half(rows, half, size):
-    """The earlier (0) or the later (1) of each two neighbouring blocks of rows: [..., n / 2, size, X, K]."""
-    pairs = rows.reshape(*rows.shape[:-3], -1, 2, size, *rows.shape[-2:])
-    return pairs[..., half, :, :, :]
+def lower_blocks(first, low, second):
+    """Matrices whose diagonal blocks are the first and the second, with `low` below."""
+    upper = jnp.concatenate([first, jnp.zeros_like(low)], -1)
+    return jnp.concatenate([upper, jnp.concatenate([low, second], -1)], -2)
 
 
-def block_products(late, early):
-    """[..., b, X, K] and [..., b, Y, K] to [..., b X, b Y]."""
-    late, early = (each.reshape(*each.shape[:-3], -1, each.shape[-1]) for each in (late, early))
-    return exact_product(late, jnp.swapaxes(early, -1, -2))
+def lower_corners(matrix, levels):
+    """The lower left quarter of a matrix, then those of its diagonal blocks, and so on; the smallest first."""
+    found = []
+    blocks = matrix[..., None, :, :]
+    for _ in range(levels):
+        top, bottom = jnp.split(blocks, 2, -2)
+        first, (low, second) = jnp.split(top, 2, -1)[0], jnp.split(bottom, 2, -1)
+        found.append(low)
+        blocks = interleaved(first, second, -3)
+    return found[::-1]
+
+
+def decayed_pullback(a, x, y, decay):
+    """The gradients of x, y and the decays when that of G is `a`, or of `sum(a * G)` in general."""
+    levels = decay_levels(decay)
+    to_x, to_y, parts = jnp.zeros_like(x), jnp.zeros_like(y), []
+    for low, (before, after, _) in zip(lower_corners(a, len(levels) - 1), levels):
+        size = before.shape[-2]
+        late, early = block_pairs(x, size)[1], block_pairs(y, size)[0]
+        up_to, since = neighbours(before, -3)[1][..., None, :], neighbours(after, -3)[0][..., None, :]
+        late_bar = exact_product(low, flat_streams(early * since)).reshape(late.shape)
+        early_bar = exact_product(turned(low), flat_streams(late * up_to)).reshape(early.shape)
+        for_x, for_y = late_bar * up_to, early_bar * since
+        to_x += interleaved(jnp.zeros_like(for_x), for_x, -4).reshape(x.shape)
+        to_y += interleaved(for_y, jnp.zeros_like(for_y), -4).reshape(y.shape)
+        before_bar, after_bar = (late_bar * late).sum(-2), (early_bar * early).sum(-2)
+        none = jnp.zeros_like(before_bar)
+        parts.append((interleaved(none, before_bar, -3), interleaved(after_bar, none, -3)))
+    last = [jnp.zeros_like(each) for each in levels[-1]]
+    return to_x, to_y, decay_gradient(levels, [*parts, last])
+
+
+decayed_gram.defvjp(
+    lambda x, y, decay: (decayed_gram(x, y, decay), (x, y, decay)),
+    lambda kept, a: decayed_pullback(a, *kept),
+)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def decayed_gather(a, y, decay, streams):
+    """The adjoint of G in x: sum_s a[t, s] y[s, k] prod_{s < i < t} d[i, k], [..., C, streams, K]."""
+    levels = decay_levels(decay)
+    total = jnp.zeros((*y.shape[:-2], streams, y.shape[-1]), jnp.result_type(a, y, decay))
+    for low, (before, after, _) in zip(lower_corners(a, len(levels) - 1), levels):
+        size = before.shape[-2]
+        early = block_pairs(y, size)[0] * neighbours(after, -3)[0][..., None, :]
+        late = exact_product(low, flat_streams(early)).reshape(*early.shape[:-2], streams, early.shape[-1])
+        found = late * neighbours(before, -3)[1][..., None, :]
+        total += interleaved(jnp.zeros_like(found), found, -4).reshape(total.shape)
+    return total
+
+
+def decayed_gather_pullback(streams, kept, gradient):
+    a, y, decay = kept
+    _, to_y, to_decay = decayed_pullback(a, gradient, y, decay)
+    return decayed_gram(gradient, y, decay), to_y, to_decay
+
+
+decayed_gather.defvjp(
+    lambda a, y, decay, streams: (decayed_gather(a, y, decay, streams), (a, y, decay)), decayed_gather_pullback
+)
 
 
 def decay_segments(decay):
@@ -89,8 +201,8 @@ def decay_products(decay, rows):
     decay all of them are ones that broadcast.
     """
     if decay is None:
-        one = jnp.ones((1, 1), jnp.float32)  # takes the precision of what it multiplies
-        return None, jnp.tril(jnp.ones((rows, rows), jnp.float32), -1), one, one, one[0]
+        one = jnp.ones((1, 1))
+        return None, jnp.tril(jnp.ones((rows, rows)), -1), one, one, one[0]
     segments = decay_segments(decay) if decay.shape[-1] == 1 else None
     return decay, segments, *decay_ends(decay)
 
@@ -100,22 +212,17 @@ def chunk_gram(x, y, products):
     decay, segments, *_ = products
     if segments is None:
         return decayed_gram(x, y, decay)
-    return block_products(x, y) * over_streams(segments, x.shape[-2], y.shape[-2])
+    found = exact_product(flat_streams(x), turned(flat_streams(y)))
+    return found * over_streams(segments, x.shape[-2], y.shape[-2])
 
 
 def chunk_gather(a, y, products, streams):
-    """sum_s a[t, s] y[s, k] prod_{s < i < t} d[i, k], the adjoint of G in x: [..., C, streams, K].
-
-    `a` is zero where s is not below t.
-    """
+    """The adjoint of G in x for any decay; `a` [..., C streams, C Y] is zero where s is not below t."""
     decay, segments, *_ = products
-    shape = (*y.shape[:-2], streams, y.shape[-1])
     if segments is None:
-        like = jax.ShapeDtypeStruct(shape, jnp.result_type(a, y, decay))
-        (found,) = jax.linear_transpose(lambda x: decayed_gram(x, y, decay), like)(a.astype(like.dtype))
-        return found
-    weights = a * over_streams(segments, streams, y.shape[-2])
-    return exact_product(weights, y.reshape(*y.shape[:-3], -1, y.shape[-1])).reshape(shape)
+        return decayed_gather(a, y, decay, streams)
+    weights = a if decay is None else a * over_streams(segments, streams, y.shape[-2])
+    return exact_product(weights, flat_streams(y)).reshape(*y.shape[:-2], streams, y.shape[-1])
 
 
 def over_streams(segments, x, y):
