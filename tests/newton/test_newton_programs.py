@@ -158,7 +158,8 @@ def test_tame_cells_need_few_iterations(target: str) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_diagonal_of_a_dense_jacobian(target: str) -> None:
     """Convergence is linear, a sequence is done as a whole, and the gradient is that of the program."""
-    function = lsrl.compile(program("std/lstm"), target, {"D": 3, "H": 12}, "newton(window=30, iterations=24, quasi)", "float64")
+    schedule = "newton(window=30, iterations=24, quasi)"
+    function = lsrl.compile(program("std/lstm"), target, {"D": 3, "H": 12}, schedule, "float64")
     params, inputs, state = arrays(function, 0.1, 30)
     told = (check if target == "triton" else agrees)(function, params, inputs, state).statistics["h, c"]
     assert told["fallback"].tolist() == [0.0, 0.0]
