@@ -49,9 +49,11 @@ class ScanMemory(Memory):
     def pointer(self, tensor: Tensor, value: Value, view: View | None, part: DimLike = 0) -> Code:
         """The program's first position, without the lanes of its blocks."""
         strides, offset = self.strides(tensor, view, part)
-        length = Code(self.length)
-        first = infix("-", infix("-", length, Code("1")), Code(self.at.first)) if self.reverse else Code(self.at.first)
-        position = infix("+", infix("*", Code(self.at.sequence), length), first)
+        position = infix("*", Code(self.at.sequence), Code(self.length))
+        if self.reverse:
+            position = infix("+", position, infix("-", Code(self.length), Code("1")))
+        if self.at.first != "0":
+            position = infix("-" if self.reverse else "+", position, Code(self.at.first))
         code = infix("+", Code(tensor.name), times(position, self.place.dim(tensor.row)))
         for axis, tile in enumerate(self.place.tiling.all_tiles(value)):
             if tile.single and tile.number > 1:

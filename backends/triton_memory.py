@@ -27,6 +27,7 @@ class Role(StrEnum):
     KEPT = "written"
     END = "at the end, written"
     SAVED = "now and then, written"
+    TOLD = "of each program, written"
 
 
 _LEADS: Mapping[Role, tuple[str, ...]] = {
@@ -36,6 +37,7 @@ _LEADS: Mapping[Role, tuple[str, ...]] = {
     Role.BEGIN: ("B", "pieces"),
     Role.SAVED: ("B", "P"),
     Role.PIECE: ("B", "pieces"),
+    Role.TOLD: ("B", "programs"),
 }
 
 

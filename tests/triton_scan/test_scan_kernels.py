@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from types import ModuleType
 
 import pytest
@@ -11,8 +12,11 @@ from lsrl import stages
 from lsrl.backends import scan_kernel_tiles
 from lsrl.backends.emit_triton import emit_triton
 from lsrl.backends.module_loader import load_module
+from lsrl.ir.cell import Cell
+from lsrl.ir.pipeline import components
 from lsrl.ir.plan import make_plan
-from lsrl.ir.schedules.how import Scan
+from lsrl.ir.schedules.how import How, NotLegal, Scan
+from lsrl.ir.schedules.scan_form import scan_form
 from support.comparing import agree, arrays, expected, extent
 from support.programs import Case, bound
 from support.scanned import SCANNED
@@ -21,11 +25,18 @@ from support.torch_modules import run
 TOLERANCES = {"float64": 1e-11, "float32": 1e-5, "bfloat16": 4e-2}
 
 
+def legal_scans(cell: Cell, sizes: Mapping[str, int]) -> Iterator[tuple[str, How]]:
+    for part in components(cell):
+        with suppress(NotLegal):
+            scan_form(cell, part, sizes)
+            yield part.states[0].name, Scan()
+
+
 def source(case: Case, dtype: str = "float64", gradients: bool = False) -> str:
     """The module of a program with every recurrence scanned where that is legal."""
     cell, sizes = bound(case)
     whole = stages.make(cell, sizes, "triton").plan.cell
-    hows = {state.name: Scan() for state in cell.states}
+    hows = dict(legal_scans(whole, sizes))
     plan = make_plan(whole, sizes, hoist_elementwise=False, hows=hows, inline=())
     return emit_triton(plan, dtype, gradients=gradients)
 
