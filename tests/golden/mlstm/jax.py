@@ -62,6 +62,15 @@ def arriving_states(start, following, reverse=False):
     return jnp.concatenate([start[:, None], following], axis=1)[:, :-1]
 
 
+def turn_early(axis, h, a, b):
+    h = advance_affine(axis, h, a, b)
+    return h, h
+
+
+def turn_late(axis, h, a, b):
+    return act(a, h + b, axis), h + b
+
+
 def affine_states_forward(a, b, start, reverse, axis, late):
     following, last = affine_states(a, b, start, reverse, axis, late)
     return (following, last), (a, start, following)
@@ -83,26 +92,20 @@ def affine_states_backward(reverse, axis, late, known, cotangents):
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def affine_states(a, b, start, reverse, axis, late):
     """h' = a h + b at every position, and the last; `late`: h + b at every position, of which h' is a times that."""
-
-    def advance(h, a, b):
-        if late:
-            return act(a, h + b, axis), h + b
-        h = act(a, h, axis) + b
-        return h, h
-
     if jax.default_backend() == "cpu":
-        return over_positions(advance, start, (a, b), reverse)
-    whole = act(a, b, axis) if late else b
-    following = composed_states(partial(compose_affine, axis), partial(act, axis=axis), a, whole, start, reverse)
-    last = following[:, 0 if reverse else -1] if b.shape[1] else start
-    return arriving_states(start, following, reverse) + b if late else following, last
+        return over_positions(partial(turn_late if late else turn_early, axis), start, (a, b), reverse)
+    if late:
+        following, last = affine_states(a, act(a, b, axis), start, reverse, axis, False)
+        return arriving_states(start, following, reverse) + b, last
+    product = jnp.multiply if axis is None else partial(matrices_composed, axis)
+    return composed_states(product, partial(advance_affine, axis), a, b, start, reverse)
 
 
 affine_states.defvjp(affine_states_forward, affine_states_backward)
 
 
-def over_positions(advance, state, reads, reverse):
-    """`advance(state, *reads at a position)` from position to position: (what it keeps of each, the last state)."""
+def over_positions(turn, state, reads, reverse):
+    """`turn(state, *reads at a position)` to (state, what is kept), one after the other: (all that is kept, state)."""
     length = reads[-1].shape[1]
     if length == 0:
         return reads[-1], state
@@ -113,33 +116,41 @@ def over_positions(advance, state, reads, reverse):
     def step(n, carry):
         state, kept = carry
         place = length - 1 - n if reverse else n
-        state, now = advance(state, *(at(array, place) for array in reads))
+        state, now = turn(state, *(at(array, place) for array in reads))
         return state, lax.dynamic_update_index_in_dim(kept, now, place, 1)
 
     state, kept = lax.fori_loop(0, length, step, (state, jnp.zeros_like(reads[-1])))
     return kept, state
 
 
-def composed_states(compose, apply, a, b, start, reverse, join=jnp.add):
-    """The states that follow each position, from the composed maps of all positions up to it."""
+def composed_states(product, advance, a, b, start, reverse):
+    """The states that follow each position, from the composed maps of all positions up to it, and the last."""
     if b.shape[1] == 0:
-        return b
-    a = jnp.broadcast_to(a, (*a.shape[:1], b.shape[1], *a.shape[2:]))
-    a, b = lax.associative_scan(compose, (a, b), reverse=reverse, axis=1)
-    return join(apply(a, start[:, None]), b)
+        return b, start
+    maps = jnp.broadcast_to(a, (*a.shape[:1], b.shape[1], *a.shape[2:])), b
+    maps = lax.associative_scan(partial(compose, product, advance), maps, reverse=reverse, axis=1)
+    following = advance(start[:, None], *maps)
+    return following, following[:, 0 if reverse else -1]
 
 
-def compose_affine(axis, first, then):
-    """The map of two neighbouring pieces, the one that acts first given first."""
+def compose(product, advance, first, then):
+    """One map of those of two neighbouring pieces, the one that acts first given first."""
     (a1, b1), (a2, b2) = first, then
-    if axis is None:
-        return a2 * a1, a2 * b1 + b2
-    return (jnp.expand_dims(a2, axis) * jnp.expand_dims(a1, axis - 2)).sum(axis - 1), act(a2, b1, axis) + b2
+    return product(a2, a1), advance(b1, a2, b2)
+
+
+def advance_affine(axis, h, a, b):
+    return act(a, h, axis) + b
 
 
 def act(a, h, axis):
     """a * h, element by element, or a matrix times h along an axis."""
     return a * h if axis is None else (a * jnp.expand_dims(h, axis - 1)).sum(axis)
+
+
+def matrices_composed(axis, left, right):
+    """The product of matrices that have rows and columns at `axis - 1` and `axis`."""
+    return (jnp.expand_dims(left, axis) * jnp.expand_dims(right, axis - 2)).sum(axis - 1)
 
 
 def summed_like(array, gradient):
