@@ -171,6 +171,7 @@ _FUNCTIONS: Mapping[str, str] = {
     **runtime("torch_chunk_gram"),
     **runtime("torch_chunk_decay"),
     **runtime("triton_chunk_tiles"),
+    **runtime("triton_chunk_inverse"),
     **runtime("triton_chunk"),
     **runtime("triton_chunk_launch"),
     **runtime("torch_chunk_carry"),

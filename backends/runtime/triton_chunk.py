@@ -1,8 +1,9 @@
-"""Recurrences in the normal form of chunks as kernels on matrix units: four kernels and what launches them.
+"""Recurrences in the normal form of chunks as kernels on matrix units.
 
-They follow `torch_chunk`: (i) products of the rows of each chunk, (ii) the solution of each chunk's system, (iii) the
-state from chunk to chunk, (iv) what is read of it.  Sequences are read where they lie, [B, T, heads, streams, X] with
-any strides; what is kept between kernels is [lanes, chunks, streams, C, X].
+They follow `torch_chunk`: (i) products of the rows of each chunk, (ii) the inverse of each chunk's system
+(`triton_chunk_inverse`), (iii) its solution, (iv) the state from chunk to chunk, (v) what is read of it.  Sequences
+are read where they lie, [B, T, heads, streams, X] with any strides; what is kept between kernels is [lanes, chunks,
+streams, C, X].
 """
 
 import triton
@@ -15,7 +16,6 @@ from lsrl.backends.runtime.triton_chunk_tiles import (
     products_from,
     products_to,
     rows_product,
-    unit_lower_inverse,
 )
 
 
@@ -41,14 +41,14 @@ def chunk_product_kernel(
 
 @triton.jit(do_not_specialize=["length"])
 def chunk_solve_kernel(
-    products, reader, key, value, mix, decay, own, reading, writing, whole, length, heads, width, columns,
+    products, inverses, reader, key, value, mix, decay, own, reading, writing, whole, length, heads, width, columns,
     a_b, a_t, a_h, a_s, w_b, w_t, w_h, w_s, v_b, v_t, v_h, v_s, c_b, c_t, c_h, c_j, c_m, d_b, d_t, d_h,
     R: tl.constexpr, J: tl.constexpr, C: tl.constexpr, BLOCK: tl.constexpr, DECAY: tl.constexpr,
     REVERSE: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
-    """(ii) What each chunk adds to the state: u = own + reading @ S, S' = whole * S + writing^T u.
+    """(iii) What each chunk adds to the state: u = own + reading @ S, S' = whole * S + writing^T u.
 
-    With N the system of one key (or of one reader), own = (I - N)^-1 v, or v + c (I - N)^-1 G v.
+    With the inverse X of the system, own is X v for one key, and v + c X G v for one reader.
     """
     chunk, lane = tl.program_id(0), tl.program_id(1).to(tl.int64)
     b, h = lane // heads, lane % heads
@@ -66,15 +66,9 @@ def chunk_solve_kernel(
     reading += place * J * C * width
     writing += place * J * C * width
     whole += place * width
-    inverse = tl.zeros((C, C), tl.float32)
+    inverse = square
     if R > 0:
-        system = tl.zeros((C, C), tl.float32)
-        for j in tl.static_range(0, J):
-            for m in tl.static_range(0, R):
-                c = chunk_column(mix + j * c_j + m * c_m, positions, length, c_t, 0.0, REVERSE)
-                product = tl.load(products + (m * J + j) * C * C + square)
-                system += product * (c[:, None] if J == 1 else c[None, :])
-        inverse = unit_lower_inverse(system, DOT)
+        inverse = tl.load(inverses + place * C * C + square).to(DOT)
     for start in range(0, columns, BLOCK):
         entries = start + tl.arange(0, BLOCK)
         inside = (entries < columns)[None, :] & (rows >= 0)[:, None]
@@ -131,7 +125,7 @@ def chunk_carry_kernel(
     READS: tl.constexpr, OWNS: tl.constexpr, ADDS: tl.constexpr, REVERSE: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
-    """(iii) The states between chunks, [lanes, chunks + 1, K, V]: S' = whole * S + writing^T u + added.
+    """(iv) The states between chunks, [lanes, chunks + 1, K, V]: S' = whole * S + writing^T u + added.
 
     u = own + reading @ S takes the place of `own`.  A program for each lane and tile of columns.
     """
@@ -179,7 +173,7 @@ def chunk_read_kernel(
     J: tl.constexpr, C: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, DECAY: tl.constexpr,
     EXCLUSIVE: tl.constexpr, REVERSE: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
-    """(iv) q^T S at every position: what is left of the state that arrived, and what the chunk's rows wrote."""
+    """(v) q^T S at every position: what is left of the state that arrived, and what the chunk's rows wrote."""
     chunk, lane = tl.program_id(0), tl.program_id(1).to(tl.int64)
     b, h = lane // heads, lane % heads
     rows = tl.arange(0, C)

@@ -11,6 +11,7 @@ from lsrl.backends.runtime.triton_chunk import (
     chunk_read_kernel,
     chunk_solve_kernel,
 )
+from lsrl.backends.runtime.triton_chunk_inverse import chunk_inverse_kernel
 
 
 def chunk_block(size, most):
@@ -20,14 +21,9 @@ def chunk_block(size, most):
 
 def dot_type(operands):
     """What matrix units are given: the interpreter has no products of bfloat16."""
-    if operands is torch.float32 or INTERPRETED:
-        return tl.float32
-    return tl.bfloat16 if operands is torch.bfloat16 else tl.float16
-
-
-def chunk_warps(numbers):
-    """Warps for a tile of so many numbers: about 64 of them in the registers of each thread."""
-    return min(8, max(4, numbers // 2048))
+    if operands == torch.float16:
+        return tl.float16
+    return tl.bfloat16 if operands == torch.bfloat16 and not INTERPRETED else tl.float32
 
 
 def launch_carry(whole, reading, writing, own, added, start, reverse, operands):
@@ -43,7 +39,7 @@ def launch_carry(whole, reading, writing, own, added, start, reverse, operands):
     chunks = whole.shape[1]
     states = start.new_empty(lanes, chunks + 1, width, columns, dtype=torch.float32)
     block_k = chunk_block(width, 256)
-    block_v = chunk_block(columns, 64 if block_k <= 128 else 32)
+    block_v = chunk_block(columns, 4096 // block_k)  # the state in 32 registers of each thread
     strides = [0 if size == 1 else stride for size, stride in zip(whole.shape, whole.stride())]
     strides[:2] = whole.stride()[:2]
     low = [states if each is None else each.contiguous() for each in (reading, writing)]
@@ -53,7 +49,7 @@ def launch_carry(whole, reading, writing, own, added, start, reverse, operands):
         start.contiguous(), states, chunks, width, columns, rows, *strides,
         READS=reading is not None, OWNS=own is not None, ADDS=added is not None, REVERSE=reverse,
         BLOCK_M=64 if rows >= 64 else chunk_block(rows, 64), BLOCK_K=block_k, BLOCK_V=block_v,
-        DOT=dot_type(operands), num_warps=chunk_warps(block_k * block_v),
+        DOT=dot_type(operands), num_warps=4,
     )  # fmt: skip
     return states
 
@@ -75,14 +71,13 @@ class ChunkLaunch:
         self.tile, self.reverse, self.operands = tile, reverse, operands
         kind = 0 if decay is None else 1 if decay.shape[-1] == 1 else 2
         self.constants = {"C": tile, "DECAY": kind, "REVERSE": reverse, "DOT": dot_type(operands)}
-        self.stored = torch.float32 if self.constants["DOT"] == tl.float32 else operands
 
     def decays(self):
         """The decays and the strides of their batch, position and lane."""
         return (self.keys, (0, 0, 0)) if self.decay is None else (self.decay, self.decay.stride()[:3])
 
     def empty(self, *shape, dtype=None):
-        return self.keys.new_empty(self.lanes, self.chunks, *shape, dtype=dtype or self.stored)
+        return self.keys.new_empty(self.lanes, self.chunks, *shape, dtype=dtype or self.operands)
 
     def products(self, x, exclusive, dtype):
         """Products of the rows of x [B, T, H, X, K] with the keys: [lanes, chunks, X, J, C, C]."""
@@ -107,14 +102,25 @@ class ChunkLaunch:
         reading = writing if none else self.empty(*shape, self.width)
         whole = self.empty(self.width, dtype=torch.float32)
         products = own if none else self.products(readers, True, torch.float32)
+        inverses = own if none else self.inverses(products)
         decay, strides = self.decays()
         chunk_solve_kernel[(self.chunks, self.lanes)](
-            products, readers, self.keys, self.values, mix, decay, own, reading, writing, whole,
+            products, inverses, readers, self.keys, self.values, mix, decay, own, reading, writing, whole,
             self.length, self.heads, self.width, self.columns,
             *readers.stride()[:4], *self.keys.stride()[:4], *self.values.stride()[:4], *mix.stride()[:5], *strides,
             R=0 if none else readers.shape[3], J=self.written, BLOCK=32, **self.constants, num_warps=4,
         )  # fmt: skip
         return own, None if none else reading, writing, whole
+
+    def inverses(self, products):
+        """The inverse of each chunk's system, [lanes, chunks, C, C]."""
+        out = self.empty(self.tile, self.tile, dtype=torch.float32).zero_()
+        names = ("C", "REVERSE")
+        chunk_inverse_kernel[(self.chunks, self.lanes)](
+            products, self.mix, out, self.length, self.heads, *self.mix.stride()[:5],
+            R=self.readers.shape[3], J=self.written, **{name: self.constants[name] for name in names}, num_warps=4,
+        )  # fmt: skip
+        return out
 
     def run(self, vectors, start):
         """The reads of (q, exclusive), each [B, T, H, V], and the last state [lanes, K, V]."""
@@ -125,7 +131,7 @@ class ChunkLaunch:
 
     def read(self, query, exclusive, given, states):
         """q^T S, [B, T, H, V]."""
-        products = self.products(query[:, :, :, None], exclusive, self.stored)
+        products = self.products(query[:, :, :, None], exclusive, self.operands)
         out = query.new_empty(self.batch, self.length, self.heads, self.columns)
         block_v = chunk_block(self.columns, 64)
         decay, strides = self.decays()

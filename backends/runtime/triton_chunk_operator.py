@@ -6,7 +6,7 @@ from lsrl.backends.runtime.torch_chunk_plain import chunk_plainly
 from lsrl.backends.runtime.torch_loop import folded, pulled_back
 from lsrl.backends.runtime.triton_chunk_launch import ChunkLaunch
 
-MOST_CHUNK_ROWS = 128  # that one tile holds
+MOST_CHUNK_ROWS = 64  # that one tile holds
 MOST_STATE_ROWS = 256
 
 

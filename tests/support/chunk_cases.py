@@ -119,5 +119,5 @@ def converted(arguments: Tensors, dtype: torch.dtype) -> Tensors:
 
 def deviation(found: torch.Tensor, wanted: torch.Tensor) -> float:
     """The root mean square of the difference, relative to that of what is wanted."""
-    scale = wanted.double().pow(2).mean().sqrt() + 1e-30
-    return float((found.double() - wanted.double()).pow(2).mean().sqrt() / scale)
+    exact = wanted.detach().double()
+    return float((found.detach().double() - exact).pow(2).mean().sqrt() / (exact.pow(2).mean().sqrt() + 1e-30))
