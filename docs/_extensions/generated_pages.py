@@ -19,7 +19,11 @@ from lsrl.ir.span import Diagnostic, LsrlError
 from lsrl.loader import library, load_library, load_text
 
 DOCS = Path(__file__).parents[1]
-PACKAGES = ("lsrl", "lsrl/elaborate", "lsrl/cli", "ir", "backends", "backends/evaluation", "backends/reference")
+PACKAGES = (
+    *("lsrl", "lsrl/elaborate", "lsrl/cli"),
+    *("ir", "ir/facts", "ir/schedules"),
+    *("backends", "backends/runtime", "backends/evaluation", "backends/reference"),
+)
 GROUPS = {
     "E01": "Reading",
     "E02": "Syntax",
