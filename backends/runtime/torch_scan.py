@@ -2,7 +2,8 @@
 
 Sequences are [B, T, *shape].  Positions are cut into tiles: the maps of all tiles are composed side by side, the state
 is carried over these maps (which is a scan again), and then all tiles run side by side from the states that arrive at
-them.  The functions fill tensors in place: they run inside of operators that have derivatives of their own.
+them.  The functions fill tensors in place: they run inside of operators that have derivatives of their own, and only
+the derivatives of those are recorded.
 """
 
 import functools
@@ -61,8 +62,19 @@ def repeated_in_time(a, b, more=0):
 
 def scanned(advance, product, a, b, start, reverse):
     """The states that follow each position, and the last."""
+    if torch.is_grad_enabled() and any(x.requires_grad for x in (a, b, start)):
+        return recorded(advance, a, b, start, reverse)
     following = torch.empty_like(b, memory_format=torch.contiguous_format)
     return following, fill(advance, product, a, b, start.to(b.dtype), following, reverse)
+
+
+def recorded(advance, a, b, state, reverse):
+    """`scanned` as PyTorch can derive it, one position after the other: for derivatives of derivatives."""
+    following = []
+    for a_t, b_t in ordered(zip(a.unbind(1), b.unbind(1)), reverse):
+        state = advance(a_t, state.to(b.dtype), b_t, None)
+        following.append(state)
+    return (torch.stack(ordered(following, reverse), 1) if following else torch.zeros_like(b)), state
 
 
 def arriving_states(start, following, reverse=False):
@@ -124,7 +136,8 @@ def advance_number(a, h, b, place):
 
 
 def advance_matrix(axis, a, h, b, place):
-    return place.copy_((a * h.unsqueeze(axis - 1)).sum(axis).add_(b))
+    found = (a * h.unsqueeze(axis - 1)).sum(axis).add(b)
+    return found if place is None else place.copy_(found)
 
 
 def advance_joined(join, shift, h, rest, place):
