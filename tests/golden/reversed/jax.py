@@ -95,8 +95,8 @@ def affine_states_forward(a, b, start, reverse, axis, late):
 def affine_states_backward(reverse, axis, late, known, cotangents):
     """The adjoint of a step that acts late acts early, and the other way round."""
     a, start, following = known
-    turned = a if axis is None else jnp.swapaxes(a, axis - 1, axis)
-    db, first = affine_states(turned, *cotangents, not reverse, axis, not late)
+    adjoint = a if axis is None else jnp.swapaxes(a, axis - 1, axis)
+    db, first = affine_states(adjoint, *cotangents, not reverse, axis, not late)
     if late:
         left, right = arriving_states(cotangents[1], db, not reverse), following
     else:
