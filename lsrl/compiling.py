@@ -33,6 +33,8 @@ def compile_program(
     schedule: str = AUTO,
     dtype: str | None = None,
     device: str | None = None,
+    batch: int | None = None,
+    length: int | None = None,
 ) -> Compiled:
     """A program as a function.
 
@@ -42,12 +44,13 @@ def compile_program(
         schedule: `auto`, one schedule for every recurrence (`scan`), or `STATE=chunk(64)` for single ones.
         dtype: `float32`, `float64`, `bfloat16` or `float16`; None is float32, for the reference float64.
         device: what `auto` chooses for: `cpu`, `a100`, `h100` or `h200`; None is `cpu` for JAX, `h100` for Triton.
+        batch, length: what `auto` reckons with, 8 and 1024 where nobody tells; others can be run all the same.
 
     Raises:
         LsrlError: the program cannot be built for these sizes.
         Refusal: a size, the schedule, the type or the target does not fit the program; the message says how.
     """
-    text = write_program(program, target, sizes, schedule, dtype, device)
+    text = write_program(program, target, sizes, schedule, dtype, device, batch, length)
     engine = load_engine(target, text.dtype, text.cell, text.sizes, text.source)
     return Compiled(target, text.dtype, text.cell, text.sizes, text.schedule, text.source, engine)
 
@@ -59,6 +62,8 @@ def write_program(
     schedule: str = AUTO,
     dtype: str | None = None,
     device: str | None = None,
+    batch: int | None = None,
+    length: int | None = None,
     *,
     gradients: bool = True,
 ) -> Written:
@@ -69,15 +74,15 @@ def write_program(
     if target == "reference":
         chosen = stages.reference_schedule(cell, bound, schedule)
         return Written(target, precision, cell, bound, chosen, graph_text.show(cell))
-    made = stages.make(cell, bound, target, schedule, stages.assumed_run(target, precision, device))
-    command = _command(program, target, bound, schedule, precision, device)
+    run = stages.assumed_run(target, precision, device, batch, length)
+    made = stages.make(cell, bound, target, schedule, run)
+    plain = schedule == AUTO and run == stages.assumed_run(target, precision)
+    command = _command(program, target, bound, AUTO if plain else str(made.schedule), precision)
     source = stages.write(made.plan, target, precision, program.origin, command, gradients=gradients)
     return Written(target, precision, cell, bound, made.schedule, source)
 
 
-def _command(
-    program: Program, target: str, sizes: Mapping[str, int], schedule: str, dtype: str, device: str | None
-) -> str:
+def _command(program: Program, target: str, sizes: Mapping[str, int], schedule: str, dtype: str) -> str:
     """The words that make the module once more; empty for a program that is in no file."""
     if not program.origin:
         return ""
@@ -86,5 +91,4 @@ def _command(
     words += ["--set", *(f"{name}={number}" for name, number in sizes.items())] if sizes else []
     words += ["--schedule", schedule] if schedule != AUTO else []
     words += ["--dtype", dtype] if dtype != stages.DEFAULT_DTYPES[target] else []
-    words += ["--device", device] if device else []
     return " ".join(words)

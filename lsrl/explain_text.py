@@ -86,7 +86,7 @@ def _schedules(report: Report) -> Iterator[str]:
         yield from (f"{_INDENT}{line}" for line in _table(rows))
     priced = [part for part in report.recurrences if part.schedules]
     if priced:
-        yield f"By the model of the device {report.device}, forward, {_extent(report)}, {report.dtype}:"
+        yield f"By the model of the device {report.device}, forward and backward, {_extent(report)}, {report.dtype}:"
         header = ("", "", "time", "FLOPs", "bytes", "steps in turn", "")
         rows_of = [row for part in priced for row in _prices(part)]
         yield from (f"{_INDENT}{line}" for line in _table([header, *rows_of]))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lsrl.backends.emit_jax import emit_jax
 from lsrl.backends.emit_triton import emit_triton
@@ -120,9 +120,12 @@ def make(
     return Made(simple, split, plan, found, chosen)
 
 
-def assumed_run(target: str, dtype: str, device: str | None = None) -> Run:
-    """What `auto` reckons with before anything is known about batch and length."""
-    return Run(target, device or TASTES[target].device, dtype)
+def assumed_run(
+    target: str, dtype: str, device: str | None = None, batch: int | None = None, length: int | None = None
+) -> Run:
+    """What `auto` reckons with, where nobody tells the target's own device, and a batch and length."""
+    found = Run(target, device or TASTES[target].device, dtype)
+    return replace(found, batch=batch or found.batch, length=found.length if length is None else length)
 
 
 def reference_schedule(cell: Cell, sizes: Mapping[str, int], text: str) -> Schedule:

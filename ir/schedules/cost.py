@@ -1,6 +1,9 @@
-"""What each schedule of a recurrence costs, forward, on a device: seconds, and what they come from.
+"""What each schedule of a recurrence costs on a device: seconds, and what they come from.
 
     seconds = launches * launch + steps * (step + operations of a step) + the larger of arithmetic and traffic
+
+A run is forward and backward, as in training: the backward pass computes everything anew and derives it, three times
+the work of the forward pass, and a loop keeps the states that its derivative needs.
 
 The multiplications of `chunk` are those of the two-phase form: per position and head, with K rows, V columns, rank r,
 one writer, and chunks of C positions, K V (2 + 2 r) + C (K (1 + r)^2 + V (1 + 2 r) + r^2 K) + (r C)^2 r / 3 (Yang et
@@ -10,7 +13,7 @@ al., 2024, "Parallelizing Linear Transformers with the Delta Rule", section 3, w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, log2
 
 from lsrl.ir.schedules.device import Device, Runtime, device
@@ -22,7 +25,7 @@ CHUNKS = (16, 32, 64, 128)
 ITERATIONS = 5  # of Newton on tame cells: 4 to reach float32, one to see it (Danieli et al., 2025, ParaRNN: 3 to 5)
 WINDOW = 256
 PLAIN = 80  # operations of PyTorch in a Newton iteration beside the step and its Jacobian, most of them the scan's
-HELD = 227 * 1024  # bytes that one multiprocessor of an A100 or H100 lends a kernel, about
+TRAINING = 3  # forward, forward once more, backward
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +80,14 @@ class _Setting:
         arithmetic = slow * (work.products / rate + work.pointwise / self.device.vector) / filled
         near = work.resident <= self.device.cache
         traffic = work.bytes / (self.device.bandwidth * (self.device.cached if near else 1))
-        waiting = work.steps * (self.runtime.step + work.operations * self.runtime.operation)
+        turn = self.runtime.step + work.operations * self.runtime.operation + work.heavy * self.runtime.product
+        waiting = work.steps * turn
         return work.launches * self.runtime.launch + waiting + max(arithmetic, traffic)
 
 
 @dataclass(frozen=True, slots=True)
 class _Amount:
-    """What a schedule does: arithmetic, bytes, steps of `operations` each, launches.
+    """What a schedule does: arithmetic, bytes, steps of `operations` each and `heavy` products, launches.
 
     Attributes:
         width: numbers that can be computed at the same time.
@@ -95,9 +99,21 @@ class _Amount:
     bytes: float
     steps: int
     operations: int
+    heavy: int
     launches: int
     width: float
     resident: float
+
+    def trained(self, kept: float = 0.0) -> _Amount:
+        """Forward and backward; `kept` bytes are written by one and read by the other."""
+        return replace(
+            self,
+            products=TRAINING * self.products,
+            pointwise=TRAINING * self.pointwise,
+            bytes=TRAINING * self.bytes + 2 * kept,
+            steps=TRAINING * self.steps,
+            launches=TRAINING * self.launches,
+        )
 
 
 def cost(how: How, work: Work, run: Run) -> Cost:
@@ -110,7 +126,7 @@ def cost(how: How, work: Work, run: Run) -> Cost:
         return min((cost(Chunk(size), work, run) for size in CHUNKS), key=lambda each: each.seconds)
     place = device(run.device)
     setting = _Setting(run, place, place.runtimes[run.target])
-    amount = _AMOUNTS[type(how)](how, work, run)
+    amount = _AMOUNTS[type(how)](how, work, setting)
     return Cost(
         how,
         setting.seconds(amount),
@@ -121,82 +137,103 @@ def cost(how: How, work: Work, run: Run) -> Cost:
     )
 
 
-def _sequential(how: How, work: Work, run: Run) -> _Amount:
+def _sequential(how: How, work: Work, setting: _Setting) -> _Amount:
+    """The loop, and the states that its derivative needs."""
+    run = setting.run
     positions, width = run.batch * run.length, BYTES[run.dtype]
+    moved = positions * width * (work.reads + work.kept)
     return _Amount(
         products=positions * work.products,
         pointwise=positions * work.pointwise,
-        bytes=positions * width * (work.reads + work.kept),
+        bytes=moved * setting.runtime.copies,
         steps=run.length,
-        operations=work.operations + 8 * work.heavy,
+        operations=work.operations,
+        heavy=work.heavy,
         launches=1,
         width=run.batch * work.elements,
-        resident=run.batch * width * (work.reads + work.kept),
-    )
+        resident=moved,
+    ).trained(kept=positions * width * work.elements)
 
 
-def _scan(how: How, work: Work, run: Run) -> _Amount:
-    """Composition twice over all positions (up and down the tree), a block's with its products."""
-    positions, width, block = run.batch * run.length, BYTES[run.dtype], max(work.block, 1)
-    fused = run.target == "triton" and run.device != "cpu"
-    passes = 1 if fused else 4
+def _scan(how: How, work: Work, setting: _Setting) -> _Amount:
+    return _scanned(work, setting, setting.run.length).trained()
+
+
+def _scanned(work: Work, setting: _Setting, length: int) -> _Amount:
+    """Coefficients and states of some positions: made, read, composed, written.
+
+    On a CPU one loop in JAX and some of PyTorch over tiles; on a GPU a tree in JAX and one kernel in Triton.
+    """
+    run, cells = setting.run, work.elements * max(work.block, 1)
+    positions = run.batch * length
+    levels = ceil(log2(max(length, 2)))
+    fused = run.target == "triton" and not setting.runtime.eager
+    loops = not (fused or setting.runtime.eager or setting.runtime.tree)
+    moved = positions * BYTES[run.dtype] * (2 * work.elements + cells)
     return _Amount(
         products=0,
-        pointwise=positions * work.elements * (work.pointwise / max(work.elements, 1) + 4 * (1 + 2 * block**2)),
-        bytes=positions * width * work.elements * (2 + block) * passes,
-        steps=ceil(log2(max(run.length, 2))),
+        pointwise=positions * (work.pointwise + 2 * cells * max(work.block, 1)),
+        bytes=moved * (1 if fused else 2),
+        steps=length if loops else levels,
         operations=4,
-        launches=1 if fused else 2 * ceil(log2(max(run.length, 2))),
-        width=run.batch * work.elements * run.length,
-        resident=positions * width * work.elements * (2 + block),
+        heavy=0,
+        launches=1 if fused else 2 if loops else 4 * levels,
+        width=run.batch * work.elements * (1 if loops else length),
+        resident=moved,
     )
 
 
-def _chunk(how: How, work: Work, run: Run) -> _Amount:
-    size = how.size if isinstance(how, Chunk) and how.size else run.length
-    return _chunked(min(size, max(run.length, 1)), work, run)
-
-
-def _chunked(size: int, work: Work, run: Run) -> _Amount:
+def _chunk(how: How, work: Work, setting: _Setting) -> _Amount:
+    """Grams, systems and values of all chunks, then the states one chunk after the other."""
+    run = setting.run
+    asked = how.size if isinstance(how, Chunk) and how.size else run.length
+    size = max(1, min(asked, run.length))
     rows, columns, rank = work.rows, work.columns, work.rank
-    positions, width = run.batch * run.length * work.lanes, BYTES[run.dtype]
+    positions = run.batch * run.length * work.lanes
     grams = rows * (1 + rank) ** 2 + columns * (1 + 2 * rank) + rank**2 * rows
     products = rows * columns * (2 + 2 * rank) + size * grams + (rank * size) ** 2 * rank / 3
-    turns = ceil(run.length / size) if run.length else 0
-    moved = 3 * (rows + columns) * (1 + rank) + size * (1 + rank) + rows * columns * turns / max(run.length, 1)
-    levels = ceil(log2(max(size, 2)))
+    each = 3 * (rows + columns) * (1 + rank) + size * (1 + rank) + rows * columns / size
+    moved = positions * BYTES[run.dtype] * each
     return _Amount(
         products=positions * 2 * products,
         pointwise=positions * size * (1 + rank) * 2,
-        bytes=positions * width * moved * 2,
-        steps=turns,
+        bytes=2 * moved,
+        steps=ceil(run.length / size),
         operations=4 + 2 * rank,
-        launches=(2 + 2 * rank) * levels,
+        heavy=2 + rank,
+        launches=(2 + 2 * rank) * ceil(log2(max(size, 2))),
         width=run.batch * work.lanes * size * rows,
-        resident=positions * width * moved,
-    )
+        resident=moved,
+    ).trained()
 
 
-def _newton(how: How, work: Work, run: Run) -> _Amount:
-    """In each window, each iteration: the step, its Jacobian (twice the step), a scan; PyTorch without kernels."""
+def _newton(how: How, work: Work, setting: _Setting) -> _Amount:
+    """In each window, each iteration: the step, its Jacobian (twice the step), a scan; PyTorch without kernels.
+
+    Backward there is one scan, of the Jacobian at the solution, and no iteration.
+    """
     assert isinstance(how, Newton)
-    window = min(how.window or WINDOW, max(run.length, 1))
+    run = setting.run
+    window = max(1, min(how.window or WINDOW, run.length))
     turns, rounds = ceil(run.length / window), min(ITERATIONS, window)
-    within = _scan(Scan(), work, Run(run.target, run.device, run.dtype, run.batch, window))
-    step = _sequential(Sequential(), work, run)
+    within = _scanned(work, setting, window)
+    positions = run.batch * run.length
+    moved = positions * BYTES[run.dtype] * (work.reads + work.kept)
+    plain = 3 * work.operations + PLAIN
     return _Amount(
-        products=rounds * 3 * step.products,
-        pointwise=rounds * (3 * step.pointwise + turns * within.pointwise),
-        bytes=rounds * (2 * step.bytes + turns * within.bytes),
-        steps=turns * rounds,
-        operations=3 * work.operations + within.launches,
-        launches=turns * rounds * (3 * work.operations + PLAIN if run.target == "triton" else 1),
+        products=(rounds + 1) * 3 * positions * work.products,
+        pointwise=(rounds + 1) * (3 * positions * work.pointwise + turns * within.pointwise),
+        bytes=(rounds + 1) * (2 * moved + turns * within.bytes),
+        steps=(turns * rounds + 1) * within.steps,
+        operations=within.operations,
+        heavy=0,
+        launches=(turns * rounds + 1) * (plain if run.target == "triton" else within.launches),
         width=within.width,
         resident=within.resident,
     )
 
 
-_AMOUNTS: Mapping[type[How], Callable[[How, Work, Run], _Amount]] = {
+_AMOUNTS: Mapping[type[How], Callable[[How, Work, _Setting], _Amount]] = {
     Sequential: _sequential,
     Scan: _scan,
     Chunk: _chunk,

@@ -29,6 +29,8 @@ SUFFIXES = {"jax": "_jax.py", "triton": "_triton.py", "reference": ".txt"}
 @schedule_option
 @dtype_option
 @device_option
+@click.option("--batch", type=click.IntRange(1), metavar="N", help="What auto reckons with.  [default: 8]")
+@click.option("--length", type=click.IntRange(0), metavar="N", help="What auto reckons with.  [default: 1024]")
 @click.option("--no-grad", is_flag=True, help="Leave the backward pass out of the module.")
 @click.option("-o", "--output", metavar="FILE|DIR/", help="Where to write it, instead of standard output.")
 def command(
@@ -39,6 +41,8 @@ def command(
     schedule: str,
     dtype: str | None,
     device: str | None,
+    batch: int | None,
+    length: int | None,
     no_grad: bool,
     output: str | None,
 ) -> None:
@@ -55,7 +59,8 @@ def command(
       lsrl compile mingru.lsrl --target triton --set D=64 H=128 --dtype bfloat16 -o build/
       lsrl compile mingru.lsrl --target jax --set D=4 H=4 | less
     """
-    written = write_program(load(prog, cell), target, sizes, schedule, dtype, device, gradients=not no_grad)
+    program = load(prog, cell)
+    written = write_program(program, target, sizes, schedule, dtype, device, batch, length, gradients=not no_grad)
     if output is None:
         click.echo(written.source, nl=False)
         return

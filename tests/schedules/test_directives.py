@@ -70,7 +70,7 @@ def test_auto_is_open_to_the_model_and_printed_as_what_it_chose() -> None:
         (MLSTM, "m=chunk", "`m'` is not affine in `m` (std/mlstm.lsrl:11: max), so `chunk` would be wrong; "),
         (MLSTM, "m=chunk", "`scan` is legal: `m'` is affine in `m` over (max, +)"),
         (MLSTM, "chunk", "so `chunk` would be wrong"),
-        (DELTA, "S=scan", "composing matrices is cheap up to 8 rows (std/gated_delta.lsrl:7), so `scan` cannot run it; "),
+        (DELTA, "S=scan", "cheap up to 8 rows (std/gated_delta.lsrl:7), so `scan` cannot run it; "),
         (DELTA, "S=scan", "`chunk` is legal: `S'` is affine in `S`, the transition of `S` is diagonal + low rank"),
         (GRU, "z=scan", "gru has no recurrence `z`; its recurrences are h"),
         (GRU, "dag", "`dag` is for states that travel along several axes; those of gru travel along one"),
