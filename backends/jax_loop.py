@@ -104,7 +104,8 @@ class _Saved:
             if state.name in needed and state.next in kept and arrays[state.name] not in kept:
                 shifted[state.name] = kept[state.next]
                 del arrays[state.name]
-        arrays |= {n: value for value, n in kept.items() if n in needed.keys() | {*shifted.values()} and value.args}
+        moved = {*shifted.values()}
+        arrays |= {n: value for value, n in kept.items() if n in moved or (n in needed and value.args)}
         return cls(derivative, arrays, shifted)
 
     @property
@@ -172,6 +173,8 @@ def _write_adjoint(
     d_kept = [own.get(adjoint.seeds.get(output.name, ""), "_") for output in loop.cell.outputs]
     d_kept += ["_"] * isinstance(loop.how, Newton)  # statistics have no derivative
     d_lasts = [inner.lasts.get(adjoint.states.get(state.name, ""), "_") for state in loop.cell.states]
+    if {*d_lasts, *d_kept} == {"_"}:  # at least one of them, to tell the number of sequences
+        d_kept = [names.fresh(adjoint.seeds[o.name]) if o.name in adjoint.seeds else "_" for o in loop.cell.outputs]
     with writer.block(f"def {name}(saved, d_kept, d_lasts, length):"):
         writer.docstring(f"The adjoint of `{loop_name}`: from cotangents of its results to those of its arguments.")
         unpack(writer, [*given.values(), *firsts.values()], "saved")

@@ -67,6 +67,39 @@ cell memories(K=5, V=4):
     input k: [K], v: [V], a: []
     output o = forward(K, V)(k, v, a) + reverse forward(K, V)(k, v, a)
 """)
+CORNERS = {
+    "states passed on as they are": """
+cell swapped(N=3):
+    input x: [N]
+    state a: [N] = 1, b: [N] = 0
+    a' = b
+    b' = tanh(a * x)
+    output y = a' + b, z = a * b'
+""",
+    "a state that becomes a parameter": """
+cell restarted(N=3):
+    input x: [N], r: [] bool
+    param w: [N]
+    state a: [N] = 1, b: [N] = w
+    a' = sin(a * b + x)
+    b' = where(r, w, b * a)
+    output y = a' * b'
+""",
+    "nothing read": """
+cell driven(N=3):
+    param w: [N], M: [N, N]
+    state h: [N] = w
+    h' = tanh(M @ h + w)
+    output y = h'
+""",
+    "whole numbers alone": """
+cell whole(N=3):
+    input x: [N]
+    state n: [N] int = 1
+    n' = (n * 2) % 7
+    output y = sum(x * n'), c = sum(sin(n'))
+""",
+}
 PIECES = ("sequential", "sequential(save)", "sequential(recompute=4)")
 Named = Mapping[str, Any]
 
@@ -133,6 +166,13 @@ def test_short_sequences(name: str, length: int) -> None:
 
 def test_whole_numbers_and_truth_values_have_no_gradient() -> None:
     check(*bound(COUNTED), module(COUNTED), arguments(COUNTED, 7))
+
+
+@pytest.mark.parametrize("schedule", ["sequential", "sequential(recompute=3)"])
+@pytest.mark.parametrize("name", CORNERS)
+def test_corners(name: str, schedule: str) -> None:
+    case = Case(CORNERS[name])
+    check(*bound(case), module(case, schedule), arguments(case, 7))
 
 
 LENGTHS = [("sequential", 11), ("sequential(save)", 11)]
