@@ -2,8 +2,7 @@
 
 Sequences are [B, T, *shape].  Positions are cut into tiles: the maps of all tiles are composed side by side, the state
 is carried over these maps (which is a scan again), and then all tiles run side by side from the states that arrive at
-them.  The functions fill tensors in place: they run inside of operators that have derivatives of their own, and only
-the derivatives of those are recorded.
+them.  Derivatives are scans that run the other way, and so on.
 """
 
 import functools
@@ -23,11 +22,7 @@ def affine_scan(a, b, start, reverse=False, axis=None):
     missing).  With `axis`, counted from the end, matrices mix that axis of the shape: a has it twice, rows first.
     """
     a = repeated_in_time(a, b, 0 if axis is None else 1)
-    if axis is None:
-        return scanned(advance_number, torch.mul, a, b, start, reverse)
-    return scanned(
-        functools.partial(advance_matrix, axis), functools.partial(matrices_composed, axis), a, b, start, reverse
-    )
+    return AffineStates.apply(a, b, start.to(b.dtype), reverse, axis, False)
 
 
 def coupled_scan(matrix, rest, starts, reverse=False):
@@ -48,9 +43,7 @@ def joined_scan(join, shift, rest, start, reverse=False):
 
     `join` is torch.maximum, torch.minimum or torch.logaddexp: addition distributes over each.
     """
-    return scanned(
-        functools.partial(advance_joined, join), torch.add, repeated_in_time(shift, rest), rest, start, reverse
-    )
+    return JoinedStates.apply(repeated_in_time(shift, rest), rest, start.to(rest.dtype), join, reverse)
 
 
 def repeated_in_time(a, b, more=0):
@@ -60,21 +53,94 @@ def repeated_in_time(a, b, more=0):
     return a.expand(-1, b.shape[1], *a.shape[2:])
 
 
+class AffineStates(torch.autograd.Function):
+    """h' = a h + b at every position, and the last; `late`: h + b at every position, of which h' is a times that.
+
+    The adjoint of a step that acts late acts early, and the other way round.
+    """
+
+    @staticmethod
+    def forward(a, b, start, reverse, axis, late):
+        if axis is None:
+            advance, product = advance_number, torch.mul
+        else:
+            advance, product = functools.partial(advance_matrix, axis), functools.partial(matrices_composed, axis)
+        following, last = scanned(advance, product, a, act(a, b, axis) if late else b, start, reverse)
+        return arriving_states(start, following, reverse) + b if late else following, last
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        a, _, start, *ctx.options = inputs
+        ctx.save_for_backward(a, start, output[0])
+
+    @staticmethod
+    def backward(ctx, d_following, d_last):
+        a, start, following = ctx.saved_tensors
+        reverse, axis, late = ctx.options
+        adjoint = a.conj() if axis is None else a.conj().transpose(axis - 1, axis)
+        db, d_start = AffineStates.apply(adjoint, d_following, d_last, not reverse, axis, not late)
+        left, right = db, following
+        if late:
+            left = arriving_states(d_last, db, not reverse)
+        else:
+            right = arriving_states(start, following, reverse)
+        right = right.conj()
+        da = left * right if axis is None else left.unsqueeze(axis) * right.unsqueeze(axis - 1)
+        return da.sum_to_size(a.shape), db, d_start, None, None, None
+
+    @staticmethod
+    def vmap(info, in_dims, *given):
+        return with_batch(AffineStates, info.batch_size, in_dims[:3], given[:3], given[3:])
+
+
+class JoinedStates(torch.autograd.Function):
+    """join(h + shift, rest) at every position, and the last."""
+
+    @staticmethod
+    def forward(shift, rest, start, join, reverse):
+        return scanned(functools.partial(advance_joined, join), torch.add, shift, rest, start, reverse)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        shift, rest, start, *ctx.options = inputs
+        ctx.save_for_backward(shift, rest, start, output[0])
+
+    @staticmethod
+    def backward(ctx, d_following, d_last):
+        shift, rest, start, following = ctx.saved_tensors
+        join, reverse = ctx.options
+        share = share_of_first(join, arriving_states(start, following, reverse) + shift, rest)
+        g, d_start = AffineStates.apply(share, d_following, d_last, not reverse, None, True)
+        return (share * g).sum_to_size(shift.shape), (1 - share) * g, d_start, None, None
+
+    @staticmethod
+    def vmap(info, in_dims, *given):
+        return with_batch(JoinedStates, info.batch_size, in_dims[:3], given[:3], given[3:])
+
+
+def share_of_first(join, x, y):
+    """The derivative of join(x, y) by x, where that by y is the rest of 1: equal operands share evenly."""
+    alike = (x == y) & x.isinf()
+    difference = (x - y.masked_fill(alike, 0)).masked_fill(alike, 0)
+    if join is torch.logaddexp:
+        return difference.sigmoid()
+    larger = difference > 0 if join is torch.maximum else difference < 0
+    return torch.where(difference == 0, 0.5, larger.to(x.dtype))
+
+
+def with_batch(function, size, in_dims, tensors, options):
+    """The rule of `torch.vmap`: what is mapped over joins the batch."""
+    moved = [x[None] if dim is None else x.movedim(dim, 0) for x, dim in zip(tensors, in_dims)]
+    batch = moved[1].shape[1]
+    flat = [x.expand(size, batch, *x.shape[2:]).flatten(0, 1) for x in moved]
+    found = function.apply(*flat, *options)
+    return tuple(x.unflatten(0, (size, batch)) for x in found), (0, 0)
+
+
 def scanned(advance, product, a, b, start, reverse):
     """The states that follow each position, and the last."""
-    if torch.is_grad_enabled() and any(x.requires_grad for x in (a, b, start)):
-        return recorded(advance, a, b, start, reverse)
     following = torch.empty_like(b, memory_format=torch.contiguous_format)
-    return following, fill(advance, product, a, b, start.to(b.dtype), following, reverse)
-
-
-def recorded(advance, a, b, state, reverse):
-    """`scanned` as PyTorch can derive it, one position after the other: for derivatives of derivatives."""
-    following = []
-    for a_t, b_t in ordered(zip(a.unbind(1), b.unbind(1)), reverse):
-        state = advance(a_t, state.to(b.dtype), b_t, None)
-        following.append(state)
-    return (torch.stack(ordered(following, reverse), 1) if following else torch.zeros_like(b)), state
+    return following, fill(advance, product, a, b, start, following, reverse).clone()
 
 
 def arriving_states(start, following, reverse=False):
@@ -136,12 +202,16 @@ def advance_number(a, h, b, place):
 
 
 def advance_matrix(axis, a, h, b, place):
-    found = (a * h.unsqueeze(axis - 1)).sum(axis).add(b)
-    return found if place is None else place.copy_(found)
+    return place.copy_(act(a, h, axis).add_(b))
 
 
 def advance_joined(join, shift, h, rest, place):
     return join(h + shift, rest, out=place)
+
+
+def act(a, h, axis):
+    """a * h, element by element, or a matrix times h along an axis."""
+    return a * h if axis is None else (a * h.unsqueeze(axis - 1)).sum(axis)
 
 
 def matrices_composed(axis, left, right):
