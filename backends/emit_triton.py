@@ -165,8 +165,8 @@ def _write_entry(writer: Writer, states: str, how: str) -> None:
 
 def _assembled(frame: Frame, docstring: str) -> str:
     """The functions preceded by what they need."""
-    text = _with_namespace(str(frame.writer), docstring)
-    functions = torch_prelude.definitions(text, {**torch_prelude.functions(frame.types), **KERNEL_FUNCTIONS})
+    text = str(frame.writer)
+    functions = _definitions(text, docstring, frame.types)
     whole = Writer()
     whole.docstring(docstring)
     whole.blank()
@@ -185,6 +185,8 @@ def _assembled(frame: Frame, docstring: str) -> str:
     return str(whole)
 
 
-def _with_namespace(text: str, docstring: str) -> str:
-    """The text with a namespace for its operators that modules of other text do not have."""
-    return text.replace(NAMESPACE, f"lsrl_{sha256((docstring + text).encode()).hexdigest()[:12]}")
+def _definitions(text: str, docstring: str, types: Types) -> list[str]:
+    """What the text uses; operators are registered where those of modules of other text are not."""
+    own = sha256((docstring + text).encode()).hexdigest()[:12]
+    known = {**torch_prelude.functions(types), **KERNEL_FUNCTIONS}
+    return [each.replace(NAMESPACE, f"lsrl_{own}") for each in torch_prelude.definitions(text, known)]

@@ -19,8 +19,10 @@ from lsrl.ir.loop_adjoint import differentiable
 from lsrl.ir.schedules.how import Newton
 from lsrl.ir.value import Kind
 
+OPERATORS = "OPERATORS"
+"""The name in a module's text of the namespace in which its operators are registered."""
 NAMESPACE = "lsrl_module"
-"""Stands in a module's text for the namespace of its operators, which the text itself decides."""
+"""Stands for that namespace in the runtime functions; the module's text decides what it is."""
 OPERANDS = "tensors: list[torch.Tensor], length: int, every: int"
 
 
@@ -121,7 +123,7 @@ def write_operator(around: Around, writer: Writer) -> None:
     name, arguments = around.names.operator, around.arguments
     options = [*arguments.extent, *(["every"] if arguments.saved else [])]
     passed = ", ".join(["*tensors", *options])
-    writer.line(f'@torch.library.custom_op("{NAMESPACE}::{name}", mutates_args=())')
+    writer.line(f'@torch.library.custom_op({OPERATORS} + "::{name}", mutates_args=())')
     with writer.block(f"def {name}({OPERANDS}) -> list[torch.Tensor]:"):
         saved = ", then the arriving states of positions `every` apart" if arguments.saved else ""
         writer.docstring(f"What the loop keeps of every position, its last states{saved}.")
@@ -183,7 +185,7 @@ def write_pieces(around: Around, derivative: Derivative, writer: Writer) -> None
     reads, statics = len(arguments.reads), len(arguments.statics)
     counts = (reads, statics, len(loop.saved), len(derivative.adjoint.seeds), len(derivative.adjoint.states))
     first, second = sum(taken[:reads]), sum(taken[: reads + statics])
-    writer.line(f'@torch.library.custom_op("{NAMESPACE}::{names.pieces}", mutates_args=())')
+    writer.line(f'@torch.library.custom_op({OPERATORS} + "::{names.pieces}", mutates_args=())')
     with writer.block(f"def {names.pieces}({OPERANDS}) -> list[torch.Tensor]:"):
         writer.docstring("The derivative of the loop, from the states that it kept at the start of each piece.")
         writer.blank()

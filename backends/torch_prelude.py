@@ -165,6 +165,7 @@ _FUNCTIONS: Mapping[str, str] = {
     "conv_dx": CONV_DX,
     "conv_dw": CONV_DW,
     **SCAN_FUNCTIONS,
+    **runtime("torch_operators"),
     **runtime("torch_loop"),
     **runtime("torch_newton"),
     **runtime("torch_scan"),

@@ -1,56 +1,65 @@
 """The state from chunk to chunk: the only part of the chunk engine that is sequential.
 
-    S[n + 1] = d[n] * S[n] + B[n]^T (A[n] S[n]) + F[n]
+    u[n] = U[n] + A[n] S[n]        S[n + 1] = d[n] * S[n] + B[n]^T u[n] + F[n]
 
-Its adjoint is the same recurrence run the other way with A and B exchanged and gradients in the place of F, so one
-function with one derivative, which can be differentiated again, serves both.
+Its adjoint is the same recurrence run the other way, with A and B exchanged and the gradients of u and of the states
+in the places of U and F.  So one function with one derivative, which can be differentiated again, serves both.
 """
 
 import torch
 
 from lsrl.backends.runtime.torch_loop import folded
+from lsrl.backends.runtime.torch_operators import OPERATORS
 from lsrl.backends.runtime.triton_chunk_launch import launch_carry
 
 
-def carry_forward(decay, reads, writes, added, start, reverse):
-    """All the states, [L, N + 1, K, V]: the first is given, the others are made (in reverse the last is given).
+def carry_forward(decay, reads, writes, own, added, start, reverse):
+    """The states that arrive at each chunk [L, N, K, V], the last one [L, K, V], and u [L, N, M, V].
 
     Args:
-        decay: [L, N, K or 1, V or 1].
+        decay: d, [L, N, K or 1, V or 1].
         reads, writes: A and B, [L, N, M, K]; M is 0 where there are none.
-        added: F, [L, N, K, V].
+        own: U, [L, N, M, V].
+        added: F, [L, N, K, V]; K is 0 where there is none.
         start: [L, K, V].
+        reverse: from the last chunk to the first.
     """
-    low = (reads.unbind(1), writes.unbind(1)) if reads.shape[2] else ()
-    steps = list(zip(decay.unbind(1), added.unbind(1), *low))
-    states = [start]
-    for d, f, *pair in steps[::-1] if reverse else steps:
-        following = d * states[-1] + f
-        if pair:
-            a, b = pair
-            following = torch.baddbmm(following, b.mT, a @ states[-1])
-        states.append(following)
-    return torch.stack(states[::-1] if reverse else states, 1)
+    parts = zip(decay.unbind(1), reads.unbind(1), writes.mT.unbind(1), own.unbind(1), added.unbind(1))
+    state, arriving, found = start, [], []
+    for d, a, b, u, f in list(parts)[::-1] if reverse else parts:
+        arriving.append(state)
+        u = torch.baddbmm(u, a, state) if a.shape[1] else u
+        found.append(u)
+        state = d * state
+        state = state + f if f.shape[1] else state
+        state = torch.baddbmm(state, b, u) if b.shape[2] else state
+    if not arriving:
+        return start.new_empty(start.shape[0], 0, *start.shape[1:]), start.clone(), own.clone()
+    kept, us = (torch.stack(each[::-1] if reverse else each, 1) for each in (arriving, found))
+    return kept, state, us
 
 
-@torch.library.custom_op("lsrl_module::chunk_carry", mutates_args=())
-def chunk_carry(tensors: list[torch.Tensor], reverse: bool) -> torch.Tensor:
-    """`carry_forward` as a kernel, with products in full float32."""
-    decay, reads, writes, added, start = tensors
-    low = (reads, writes) if reads.shape[2] else (None, None)
-    return launch_carry(decay, *low, None, added, start, reverse, torch.float32)
+@torch.library.custom_op(OPERATORS + "::chunk_carry", mutates_args=())
+def chunk_carry(tensors: list[torch.Tensor], reverse: bool) -> list[torch.Tensor]:
+    """`carry_forward` as a kernel, with products in float32."""
+    decay, *others, start = tensors
+    reads, writes, own, added = (each if each.shape[2] else None for each in others)
+    u = others[2].clone(memory_format=torch.contiguous_format)
+    arriving, last = launch_carry(
+        decay, reads, writes, None if own is None else u, added, start, reverse, torch.float32
+    )
+    return [arriving, last, u]
 
 
 @chunk_carry.register_fake
 def _(tensors, reverse):
-    added = tensors[3]
-    return added.new_empty(added.shape[0], added.shape[1] + 1, *added.shape[2:])
+    decay, _, _, own, _, start = tensors
+    return [start.new_empty(*decay.shape[:2], *start.shape[1:]), torch.empty_like(start), torch.empty_like(own)]
 
 
 @chunk_carry.register_vmap
 def _(info, in_dims, tensors, reverse):
-    found, dims = folded(lambda given: [chunk_carry(given, reverse)], [True] * 5)(info, in_dims, tensors)
-    return found[0], dims[0]
+    return folded(chunk_carry, [True] * 6)(info, in_dims, tensors, reverse)
 
 
 class ChunkCarry(torch.autograd.Function):
@@ -59,27 +68,24 @@ class ChunkCarry(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(decay, reads, writes, added, start, reverse, kernels):
+    def forward(decay, reads, writes, own, added, start, reverse, kernels):
         if kernels:
-            return chunk_carry([decay, reads, writes, added, start], reverse)
-        return carry_forward(decay, reads, writes, added, start, reverse)
+            return tuple(chunk_carry([decay, reads, writes, own, added, start], reverse))
+        return carry_forward(decay, reads, writes, own, added, start, reverse)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        *tensors, _, _, ctx.reverse, ctx.kernels = inputs
-        ctx.save_for_backward(*tensors, output)
+        decay, reads, writes, _, added, _, ctx.reverse, ctx.kernels = inputs
+        arriving, _, u = output
+        ctx.save_for_backward(decay, reads, writes, added, arriving, u)
 
     @staticmethod
-    def backward(ctx, gradient):
-        decay, reads, writes, states = (each.conj() for each in ctx.saved_tensors)
-        n = decay.shape[1]
-        given, made = (n, slice(0, n)) if ctx.reverse else (0, slice(1, n + 1))
-        last, others = (0, slice(1, n + 1)) if ctx.reverse else (n, slice(0, n))
-        adjoint = ChunkCarry.apply(
-            decay, writes, reads, gradient[:, others], gradient[:, last], not ctx.reverse, ctx.kernels
-        )
-        ahead, here = adjoint[:, made], states[:, others]
-        to_decay = (ahead * here).sum_to_size(decay.shape)
-        to_reads = (writes @ ahead) @ here.mT
-        to_writes = (reads @ here) @ ahead.mT
-        return to_decay, to_reads, to_writes, ahead, adjoint[:, given], None, None
+    def backward(ctx, to_arriving, to_last, to_u):
+        decay, reads, writes, added, arriving, u = (each.conj() for each in ctx.saved_tensors)
+        adjoint = (decay, writes, reads, to_u, to_arriving, to_last)
+        ahead, to_start, to_own = ChunkCarry.apply(*adjoint, not ctx.reverse, ctx.kernels)
+        to_decay = (ahead * arriving).sum_to_size(decay.shape)
+        to_reads = to_own @ arriving.mT if reads.shape[2] else torch.zeros_like(reads)
+        to_writes = u @ ahead.mT if writes.shape[2] else torch.zeros_like(writes)
+        to_added = ahead if added.shape[2] else torch.zeros_like(added)
+        return to_decay, to_reads, to_writes, to_own, to_added, to_start, None, None

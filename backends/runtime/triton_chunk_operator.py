@@ -4,6 +4,7 @@ import torch
 
 from lsrl.backends.runtime.torch_chunk_plain import chunk_plainly
 from lsrl.backends.runtime.torch_loop import folded, pulled_back
+from lsrl.backends.runtime.torch_operators import OPERATORS
 from lsrl.backends.runtime.triton_chunk_launch import ChunkLaunch
 
 MOST_CHUNK_ROWS = 64  # that one tile holds
@@ -27,7 +28,7 @@ def chunk_parts(tensors, absent):
     return start, given, list(present)
 
 
-@torch.library.custom_op("lsrl_module::chunk_kernels", mutates_args=())
+@torch.library.custom_op(OPERATORS + "::chunk_kernels", mutates_args=())
 def chunk_kernels(
     tensors: list[torch.Tensor],
     absent: list[bool],
@@ -42,7 +43,7 @@ def chunk_kernels(
     launch = ChunkLaunch(*rows, max(tile, 16), reverse, operands)
     queries = [(unit_stride(q), before) for q, before in zip(vectors, exclusive)]
     found, last = launch.run(queries, start.flatten(0, 1))
-    return [*found, last.reshape(start.shape).clone()]
+    return [*found, last.reshape(start.shape)]
 
 
 @chunk_kernels.register_fake
