@@ -1,7 +1,7 @@
 """Newton's method for nonlinear recurrences in JAX: windows of positions, each solved for all of its states at once.
 
 Sequences are [B, T, *shape].  A lane is a recurrence that meets no other: a sequence of the batch and an index along
-the axes `lanes` of the states; in lanes, states are one array [B, T, *lanes, m].  A lane whose steps have become small
+the axes `lanes` of the states; in lanes, states are one array [B, T, m, *lanes].  A lane whose steps have become small
 is done.  The others run step by step after some iterations, so that the result is always that of the recurrence.
 """
 
@@ -63,27 +63,27 @@ def newton(step, reads, starts, length, lanes, bounds, meeting=0, window=None, i
 
 
 def newton_window(step, reads, start, size, low, high, meeting, iterations):
-    """One window from `start` [B, *lanes, m]: following states, iterations, lanes done, residuals [B].
+    """One window from `start` [B, m, *lanes]: following states, iterations, lanes done, residuals [B].
 
     After k iterations the first k positions are exact, whatever iterates are projected to; so nothing is lost where
     one that is not finite is replaced by the value of the step.
     """
     eps = jnp.finfo(start.dtype).eps
     tolerance = 8 * eps if meeting else eps**0.5  # what is left is about as much; its square where it is quadratic
-    apart = start.ndim - 1 - meeting
+    together = (1, *range(start.ndim - meeting, start.ndim))  # axes along which elements meet
 
     def advance(carry):
         turns, found, done = carry
         value, matrices = step(reads, arriving_states(start, found))
         rest, zero = value - found, jnp.zeros_like(start)
-        if start.shape[-1] == 1:
-            change, _ = affine_scan(matrices[..., 0], rest, zero)
+        if start.shape[1] == 1:
+            change, _ = affine_scan(matrices[:, :, 0], rest, zero)
         else:
-            change, _ = affine_scan(matrices, rest, zero, axis=-1)
+            change, _ = affine_scan(matrices, rest, zero, axis=1 - start.ndim)
         moved = jnp.clip(found + change, low, high)
         moved = jnp.where(jnp.isfinite(moved), moved, value)
         small = jnp.all(jnp.abs(change) <= tolerance * (1 + jnp.abs(found)), 1)
-        small = small.all(range(apart, start.ndim), keepdims=True)
+        small = small.all(together, keepdims=True)
         return turns + unfinished(done), jnp.where(done[:, None], found, moved), done | small
 
     def unfinished(done):
@@ -102,7 +102,7 @@ def newton_window(step, reads, start, size, low, high, meeting, iterations):
         return jnp.where(done[:, None], found, exact)
 
     guess, _ = step(reads, jnp.broadcast_to(start[:, None], (start.shape[0], size, *start.shape[1:])))
-    begin = jnp.zeros(start.shape[0], int), guess, jnp.zeros((*start.shape[:apart], *[1] * (1 + meeting)), bool)
+    begin = jnp.zeros(start.shape[0], int), guess, jnp.zeros_like(start, bool).any(together, keepdims=True)
     turns, found, done = lax.while_loop(goes_on, advance, begin)
     value, _ = step(reads, arriving_states(start, found))
     residual = jnp.abs(value - found) / (1 + jnp.abs(found))
@@ -122,12 +122,13 @@ def newton_window_size(numbers):
 
 
 def into_lanes(states, lanes):
-    """States [B, T, *shape] as one array [B, T, *lanes, m]."""
+    """States [B, T, *shape] as one array [B, T, m, *lanes]."""
     parts = []
     for state, own in zip(states, lanes):
-        moved = jnp.moveaxis(state, [axis + 2 for axis in own], range(2, 2 + len(own)))
-        parts.append(moved.reshape(*moved.shape[: 2 + len(own)], -1))
-    return jnp.concatenate(parts, -1)
+        moved = jnp.moveaxis(state, [axis + 2 for axis in own], range(state.ndim - len(own), state.ndim))
+        free = moved.ndim - len(own)
+        parts.append(moved.reshape(*moved.shape[:2], math.prod(moved.shape[2:free]), *moved.shape[free:]))
+    return jnp.concatenate(parts, 2)
 
 
 def out_of_lanes(array, shapes, lanes):
@@ -136,33 +137,33 @@ def out_of_lanes(array, shapes, lanes):
     for shape, own in zip(shapes, lanes):
         free = [size for axis, size in enumerate(shape) if axis not in own]
         stop = start + math.prod(free)
-        part = array[..., start:stop].reshape(*array.shape[:-1], *free)
-        states.append(jnp.moveaxis(part, range(2, 2 + len(own)), [axis + 2 for axis in own]))
+        part = array[:, :, start:stop].reshape(*array.shape[:2], *free, *array.shape[3:])
+        states.append(jnp.moveaxis(part, range(part.ndim - len(own), part.ndim), [axis + 2 for axis in own]))
         start = stop
     return states
 
 
 def matrices_of_lanes(jacobian, shapes, lanes):
-    """The entries of a Jacobian, as `newton` takes them, as matrices [B, T, *lanes, m, m]."""
+    """The entries of a Jacobian, as `newton` takes them, as matrices [B, T, m, m, *lanes]."""
     entries, rows = iter(jacobian), []
     for shape, own in zip(shapes, lanes):
-        free = len(shape) - len(own)
-        row = []
+        inner, row = 2 + len(shape) - len(own), []
         for places in lanes:
             entry = next(entries)
-            moved = jnp.moveaxis(entry, [2 + free + axis for axis in places], range(2, 2 + len(places)))
-            inner = 2 + len(places)
-            row.append(moved.reshape(*moved.shape[:inner], math.prod(moved.shape[inner : inner + free]), -1))
-        rows.append(jnp.concatenate(row, -1))
-    return jnp.concatenate(rows, -2)
+            outer = entry.ndim - len(places)
+            moved = jnp.moveaxis(entry, [inner + axis for axis in places], range(outer, entry.ndim))
+            sizes = math.prod(moved.shape[2:inner]), math.prod(moved.shape[inner:outer])
+            row.append(moved.reshape(*moved.shape[:2], *sizes, *moved.shape[outer:]))
+        rows.append(jnp.concatenate(row, 3))
+    return jnp.concatenate(rows, 2)
 
 
 def lane_limits(start, bounds, shapes, lanes):
-    """Bounds [B, 1, *lanes, m] of states that start [B, *lanes, m] within them; infinite ones for other lanes."""
+    """Bounds [B, 1, m, *lanes] of states that start [B, m, *lanes] within them; infinite ones for other lanes."""
     ends = []
     for interval, shape, own in zip(bounds, shapes, lanes):
         free = math.prod(size for axis, size in enumerate(shape) if axis not in own)
         ends += [interval or (-math.inf, math.inf)] * free
-    low, high = (jnp.asarray(each, start.dtype) for each in zip(*ends))
-    inside = jnp.all((low <= start) & (start <= high), -1, keepdims=True)[:, None]
+    low, high = (jnp.asarray(each, start.dtype).reshape(-1, *[1] * (start.ndim - 2)) for each in zip(*ends))
+    inside = jnp.all((low <= start) & (start <= high), 1, keepdims=True)[:, None]
     return jnp.where(inside, low, -jnp.inf), jnp.where(inside, high, jnp.inf)

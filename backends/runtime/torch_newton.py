@@ -1,7 +1,7 @@
 """Newton's method for nonlinear recurrences in PyTorch: windows of positions, all states of each solved at once.
 
 Sequences are [B, T, *shape].  A lane is a recurrence that meets no other: a sequence of the batch and an index along
-the axes `lanes` of the states; in lanes, states are one tensor [B, T, *lanes, m].  A lane whose steps have become small
+the axes `lanes` of the states; in lanes, states are one tensor [B, T, m, *lanes].  A lane whose steps have become small
 is done.  Sequences with others run step by step after some iterations, so that the result is always that of the
 recurrence.  It runs inside of operators that have derivatives of their own.
 """
@@ -64,17 +64,17 @@ def newton(step, derive, reads, starts, length, lanes, bounds, meeting=0, window
 
 
 def newton_window(step, derive, reads, start, size, low, high, meeting, iterations):
-    """One window from `start` [B, *lanes, m]: following states, iterations, lanes done, residuals [B].
+    """One window from `start` [B, m, *lanes]: following states, iterations, lanes done, residuals [B].
 
     After k iterations the first k positions are exact, whatever iterates are projected to; so nothing is lost where
     one that is not finite is replaced by the value of the step.
     """
     eps = torch.finfo(start.dtype).eps
     tolerance = 8 * eps if meeting else eps**0.5  # what is left is about as much; its square where it is quadratic
-    apart = start.ndim - 1 - meeting
-    axis = None if start.shape[-1] == 1 else -1
+    together = (1, *range(start.ndim - meeting, start.ndim))  # axes along which elements meet
+    axis = None if start.shape[1] == 1 else 1 - start.ndim
     found = step(reads, start[:, None].expand(-1, size, *start.shape[1:]))
-    done = start.new_zeros((*start.shape[:apart], *[1] * (1 + meeting)), dtype=torch.bool)
+    done = torch.zeros_like(start, dtype=torch.bool).any(together, keepdim=True)
     turns = start.new_zeros(start.shape[0])
     for _ in range(iterations):
         if done.all():
@@ -82,12 +82,12 @@ def newton_window(step, derive, reads, start, size, low, high, meeting, iteratio
         turns += (~done).flatten(1).any(1)
         arriving = arriving_states(start, found)
         value, matrices = step(reads, arriving), derive(reads, arriving)
-        numbers = matrices if axis else matrices[..., 0]
+        numbers = matrices if axis else matrices[:, :, 0]
         change, _ = affine_scan(numbers, value - found, torch.zeros_like(start), axis=axis)
         moved = torch.clamp(found + change, low, high)
         moved = torch.where(moved.isfinite(), moved, value)
         small = (change.abs() <= tolerance * (1 + found.abs())).all(1)
-        small = small.all(tuple(range(apart, start.ndim)), keepdim=True)
+        small = small.all(together, keepdim=True)
         found = torch.where(done[:, None], found, moved)
         done = done | small
     residual = (step(reads, arriving_states(start, found)) - found).abs() / (1 + found.abs())
@@ -114,12 +114,13 @@ def newton_window_size(numbers):
 
 
 def into_lanes(states, lanes):
-    """States [B, T, *shape] as one tensor [B, T, *lanes, m]."""
+    """States [B, T, *shape] as one tensor [B, T, m, *lanes]."""
     parts = []
     for state, own in zip(states, lanes):
-        moved = state.movedim([axis + 2 for axis in own], list(range(2, 2 + len(own))))
-        parts.append(moved.reshape(*moved.shape[: 2 + len(own)], math.prod(moved.shape[2 + len(own) :])))
-    return torch.cat(parts, -1)
+        moved = state.movedim([axis + 2 for axis in own], list(range(state.ndim - len(own), state.ndim)))
+        free = moved.ndim - len(own)
+        parts.append(moved.reshape(*moved.shape[:2], math.prod(moved.shape[2:free]), *moved.shape[free:]))
+    return torch.cat(parts, 2)
 
 
 def out_of_lanes(tensor, shapes, lanes):
@@ -128,32 +129,34 @@ def out_of_lanes(tensor, shapes, lanes):
     for shape, own in zip(shapes, lanes):
         free = [size for axis, size in enumerate(shape) if axis not in own]
         stop = start + math.prod(free)
-        part = tensor[..., start:stop].reshape(*tensor.shape[:-1], *free)
-        states.append(part.movedim(list(range(2, 2 + len(own))), [axis + 2 for axis in own]).contiguous())
+        part = tensor[:, :, start:stop].reshape(*tensor.shape[:2], *free, *tensor.shape[3:])
+        moved = part.movedim(list(range(part.ndim - len(own), part.ndim)), [axis + 2 for axis in own])
+        states.append(moved.contiguous())
         start = stop
     return states
 
 
 def matrices_of_lanes(jacobian, shapes, lanes):
-    """The entries of a Jacobian, as `newton` takes them, as matrices [B, T, *lanes, m, m]."""
+    """The entries of a Jacobian, as `newton` takes them, as matrices [B, T, m, m, *lanes]."""
     entries, rows = iter(jacobian), []
     for shape, own in zip(shapes, lanes):
-        free, row = len(shape) - len(own), []
+        inner, row = 2 + len(shape) - len(own), []
         for places in lanes:
-            inner = 2 + len(places)
-            moved = next(entries).movedim([2 + free + axis for axis in places], list(range(2, inner)))
-            sizes = math.prod(moved.shape[inner : inner + free]), math.prod(moved.shape[inner + free :])
-            row.append(moved.reshape(*moved.shape[:inner], *sizes))
-        rows.append(torch.cat(row, -1))
-    return torch.cat(rows, -2)
+            entry = next(entries)
+            outer = entry.ndim - len(places)
+            moved = entry.movedim([inner + axis for axis in places], list(range(outer, entry.ndim)))
+            sizes = math.prod(moved.shape[2:inner]), math.prod(moved.shape[inner:outer])
+            row.append(moved.reshape(*moved.shape[:2], *sizes, *moved.shape[outer:]))
+        rows.append(torch.cat(row, 3))
+    return torch.cat(rows, 2)
 
 
 def lane_limits(start, bounds, shapes, lanes):
-    """Bounds [B, 1, *lanes, m] of states that start [B, *lanes, m] within them; infinite ones for other lanes."""
+    """Bounds [B, 1, m, *lanes] of states that start [B, m, *lanes] within them; infinite ones for other lanes."""
     ends = []
     for interval, shape, own in zip(bounds, shapes, lanes):
         free = math.prod(size for axis, size in enumerate(shape) if axis not in own)
         ends += [interval or (-math.inf, math.inf)] * free
-    low, high = (start.new_tensor(each) for each in zip(*ends))
-    inside = ((low <= start) & (start <= high)).all(-1, keepdim=True)[:, None]
+    low, high = (start.new_tensor(each).reshape(-1, *[1] * (start.ndim - 2)) for each in zip(*ends))
+    inside = ((low <= start) & (start <= high)).all(1, keepdim=True)[:, None]
     return torch.where(inside, low, -math.inf), torch.where(inside, high, math.inf)
