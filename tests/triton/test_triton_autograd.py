@@ -196,8 +196,19 @@ def test_a_module_can_be_loaded_twice() -> None:
 
 
 def test_modules_of_other_texts_have_operators_of_their_own() -> None:
-    spaces = {re.search(r'custom_op\("(\w+)::', source(name)).group(1) for name in ("mingru", "gru", "lru")}  # type: ignore[union-attr]
+    spaces = {re.search(r'own_namespace\("(\w+)"\)', source(name)).group(1) for name in ("mingru", "gru", "lru")}  # type: ignore[union-attr]
     assert len(spaces) == 3
+
+
+def test_modules_of_the_same_text_have_operators_of_their_own() -> None:
+    """The first module must go on to work when a second one is there, and when that is gone."""
+    first, second = plain(source("gru")), plain(source("gru"))
+    assert first.OPERATORS != second.OPERATORS
+    params, inputs, state = tensors("gru")
+    expected = second.apply(params, inputs, state)[0]
+    del second
+    for name, output in first.apply(params, inputs, state)[0].items():
+        torch.testing.assert_close(output, expected[name], rtol=0, atol=0)
 
 
 TRACED = """
