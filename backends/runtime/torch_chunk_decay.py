@@ -47,11 +47,10 @@ def decay_products(decay, like):
     """What the decays of a chunk are made into once: (decays, segment products, up to, after, whole).
 
     Segment products [G, C, C] stand for decays that the entries of a row share, else they are None. `up to` and
-    `after` each row are [G, C, K or 1], `whole` is [G, K or 1]; without decay they are ones that broadcast.
+    `after` each row are [G, C, K or 1], `whole` is [G, K or 1]; all are None without decay.
     """
     if decay is None:
-        ones = like.new_ones(1, 1, 1)
-        return None, like.new_ones(1, like.shape[1], like.shape[1]).tril(), ones, ones, ones[0]
+        return None, like.new_ones(1, like.shape[1], like.shape[1]).tril(), None, None, None
     segments = ChunkSegments.apply(decay) if decay.shape[-1] == 1 else None
     return decay, segments, *ChunkEnds.apply(decay)
 
@@ -76,5 +75,7 @@ def chunk_gather(a, y, products, streams, exclusive):
 
 
 def products_seen(up_to, exclusive):
-    """The products up to each row, or up to the one before."""
-    return torch.cat([torch.ones_like(up_to[:, :1]), up_to], 1)[:, :-1] if exclusive else up_to
+    """The products up to each row, or up to the one before; None stands for ones."""
+    if up_to is None or not exclusive:
+        return up_to
+    return torch.cat([torch.ones_like(up_to[:, :1]), up_to], 1)[:, :-1]

@@ -65,17 +65,22 @@ def chunk_corrections(by_row, a, w, v, mixed):
         return v.flatten(1, 2), None
     n, j, m = w.shape[1], w.shape[2], a.shape[2]
     between = chunk_gram(a, w, by_row, True)
-    arriving = a * products_seen(by_row[2], True)[:, :, None]
+    arriving = decayed(a, products_seen(by_row[2], True), 2)
     if j <= m:
-        system = (mixed @ between.unflatten(1, (n, m))).flatten(1, 2)
-        found = unit_lower_solve(system, torch.cat([v, mixed @ arriving], -1).flatten(1, 2))
+        system = reader_sums(mixed, between.unflatten(1, (n, m))).flatten(1, 2)
+        found = unit_lower_solve(system, torch.cat([v, reader_sums(mixed, arriving)], -1).flatten(1, 2))
     else:
         system = torch.einsum("gzsj,gsjm->gzsm", between.unflatten(2, (n, j)), mixed).flatten(2)
         known = torch.cat([between @ v.flatten(1, 2), arriving.flatten(1, 2)], -1)
-        z = mixed @ unit_lower_solve(system, known).unflatten(1, (n, m))
+        z = reader_sums(mixed, unit_lower_solve(system, known).unflatten(1, (n, m)))
         found = (z + F.pad(v, (0, w.shape[-1]))).flatten(1, 2)
     own, reading = found.split([v.shape[-1], w.shape[-1]], -1)
     return own, reading
+
+
+def reader_sums(mixed, of_readers):
+    """sum_m C[j, m] x[m], [G, C, J, X], of x [G, C, R, X]; matrices of one column are no work for a matrix product."""
+    return mixed * of_readers if mixed.shape[-1] == 1 else mixed @ of_readers
 
 
 def unit_lower_solve(system, known):
@@ -92,31 +97,43 @@ def chunk_reads(by_row, by_column, parts, vectors, start, kernels):
         vectors: q [G, C, X], whether rows are summed over, and whether the arriving state is read.
         start, kernels: [L, K, V]; whether a kernel carries it.
     """
-    w, own, reading = parts
-    arriving, last = chunk_states(by_row, by_column, parts, start, kernels)
-    u = (own if reading is None else own + reading @ arriving).unflatten(1, w.shape[1:3])
+    w = parts[0]
+    arriving, last, u = chunk_states(by_row, by_column, parts, start, kernels)
     found = []
     for q, over_rows, exclusive in vectors:
         over, beside = (by_row, by_column) if over_rows else (by_column, by_row)
         summed, given = (w, u) if over_rows else (u, w)
         near = chunk_gather(chunk_gram(q[:, :, None], summed, over, exclusive), given, beside, 1, exclusive)[:, :, 0]
-        far = (q * products_seen(over[2], exclusive)) @ (arriving if over_rows else arriving.mT)
-        found.append(far * products_seen(beside[2], exclusive) + near)
+        far = decayed(q, products_seen(over[2], exclusive)) @ (arriving if over_rows else arriving.mT)
+        found.append(decayed(far, products_seen(beside[2], exclusive)) + near)
     return found, last
 
 
 def chunk_states(by_row, by_column, parts, start, kernels):
-    """The states that arrive at the chunks, [G, K, V], and the last state, [L, K, V]."""
+    """The states that arrive at the chunks [G, K, V], the last one [L, K, V], and u [G, C, J, V]."""
     w, own, reading = parts
     lanes, chunks = start.shape[0], w.shape[0] // max(start.shape[0], 1)
-    kept = (w * by_row[3][:, :, None]).flatten(1, 2)
-    values = (own.unflatten(1, w.shape[1:3]) * by_column[3][:, :, None]).flatten(1, 2)
-    decay = by_row[4][..., None] * by_column[4][:, None]
+    kept = decayed(w, by_row[3], 2).flatten(1, 2)
+    decay = w.new_ones(w.shape[0], 1, 1)
+    decay = decay if by_row[4] is None else decay * by_row[4][..., None]
+    decay = decay if by_column[4] is None else decay * by_column[4][:, None]
 
     def split(tensor):
         return tensor.unflatten(0, (lanes, chunks))
 
-    low = (kept[:, :0],) * 2 if reading is None else (reading, kept)
-    decays = split(decay.expand(w.shape[0], -1, -1))
-    states = ChunkCarry.apply(decays, *map(split, low), split(kept.mT @ values), start, False, kernels)
-    return states[:, :-1].flatten(0, 1), states[:, -1]
+    if by_column[3] is not None:  # there are no readers then, and what is written decays along both axes
+        given = decayed(own.unflatten(1, w.shape[1:3]), by_column[3], 2).flatten(1, 2)
+    else:
+        given = own
+    reads = kept[:, :0] if reading is None else reading
+    nothing = start.new_empty(lanes, chunks, 0, start.shape[-1])
+    arriving, last, u = ChunkCarry.apply(*map(split, (decay, reads, kept, given)), nothing, start, False, kernels)
+    u = own if reading is None else u.flatten(0, 1)
+    return arriving.flatten(0, 1), last, u.unflatten(1, w.shape[1:3])
+
+
+def decayed(rows, products, axis=None):
+    """Rows times their products of decays, None for one; `axis` is that of the streams."""
+    if products is None:
+        return rows
+    return rows * (products if axis is None else products.unsqueeze(axis))

@@ -121,11 +121,11 @@ def chunk_solve_kernel(
 
 @triton.jit(do_not_specialize=["chunks"])
 def chunk_carry_kernel(
-    whole, reading, writing, own, added, start, states, chunks, width, columns, rows, d_l, d_n, d_k, d_v,
-    READS: tl.constexpr, OWNS: tl.constexpr, ADDS: tl.constexpr, REVERSE: tl.constexpr,
+    whole, reading, writing, own, added, start, states, last, chunks, width, columns, rows, d_l, d_n, d_k, d_v,
+    READS: tl.constexpr, WRITES: tl.constexpr, ADDS: tl.constexpr, REVERSE: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
-    """(iv) The states between chunks, [lanes, chunks + 1, K, V]: S' = whole * S + writing^T u + added.
+    """(iv) The states that arrive at chunks, [lanes, chunks, K, V]: S' = whole * S + writing^T u + added.
 
     u = own + reading @ S takes the place of `own`.  A program for each lane and tile of columns.
     """
@@ -136,34 +136,30 @@ def chunk_carry_kernel(
     square = k[:, None] * columns + v[None, :]
     size = width * columns
     state = tl.load(start + lane * size + square, mask=inside, other=0.0).to(tl.float32)
-    at = states + lane * (chunks + 1) * size + square
-    tl.store(at + (chunks * size if REVERSE else 0), state, mask=inside)
     for step in range(chunks):
         chunk = lane * 0 + (chunks - 1 - step if REVERSE else step)  # in 64 bits, as the lane is
         place = lane * chunks + chunk
+        tl.store(states + place * size + square, state, mask=inside)
         decays = whole + lane * d_l + chunk * d_n + k[:, None] * d_k + v[None, :] * d_v
         following = state * tl.load(decays, mask=inside, other=0.0)
         if ADDS:
             following += tl.load(added + place * size + square, mask=inside, other=0.0)
-        if READS or OWNS:
-            for first in range(0, rows, BLOCK_M):
-                m = first + tl.arange(0, BLOCK_M)
-                flat = (place * rows + m)[:, None]
-                by_row = (m < rows)[:, None] & (k < width)[None, :]
-                by_column = (m < rows)[:, None] & (v < columns)[None, :]
-                u = tl.zeros((BLOCK_M, BLOCK_V), tl.float32)
-                if READS:
-                    seen = tl.load(reading + flat * width + k[None, :], mask=by_row, other=0.0)
-                    u += matrix_product(seen, state, DOT)
-                if OWNS:
-                    given = own + flat * columns + v[None, :]
-                    u += tl.load(given, mask=by_column, other=0.0).to(tl.float32)
-                    if READS:
-                        tl.store(given, u.to(own.dtype.element_ty), mask=by_column)
+        for first in range(0, rows, BLOCK_M):
+            m = first + tl.arange(0, BLOCK_M)
+            flat = (place * rows + m)[:, None]
+            by_row = (m < rows)[:, None] & (k < width)[None, :]
+            by_column = (m < rows)[:, None] & (v < columns)[None, :]
+            given = own + flat * columns + v[None, :]
+            u = tl.load(given, mask=by_column, other=0.0).to(tl.float32)
+            if READS:
+                seen = tl.load(reading + flat * width + k[None, :], mask=by_row, other=0.0)
+                u += matrix_product(seen, state, DOT)
+                tl.store(given, u.to(own.dtype.element_ty), mask=by_column)
+            if WRITES:
                 written = tl.load(writing + flat * width + k[None, :], mask=by_row, other=0.0)
                 following += matrix_product(tl.trans(written), u, DOT)
         state = following
-        tl.store(at + (chunk if REVERSE else chunk + 1) * size, state, mask=inside)
+    tl.store(last + lane * size + square, state, mask=inside)
 
 
 @triton.jit(do_not_specialize=["length", "chunks"])
@@ -182,7 +178,7 @@ def chunk_read_kernel(
     place = lane * chunks + chunk
     query += b * q_b + h * q_h
     decay += b * d_b + h * d_h
-    arriving = states + (lane * (chunks + 1) + chunk) * width * columns
+    arriving = states + place * width * columns
     found = tl.zeros((C, BLOCK_V), tl.float32)
     for start in range(0, width, BLOCK_K):
         k = start + tl.arange(0, BLOCK_K)

@@ -27,31 +27,32 @@ def dot_type(operands):
 
 
 def launch_carry(whole, reading, writing, own, added, start, reverse, operands):
-    """The states between chunks, [L, N + 1, K, V] in float32; `own` becomes u.
+    """The states that arrive at chunks [L, N, K, V] and the last one, in float32; `own` becomes u.
 
     Args:
         whole: [L, N, K or 1, V or 1].
-        reading, writing, own: [L, N, M, K] twice and [L, N, M, V], or None.
+        reading, writing: [L, N, M, K], or None for none.
+        own: [L, N, M, V], in one piece.
         added: [L, N, K, V] or None.
         start: [L, K, V].
     """
     lanes, width, columns = start.shape
-    chunks = whole.shape[1]
-    states = start.new_empty(lanes, chunks + 1, width, columns, dtype=torch.float32)
+    chunks, rows = whole.shape[1], own.shape[2]
+    states = start.new_empty(lanes, chunks, width, columns, dtype=torch.float32)
+    last = start.new_empty(start.shape, dtype=torch.float32)
     block_k = chunk_block(width, 256)
-    block_v = chunk_block(columns, 4096 // block_k)  # the state in 32 registers of each thread
-    strides = [0 if size == 1 else stride for size, stride in zip(whole.shape, whole.stride())]
-    strides[:2] = whole.stride()[:2]
+    numbers = 2048 if operands == torch.float32 else 4096  # of the state: 16 or 32 in the registers of each thread
+    block_v = chunk_block(columns, max(16, numbers // block_k))
+    strides = [0 if size == 1 else stride for size, stride in zip(whole.shape[2:], whole.stride()[2:])]
     low = [states if each is None else each.contiguous() for each in (reading, writing)]
-    rows = 0 if writing is None else writing.shape[2]
     chunk_carry_kernel[(lanes, triton.cdiv(columns, block_v))](
-        whole, *low, states if own is None else own, states if added is None else added.contiguous(),
-        start.contiguous(), states, chunks, width, columns, rows, *strides,
-        READS=reading is not None, OWNS=own is not None, ADDS=added is not None, REVERSE=reverse,
-        BLOCK_M=64 if rows >= 64 else chunk_block(rows, 64), BLOCK_K=block_k, BLOCK_V=block_v,
+        whole, *low, own, states if added is None else added.contiguous(), start.contiguous(), states, last,
+        chunks, width, columns, rows, *whole.stride()[:2], *strides,
+        READS=reading is not None, WRITES=writing is not None, ADDS=added is not None, REVERSE=reverse,
+        BLOCK_M=chunk_block(rows, 32 if operands == torch.float32 else 64), BLOCK_K=block_k, BLOCK_V=block_v,
         DOT=dot_type(operands), num_warps=4,
     )  # fmt: skip
-    return states
+    return states, last
 
 
 class ChunkLaunch:
@@ -126,8 +127,8 @@ class ChunkLaunch:
         """The reads of (q, exclusive), each [B, T, H, V], and the last state [lanes, K, V]."""
         own, reading, writing, whole = self.solved()
         flat = [each if each is None else each.flatten(2, 3) for each in (reading, writing, own)]
-        states = launch_carry(whole[..., None], *flat, None, start, False, self.operands)
-        return [self.read(q, exclusive, own, states) for q, exclusive in vectors], states[:, -1]
+        states, last = launch_carry(whole[..., None], *flat, None, start, False, self.operands)
+        return [self.read(q, exclusive, own, states) for q, exclusive in vectors], last
 
     def read(self, query, exclusive, given, states):
         """q^T S, [B, T, H, V]."""

@@ -76,8 +76,8 @@ def matrix_product(left, right, DOT: tl.constexpr):
 
     One of float32 is the sum of two that the matrix unit takes, so three products leave an error of 2^-22.
     """
-    if DOT == tl.float32:
-        found = tl.dot(left, right, input_precision="tf32x3")
+    if tl.float32 == DOT:
+        found = tl.dot(left.to(DOT), right.to(DOT), input_precision="tf32x3")
     else:
         found = tl.dot(left.to(DOT), right.to(DOT))
     return found
