@@ -196,15 +196,17 @@ def _relative_error(found: Array, wanted: Array, least: float) -> float:
     finite = np.isfinite(wanted)
     if not np.array_equal(np.where(finite, 0, found), np.where(finite, 0, wanted), equal_nan=True):
         return np.inf
-    error = _rms(np.where(finite, found, 0) - np.where(finite, wanted, 0))
-    if np.isnan(error):
+    differences = np.where(finite, found, 0) - np.where(finite, wanted, 0)
+    if not np.all(np.isfinite(differences)):
         return np.inf
+    error = _rms(differences)
     scale = max(_rms(np.where(finite, wanted, 0)), least)
     return error / scale if scale else error
 
 
 def _rms(array: Array) -> float:
-    finite = np.where(np.isfinite(array), array, 0) if np.isfinite(array).any() else array
+    """Root mean square of what is finite."""
+    finite = np.where(np.isfinite(array), array, 0)
     return float(np.sqrt(np.mean(np.abs(finite) ** 2))) if array.size else 0.0
 
 

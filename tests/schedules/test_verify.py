@@ -1,0 +1,96 @@
+"""Every legal schedule of every program of the library agrees with the reference; what does not agree is found out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+
+import jax
+import numpy as np
+import pytest
+
+import lsrl
+from lsrl.ir.fault import Refusal
+from lsrl.ir.schedules.how import Chunk, How, Quadratic, Scan
+from lsrl.loader import library
+from lsrl.verify import DTYPES, TARGETS, Case, Row, case, relative_errors, rounded, verify
+from support.commands import Run
+
+jax.config.update("jax_enable_x64", True)
+pytestmark = pytest.mark.filterwarnings("ignore:.*plain PyTorch form")
+PROGRAMS = [name for name in library() if lsrl.load(name).has_cell]
+# In JAX every schedule takes seconds to compile.
+QUICK = [("std/mingru", (Scan(),)), ("std/gla", (Chunk(16),)), ("std/retention", (Quadratic(),))]
+
+
+@cache
+def drawn(name: str) -> Case:
+    return case(lsrl.load(name))
+
+
+def check(rows: Iterator[Row]) -> None:
+    found = list(rows)
+    assert found
+    assert [row for row in found if not row.holds] == []
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_library_in_pytorch(name: str) -> None:
+    check(verify(drawn(name), ("torch",), ("float64",)))
+
+
+@pytest.mark.parametrize(("name", "hows"), QUICK, ids=[name for name, _ in QUICK])
+def test_some_of_the_library_in_jax(name: str, hows: tuple[How, ...]) -> None:
+    check(verify(drawn(name), ("jax",), ("float64",), hows))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_library_in_every_precision(name: str, target: str) -> None:
+    check(verify(drawn(name), (target,), DTYPES))
+
+
+def test_the_command_prints_a_table_and_data(run: Run) -> None:
+    words = ("verify", "decay.lsrl", "--target", "torch", "--dtype", "float64", "--schedule", "scan")
+    done = run(*words)
+    assert done.status == 0
+    assert done.out.splitlines()[-1] == "all 1 agree with the reference (relative RMS)"
+    (row,) = run(*words, "--json").data
+    assert (row["schedule"], row["target"], row["dtype"], row["holds"]) == ("h=scan", "torch", "float64", True)
+    assert max(row["outputs"], row["state"], row["gradients"]) < row["tolerance"] == 1e-10
+
+
+def test_what_differs_is_told() -> None:
+    """A matrix of 16 bits is off by about the 11 bits that it has."""
+    given = drawn("std/mingru")
+    params, inputs, state = given.arrays
+    off = replace(given, arrays=({**params, "Wz": rounded(params["Wz"], "float16")}, inputs, state))
+    wanted, found = (each.program.reference(*each.arrays).outputs for each in (given, off))
+    (error,) = relative_errors(found, wanted).values()
+    assert 1e-5 < error < 1e-2
+
+
+def test_errors_are_relative_to_the_array_or_to_a_hundredth_of_its_neighbours() -> None:
+    wanted = {"large": np.full(4, 100.0), "small": np.full(4, 1e-9), "whole": np.arange(3)}
+    found = {"large": np.full(4, 101.0), "small": np.full(4, 2e-9), "whole": np.arange(3)}
+    assert relative_errors(found, wanted) == pytest.approx({"large": 0.01, "small": 1e-9, "whole": 0.0})
+    assert relative_errors({"a": np.array([1, 2])}, {"a": np.array([1, 3])}) == {"a": np.inf}
+    assert relative_errors({"a": np.array([1.0, np.nan])}, {"a": np.array([1.0, 2.0])}) == {"a": np.inf}
+    assert relative_errors({"a": np.array([1.0, np.inf])}, {"a": np.array([1.0, -np.inf])}) == {"a": np.inf}
+    assert relative_errors({"a": np.array([1.0, np.inf])}, {"a": np.array([1.0, np.inf])}) == {"a": 0.0}
+    assert relative_errors({"a": np.ones((2, 1))}, {"a": np.ones((1, 2))}) == {"a": np.inf}
+    with pytest.raises(Refusal, match="b is missing"):
+        relative_errors({"a": np.ones(1)}, {"a": np.ones(1), "b": np.ones(1)})
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [("bfloat16", 8), ("float16", 11), ("float32", 24), ("float64", 53)])
+def test_numbers_are_rounded_to_the_nearest_that_a_precision_has(dtype: str, bits: int) -> None:
+    """1 + e with e half a step goes to the even neighbour, beyond half a step up."""
+    step = 2.0 ** (1 - bits)
+    given = np.array([1 + step / 4, 1 + step / 2, 1 + 3 * step / 4, 1 + 3 * step / 2, -1 - 3 * step / 4])
+    if bits == 53:
+        assert np.array_equal(rounded(given, dtype), given)
+    else:
+        assert np.array_equal(rounded(given, dtype), [1, 1, 1 + step, 1 + 2 * step, -1 - step])
