@@ -58,11 +58,12 @@ def emit_jax(
         writer.blank(2)
         write_initial_state(module)
     writer.blank(2)
-    write_apply(module, LoopFunctions(writer, reserved) if gradients else write_recurrence)
+    loops = LoopFunctions(writer, reserved)
+    write_apply(module, loops if gradients else write_recurrence)
     if not any(state.reverse for state in plan.cell.states):
         writer.blank(2)
         _write_step(module)
-    return _assembled(module, types, header(plan, types, source_name, command))
+    return _assembled(module, types, header(plan, types, loops.kept, source_name, command))
 
 
 def _assembled(module: Module, types: Types, docstring: str) -> str:

@@ -13,9 +13,10 @@ from lsrl.ir.schedules.how import Newton
 from lsrl.ir.value import Value
 
 
-def header(plan: Plan, types: Types, source_name: str, command: str) -> str:
-    """The text of the module's docstring."""
-    parts = [title(plan.cell), arrays(plan.cell), _types(types), _run(plan), origin(source_name, command, "jax")]
+def header(plan: Plan, types: Types, kept: Sequence[str], source_name: str, command: str) -> str:
+    """The text of the module's docstring; `kept` says what loops keep for their backward passes."""
+    run = "\n".join(filter(None, (_run(plan), _kept(kept))))
+    parts = [title(plan.cell), arrays(plan.cell), _types(types), run, origin(source_name, command, "jax")]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -51,6 +52,12 @@ def _run(plan: Plan) -> str:
     if not reverse:
         return steps
     return f"{steps}\nThere is no `step`: {', '.join(reverse)} arrives from the end of the sequence."
+
+
+def _kept(kept: Sequence[str]) -> str:
+    if not kept:
+        return ""
+    return textwrap.fill(f"Kept for the backward pass: {'; '.join(kept)}.", WIDTH, subsequent_indent="    ")
 
 
 def _types(types: Types) -> str:

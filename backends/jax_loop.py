@@ -7,7 +7,7 @@ a plan like any other; `differentiable` (`runtime/jax_loop.py`) makes one functi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from lsrl.backends.expressions import tupled
 from lsrl.backends.identifiers import identifiers
@@ -35,10 +35,12 @@ class LoopFunctions:
     Attributes:
         writer: where the functions go.
         reserved: identifiers that the module uses for itself.
+        kept: what each loop keeps for its backward pass, in words.
     """
 
     writer: Writer
     reserved: tuple[str, ...]
+    kept: list[str] = field(default_factory=list)
 
     def __call__(self, stages: Stages, loop: Loop) -> None:
         """Write the loop at a place of `stages`."""
@@ -74,7 +76,9 @@ class LoopFunctions:
         text.blank(2)
         _write_adjoint(adjoint, name, saved, module, self.reserved, text)
         text.blank(2)
-        text.line(f"{name} = {_joined(steps, adjoint, loop, pieces(loop, module.plan.sizes))}")
+        cut = pieces(loop, module.plan.sizes)
+        text.line(f"{name} = {_joined(steps, adjoint, loop, cut)}")
+        self.kept.append(saved.in_words(cut))
         text.blank(2)
         self.writer.append(text)
         return name
@@ -113,6 +117,15 @@ class _Saved:
         """The states that the loop must give out because the adjoint needs them."""
         kept = {output.value for output in self.derivative.loop.cell.outputs}
         return tuple(value for value in self.arrays.values() if value.op == "state" and value not in kept)
+
+    def in_words(self, cut: Pieces | None) -> str:
+        """`h, c at every position`, or what else is kept for the backward pass."""
+        states = [state.name for state in self.derivative.loop.cell.states]
+        if cut is None:
+            found = [name for name in states if name in self.shifted or name in self.arrays]
+            return f"{', '.join(found)} at every position" if found else f"nothing of {', '.join(states)}"
+        places = f"every {cut.size} positions" if cut.size else "about as many pieces as a piece has positions"
+        return f"{', '.join(states)} at the start of {places}"
 
 
 def _write_steps(name: str, saved: _Saved, outer: Module, reserved: Sequence[str], writer: Writer) -> None:

@@ -6,6 +6,7 @@ Arrays, by name:
     outputs  o [B, T, N, V]
 
 Schedule: S in one `lax.scan`.
+Kept for the backward pass: S at every position.
 
 Made from std/gated_delta by
     lsrl compile std/gated_delta --target jax

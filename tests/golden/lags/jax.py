@@ -7,6 +7,7 @@ Arrays, by name:
 
 Schedule: x[t-1] is a shifted sequence; x[t-2] is a shifted sequence; h in one `lax.scan`; h[t-2] is a
     shifted sequence; h[t-3] is a shifted sequence.
+Kept for the backward pass: nothing of h.
 
 Made from lags.lsrl by
     lsrl compile lags.lsrl --target jax

@@ -7,6 +7,7 @@ Arrays, by name:
     outputs  y [B, T, D]
 
 Schedule: 1 product over all positions; h in one `lax.scan`; 1 product over all positions.
+Kept for the backward pass: h at every position.
 
 Made from std/lru by
     lsrl compile std/lru --target jax

@@ -7,6 +7,7 @@ Arrays, by name:
     outputs  h [B, T, H]
 
 Schedule: 1 product over all positions; h, c in one `lax.scan`.
+Kept for the backward pass: h, c at every position.
 
 Made from std/lstm by
     lsrl compile std/lstm --target jax

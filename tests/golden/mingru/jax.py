@@ -7,6 +7,7 @@ Arrays, by name:
     outputs  h [B, T, H]
 
 Schedule: 1 product over all positions; h in one `lax.scan`.
+Kept for the backward pass: h at every position.
 
 Made from std/mingru by
     lsrl compile std/mingru --target jax

@@ -9,6 +9,7 @@ Arrays, by name:
     outputs  h [B, T, N, V]
 
 Schedule: C, n, m in one `lax.scan`.
+Kept for the backward pass: C, n, m at every position.
 
 Made from std/mlstm by
     lsrl compile std/mlstm --target jax

@@ -7,6 +7,7 @@ Arrays, by name:
     outputs  h [B, T, D]
 
 Schedule: h in one `lax.scan`.
+Kept for the backward pass: nothing of h.
 
 Made from noisy.lsrl by
     lsrl compile noisy.lsrl --target jax

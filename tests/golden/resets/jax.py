@@ -7,6 +7,7 @@ Arrays, by name:
     outputs  a [B, T, D]; n [B, T] int
 
 Schedule: a in one `lax.scan`; n in one `lax.scan`.
+Kept for the backward pass: nothing of a.
 
 Made from resets.lsrl by
     lsrl compile resets.lsrl --target jax

@@ -10,6 +10,7 @@ Arrays, by name:
 Schedule: 1 product over all positions; gru.h in one `lax.scan`; mingru.h in one `lax.scan` from the end to
     the start.
 There is no `step`: mingru.h arrives from the end of the sequence.
+Kept for the backward pass: gru.h at every position; mingru.h at every position.
 
 Made from reversed.lsrl by
     lsrl compile reversed.lsrl --target jax

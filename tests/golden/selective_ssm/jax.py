@@ -9,6 +9,7 @@ Arrays, by name:
     outputs  y [B, T, E]
 
 Schedule: 2 products over all positions; h in one `lax.scan`.
+Kept for the backward pass: h at every position.
 
 Made from std/selective_ssm by
     lsrl compile std/selective_ssm --target jax
