@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 from lsrl.backends.kernel_form import KernelForm, NoKernel
 from lsrl.ir.dims import Dim
@@ -26,6 +27,8 @@ RESIDENT_16 = 65536  # elements of matrices that tensor cores read from shared m
 PER_THREAD = 64
 WARPS = 8
 DOT_WARPS = 4
+MOST_STAGES = 3  # the compiler's own choice
+SHARED_BYTES = 166912  # of a program on the smaller of the GPUs
 DOT = 16  # the least size of an axis of tl.dot
 
 
@@ -74,6 +77,7 @@ class Tiling:
         dots: products that `tl.dot` computes.
         resident: whether matrices that stay the same are kept in registers from the start.
         warps: of a program.
+        stages: of how many positions what is read lies in shared memory at once, where the compiler puts it there.
     """
 
     form: KernelForm
@@ -83,6 +87,7 @@ class Tiling:
     dots: frozenset[Value]
     resident: bool
     warps: int
+    stages: int = MOST_STAGES
 
     def axes(self, value: Value) -> tuple[Tile, ...]:
         """The axes of a value's block, the sequences of a tile first."""
@@ -202,7 +207,16 @@ def _dot_tiling(tiles: Tiling) -> Tiling | None:
     fits = kept <= RESIDENT_16 and largest(wide) <= MATRIX_TILE * 4
     if not fits or not all(_is_dot(wide, value) for value in layers):
         return None
-    return replace(wide, warps=max(DOT_WARPS, _clamped(kept // (LANES * 4 * PER_THREAD))))
+    return replace(wide, warps=max(DOT_WARPS, _clamped(kept // (LANES * 4 * PER_THREAD))), stages=_stages(wide))
+
+
+def _stages(tiles: Tiling) -> int:
+    """As many positions ahead as fit into shared memory beside the matrices: with tensor cores both lie there."""
+    reads = [v for v in tiles.form.views if not tiles.form.is_static(v)]
+    ahead = 4 * sum(_volume(tiles.axes(v)) for v in reads)
+    kept = 2 * _resident_elements(tiles) + 4 * largest(tiles)
+    room = (SHARED_BYTES - kept) // max(1, ahead)
+    return max(1, min(MOST_STAGES, 1 + room))
 
 
 def _is_dot(tiles: Tiling, value: Value) -> bool:
@@ -317,10 +331,8 @@ def _product_volume(tiles: Tiling, value: Value) -> int:
 
 
 def _volume(axes: Sequence[Tile]) -> int:
-    volume = 1
-    for tile in axes:
-        volume *= tile.block
-    return volume
+    """Elements of a block."""
+    return prod(tile.block for tile in axes)
 
 
 def power_of_two(number: int) -> int:

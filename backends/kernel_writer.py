@@ -17,7 +17,7 @@ from lsrl.backends.kernel_form import NoKernel, View
 from lsrl.backends.kernel_layout import thinly
 from lsrl.backends.kernel_ops import PRINTERS
 from lsrl.backends.kernel_place import KernelPlace, KernelTypes, Operand
-from lsrl.backends.kernel_tiles import Tile, Tiling
+from lsrl.backends.kernel_tiles import MOST_STAGES, Tile, Tiling
 from lsrl.backends.loop_cell import LoopCell
 from lsrl.backends.naming import Names
 from lsrl.backends.statements import Statements, Target
@@ -44,6 +44,7 @@ class Kernel:
         every: its argument for how many positions lie between two of which it keeps the arriving states (0: it keeps
             none), where it has one.
         dots: its argument for the type of what `tl.dot` multiplies, where it has one.
+        stages: of how many positions what is read may lie in shared memory at once.
         grid: how many programs there are along each axis of the grid, as expressions.
     """
 
@@ -58,6 +59,7 @@ class Kernel:
     warps: int
     pieces: tuple[str, ...] = ()
     every: str | None = None
+    stages: int = MOST_STAGES
 
 
 def check_operations(tiling: Tiling) -> None:
@@ -241,7 +243,9 @@ class KernelWriter:
         writer.append(body)
         grid = self.grid()
         warps = self.tiling.warps
-        kernel = Kernel(self.name, tensors, length, batch, sizes, blocks, dots, grid, warps, pieces, every)
+        kernel = Kernel(
+            self.name, tensors, length, batch, sizes, blocks, dots, grid, warps, pieces, every, self.tiling.stages
+        )
         return kernel, str(writer)
 
     def grid(self) -> tuple[str, ...]:

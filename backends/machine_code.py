@@ -95,16 +95,16 @@ def _compiled(module: ModuleType, target: str) -> Iterator[KernelResources]:
 
     for kernel, signature, given in module.KERNELS:
         constants: dict[str, Any] = dict(given)
-        warps = constants.pop("num_warps")
+        options = {name: constants.pop(name) for name in ("num_warps", "num_stages") if name in constants}
         types = {name: signature.get(name, "constexpr") for name in kernel.arg_names}
         # PyTorch's tensors start at multiples of 16 bytes, and kernels are launched with that knowledge.
         aligned = [place for place, name in enumerate(kernel.arg_names) if types[name].startswith("*")]
         attrs = {(place,): [["tt.divisibility", 16]] for place in aligned}
         source = ASTSource(fn=kernel, signature=types, constexprs=constants, attrs=attrs)
         gpu = GPUTarget("cuda", int(target.removeprefix("sm_")), 32)
-        code = triton.compile(source, target=gpu, options={"num_warps": warps})
+        code = triton.compile(source, target=gpu, options=options)
         registers, spilled = _usage(code.asm["cubin"], Path(triton.__file__).parent)
-        yield KernelResources(kernel.__name__, target, warps, registers, spilled, code.metadata.shared)
+        yield KernelResources(kernel.__name__, target, options["num_warps"], registers, spilled, code.metadata.shared)
 
 
 def _usage(cubin: bytes, triton_folder: Path) -> tuple[int, int]:

@@ -1,7 +1,8 @@
-"""Around a kernel's launch: its constants, its place in autograd, the function that chooses, and its description."""
+"""What describes a kernel to those who compile it and to those who read about it."""
 
 from __future__ import annotations
 
+from lsrl.backends.kernel_tiles import MOST_STAGES
 from lsrl.backends.torch_place import Types
 from lsrl.backends.triton_kernel import Kernel
 from lsrl.backends.triton_launch import Launch
@@ -16,6 +17,7 @@ def write_constants(launch: Launch, writer: Writer) -> None:
     constants += [f'"{block}": {number}' for block, number in kernel.blocks.items()]
     constants += [f'"{kernel.dots}": DOT_TYPE'] if kernel.dots else []
     constants.append(f'"num_warps": {kernel.warps}')
+    constants += [f'"num_stages": {kernel.stages}'] if kernel.stages != MOST_STAGES else []
     writer.line(f"{launch.constants} = {{{', '.join(constants)}}}")
 
 

@@ -6,6 +6,8 @@ in registers it would move data between threads.  Reductions that normalise are 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lsrl.ir import build, laws_layout, ops
 from lsrl.ir.dims import Dim
 from lsrl.ir.infer import dim, integer, integers
@@ -124,6 +126,42 @@ def _sum_over_parts(product: Value, place: int, places: list[int]) -> Value:
     return total
 
 
+def product_with_multiple(v: Value) -> Value | None:
+    """(a * X) @ y -> a * (X @ y), where a is the same along what is summed: the multiple of less, and X @ y once"""
+    if v.op != "einsum":
+        return None
+    left, result = str(v.attr("spec")).split("->")
+    axes = left.split(",")
+    if not set(left) - {","} - set(result):
+        return None
+    for place, (letters, x) in enumerate(zip(axes, v.args, strict=True)):
+        factor, kept, rest = _multiple(x)
+        own = [letters[axis] for axis in kept]
+        if rest is None or rest.kind is not x.kind or [letter for letter in result if letter in own] != own:
+            continue
+        product = build.einsum(str(v.attr("spec")), *v.args[:place], rest, *v.args[place + 1 :])
+        if factor is None:
+            return build.neg(product)
+        new = [axis for axis, letter in enumerate(result) if letter not in own]
+        return build.mul(build.expand(factor, product.shape, new) if factor.rank else factor, product)
+    return None
+
+
+def _multiple(x: Value) -> tuple[Value | None, Sequence[int], Value | None]:
+    """A value as a factor times a rest: the factor (None for -1), its axes among those of the value, and the rest."""
+    if x.op == "neg":
+        return None, (), x.args[0]
+    for factor, rest in (x.args, x.args[::-1]) if x.op == "mul" else ():
+        if rest.shape != x.shape or not x.rank:
+            continue
+        if not factor.rank:
+            return factor, (), rest
+        if factor.op == "expand":
+            new = integers(factor.attr("axes"))
+            return factor.args[0], [axis for axis in range(x.rank) if axis not in new], rest
+    return None, (), None
+
+
 def softmax_by_reductions(v: Value) -> Value | None:
     """softmax(x) -> exp(x - max(x)) / sum(exp(x - max(x)))"""
     if v.op != "softmax":
@@ -149,7 +187,13 @@ def logsumexp_by_reductions(v: Value) -> Value | None:
 
 KERNEL_FORM = (
     *(part_of_elementwise, part_of_einsum, part_of_transpose, part_of_expand_beside, part_of_reduction),
-    *(part_of_concat_beside, product_with_concat, softmax_by_reductions, logsumexp_by_reductions),
+    *(
+        part_of_concat_beside,
+        product_with_concat,
+        product_with_multiple,
+        softmax_by_reductions,
+        logsumexp_by_reductions,
+    ),
     *(laws_layout.slice_of_slice, laws_layout.select_of_slice, laws_layout.part_of_expand),
     *(laws_layout.part_of_concat, laws_layout.flip_of_flip),
 )

@@ -79,6 +79,13 @@ EXAMPLES = [
             product("ab,b->a", build.slice_(W, 2, H, 1), build.slice_(y, 0, H - 2)),
         ),
     ),
+    ("product_with_multiple", product("ab,b->a", A, mul(s, leaf("u", K))), mul(s, product("ab,b->a", A, leaf("u", K)))),
+    (
+        "product_with_multiple",
+        product("ab,b->a", mul(wide(x, 1), A), leaf("u", K)),
+        mul(x, product("ab,b->a", A, leaf("u", K))),
+    ),
+    ("product_with_multiple", product("ab,a->b", unary("neg", A), x), unary("neg", product("ab,a->b", A, x))),
     ("part_of_concat_beside", part(build.concat([A, B]), 1), build.concat([part(A, 1), part(B, 1)])),
     ("part_of_concat_beside", at(build.concat([A, B], 1)), build.concat([at(A), at(B)])),
 ]
@@ -121,7 +128,7 @@ def numbers(value: Value, **given: Array) -> Array:
     generator = np.random.default_rng(1)
     leaves = [v for v in postorder([value]) if v.op == "input"]
     names = sorted({(str(v.attr("name")), tuple(d.evaluate(SIZES) for d in v.shape)) for v in leaves})
-    drawn = {"A": (6, 4), "B": (6, 4), "W": (6, 6), "s": (), "x": (6,), "y": (6,)}
+    drawn = {"A": (6, 4), "B": (6, 4), "W": (6, 6), "s": (), "x": (6,), "y": (6,), "u": (4,)}
     arrays = {name: generator.normal(size=shape) for name, shape in drawn.items()}
     assert all(drawn[name] == shape for name, shape in names)
     return evaluate(value, {**arrays, **given}, SIZES)
