@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from lsrl.backends.expressions import Code, call, subscript
+from lsrl.backends.expressions import Code
 from lsrl.backends.kernel_place import KernelTypes
-from lsrl.backends.kernel_tiles import Tile, Tiling
+from lsrl.backends.kernel_tiles import Tiling
 from lsrl.backends.kernel_writer import Kernel, check_operations
 from lsrl.backends.loop_cell import LoopCell
-from lsrl.backends.scan_kernel_form import ScanKernelForm, Scanned, Step
+from lsrl.backends.scan_kernel_form import ScanKernelForm, Scanned
 from lsrl.backends.scan_kernel_memory import Places
 from lsrl.backends.scan_kernel_states import Carried, StateWriter
 from lsrl.backends.scan_kernel_tiles import TIME
@@ -122,21 +122,6 @@ class ScanWriter(StateWriter):
     def composed_names(self, scan: Scanned) -> list[str]:
         """What the coefficients are called when they are composed."""
         return [f"b_{self.names.fresh(name)}" for name in scan.algebra.coefficients]
-
-    def step(self, step: Step, identity: str, axes: tuple[Tile, ...], like: Value) -> Code:
-        """A coefficient for every element of the tile, that of the identity where there is no position."""
-        shape = self.place.shape(axes)
-        operand = None if step.value is None else self.operand(step.value, self.statements.codes)
-        if operand is None or operand.host:
-            text = step.number if operand is None else operand.code
-            block = call("tl.full", shape, text, self.place.types.real)
-            return block if str(text) == identity else call("tl.where", self.exists(axes), block, identity)
-        lanes = [n for n, tile in enumerate(self.tiling.all_tiles(like)) if not tile.single]
-        index = [":" if step.value in self.tiling.varying else "None"]
-        index += [":" if axis in step.axes else "None" for axis in lanes]
-        spread = subscript(operand.code, ", ".join(index)) if operand.axes and "None" in index else operand.code
-        block = call("tl.where", self.exists(axes), spread, identity)
-        return call("tl.broadcast_to", block, shape) if "None" in index[1:] else block
 
 
 class _TilesWriter(ScanWriter):

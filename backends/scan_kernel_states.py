@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from lsrl.backends.expressions import Code, call, infix, subscript
 from lsrl.backends.kernel_place import lane_mask
+from lsrl.backends.kernel_tiles import Tile
+from lsrl.backends.scan_kernel_form import Step
 from lsrl.backends.scan_kernel_tiles import TIME
 from lsrl.backends.scan_kernel_writer import TileWriter
 from lsrl.backends.triton_memory import Role
@@ -111,3 +113,18 @@ class StateWriter(TileWriter):
                 lanes = lane_mask(axes).removeprefix(self.exists(axes)).removeprefix(" & ")
                 mask = f"{kept}{index} & {lanes}" if lanes else f"{kept}{index}"
                 tile.line(f"tl.store({address}, {self.code(state.following)}, mask={mask})")
+
+    def step(self, step: Step, identity: str, axes: tuple[Tile, ...], like: Value) -> Code:
+        """A coefficient for every element of the tile, that of the identity where there is no position."""
+        shape = self.place.shape(axes)
+        operand = None if step.value is None else self.operand(step.value, self.statements.codes)
+        if operand is None or operand.host:
+            text = step.number if operand is None else operand.code
+            block = call("tl.full", shape, text, self.place.types.real)
+            return block if str(text) == identity else call("tl.where", self.exists(axes), block, identity)
+        lanes = [n for n, tile in enumerate(self.tiling.all_tiles(like)) if not tile.single]
+        index = [":" if step.value in self.tiling.varying else "None"]
+        index += [":" if axis in step.axes else "None" for axis in lanes]
+        spread = subscript(operand.code, ", ".join(index)) if operand.axes and "None" in index else operand.code
+        block = call("tl.where", self.exists(axes), spread, identity)
+        return call("tl.broadcast_to", block, shape) if "None" in index[1:] else block

@@ -24,6 +24,7 @@ FEWEST, MOST = 8, 64  # positions of a tile
 WARP_TILE = 32 * LANES  # elements of one block for each warp: 32 registers of a thread
 WIDE_WARP_TILE = 16 * LANES  # the same where lanes meet, since blocks are then laid out in several ways
 MOST_WARPS = 8
+NEWTON_WARPS = 4
 
 
 def scan_tiling(form: KernelForm, numbers: Mapping[str, int], data_bits: int, operands: int) -> Tiling:
@@ -57,8 +58,8 @@ def newton_tiling(form: KernelForm, numbers: Mapping[str, int], data_bits: int, 
     """
     words = 2 if data_bits == 64 else 1
     row = grown(_row(form, numbers), NEWTON_ROW, NEWTON_ROW)
-    budget = WIDE_WARP_TILE // words * 2 // max(2, operands)
-    return _filled(row, budget, budget * MOST_WARPS, most)
+    budget = WARP_TILE // words * 2 // max(2, operands)
+    return _filled(row, budget, budget * NEWTON_WARPS, most)
 
 
 def _row(form: KernelForm, numbers: Mapping[str, int]) -> Tiling:
@@ -68,13 +69,16 @@ def _row(form: KernelForm, numbers: Mapping[str, int]) -> Tiling:
 
 
 def _filled(row: Tiling, budget: int, limit: int, most: int) -> Tiling:
-    """As many positions as leave no block with more than `limit` elements, `budget` of them for each warp."""
-    lanes, positions = largest(row), FEWEST
+    """As many positions as leave no block with more than `limit` elements, `budget` of them for each warp.
+
+    They are a power of two, and no more than `most`.
+    """
+    lanes, positions = largest(row), min(FEWEST, 1 << most.bit_length() - 1)
     while positions < most and 2 * positions * lanes <= limit:
         positions *= 2
     warps = power_of_two(-(-positions * lanes // budget))
     if warps > MOST_WARPS:
-        raise NoKernel(f"{lanes} numbers at each of {FEWEST} positions are more than a program holds")
+        raise NoKernel(f"{lanes} numbers at each of {positions} positions are more than a program holds")
     return replace(row, batch=_positions(positions), warps=warps)
 
 

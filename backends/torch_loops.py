@@ -102,11 +102,11 @@ def _is_smooth(loop: LoopCell) -> bool:
 
 def _made(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: Frame, dtype: str) -> Made | str:
     """The loop's kernels, or how it runs without any."""
-    if isinstance(loop.how, Newton):
-        return "Newton's method in plain PyTorch, windows of positions at once"
     try:
         return loop_kernels(functions, loop, plain, frame, dtype)
     except NoKernel as reason:
+        if isinstance(loop.how, Newton):
+            return f"Newton's method in plain PyTorch, windows of positions at once: {reason}"
         return f"a loop in plain PyTorch: {reason}"
 
 

@@ -18,11 +18,12 @@ from lsrl.backends.torch_operator import LoopFunctions
 from lsrl.backends.triton_autograd import programs, signature, write_constants
 from lsrl.backends.triton_kernel import Kernel, write_kernel
 from lsrl.backends.triton_launch import Launch, write_launch
+from lsrl.backends.triton_newton import newton_kernel, write_newton_launch
 from lsrl.backends.triton_scan import scan_kernels
 from lsrl.backends.triton_scan_launch import ScanLaunch, write_scan_launch
 from lsrl.backends.triton_steps import write_steps
 from lsrl.backends.writer import Writer
-from lsrl.ir.schedules.how import Scan
+from lsrl.ir.schedules.how import Newton, Scan
 
 BITS = {"float32": 32, "float64": 64, "bfloat16": 16, "float16": 16}
 Section = Callable[[Writer], None]
@@ -51,6 +52,8 @@ def loop_kernels(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, fra
     Raises:
         NoKernel: there are none.
     """
+    if isinstance(loop.how, Newton):
+        return _solved(functions, loop, loop.how, plain, frame, dtype)
     if not isinstance(loop.how, Scan):
         return _whole_or_in_steps(functions, loop, plain, frame, dtype)
     try:
@@ -84,6 +87,26 @@ def _scanned(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: 
     sections = (*texts, partial(write_scan_launch, scan))
     ahead = tuple(_ahead(k, frame, each) for k, each in zip(kernels, constants, strict=True))
     return Made(launches[2], sections, ahead, f"a scan by Triton kernels, {programs(found.tiles)}")
+
+
+def _solved(functions: LoopFunctions, loop: LoopCell, how: Newton, plain: PlainLoop, frame: Frame, dtype: str) -> Made:
+    """Newton's method in windows of positions."""
+    kernel, text, window = newton_kernel(
+        functions.kernel,
+        loop,
+        how,
+        frame.numbers,
+        dtype,
+        BITS[dtype],
+        frame.narrow,
+        torch_prelude.reserved(),
+    )
+    sizes, types = frame.names.sizes, frame.types
+    launch = Launch(functions.launch, functions.constants, kernel, loop, plain.arguments, sizes, types)
+    sections = (partial(_write_kernel, text, launch), partial(write_newton_launch, launch, window))
+    ahead = _ahead(kernel, frame, functions.constants)
+    schedule = f"Newton's method in a Triton kernel, windows of {window} positions, {programs(kernel)}"
+    return Made(launch, sections, (ahead,), schedule)
 
 
 def _write_kernel(text: str, launch: Launch, writer: Writer) -> None:
