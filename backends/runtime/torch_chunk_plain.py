@@ -67,15 +67,13 @@ def chunk_corrections(by_row, a, w, v, mixed):
     between = chunk_gram(a, w, by_row, True)
     arriving = decayed(a, products_seen(by_row[2], True), 2)
     if j <= m:
-        system = reader_sums(mixed, between.unflatten(1, (n, m))).flatten(1, 2)
-        found = unit_lower_solve(system, torch.cat([v, reader_sums(mixed, arriving)], -1).flatten(1, 2))
-    else:
-        system = torch.einsum("gzsj,gsjm->gzsm", between.unflatten(2, (n, j)), mixed).flatten(2)
-        known = torch.cat([between @ v.flatten(1, 2), arriving.flatten(1, 2)], -1)
-        z = reader_sums(mixed, unit_lower_solve(system, known).unflatten(1, (n, m)))
-        found = (z + F.pad(v, (0, w.shape[-1]))).flatten(1, 2)
-    own, reading = found.split([v.shape[-1], w.shape[-1]], -1)
-    return own, reading
+        inverse = UnitLowerInverse.apply(reader_sums(mixed, between.unflatten(1, (n, m))).flatten(1, 2))
+        return inverse @ v.flatten(1, 2), inverse @ reader_sums(mixed, arriving).flatten(1, 2)
+    system = torch.einsum("gzsj,gsjm->gzsm", between.unflatten(2, (n, j)), mixed).flatten(2)
+    inverse = UnitLowerInverse.apply(system)
+    own = (inverse @ (between @ v.flatten(1, 2))).unflatten(1, (n, m))
+    reading = (inverse @ arriving.flatten(1, 2)).unflatten(1, (n, m))
+    return (v + reader_sums(mixed, own)).flatten(1, 2), reader_sums(mixed, reading).flatten(1, 2)
 
 
 def reader_sums(mixed, of_readers):
@@ -83,9 +81,24 @@ def reader_sums(mixed, of_readers):
     return mixed * of_readers if mixed.shape[-1] == 1 else mixed @ of_readers
 
 
-def unit_lower_solve(system, known):
-    """The solution x of x = system @ x + known, `system` strictly lower triangular."""
-    return torch.linalg.solve_triangular(-system, known, upper=False, unitriangular=True)
+class UnitLowerInverse(torch.autograd.Function):
+    """(I - N)^-1 of strictly lower triangular N [G, n, n]; the derivative is two products."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(system):
+        identity = torch.eye(system.shape[-1], dtype=system.dtype, device=system.device)
+        return torch.linalg.solve_triangular(-system, identity, upper=False, unitriangular=True)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(output)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        transposed = ctx.saved_tensors[0].mH
+        return (transposed @ gradient @ transposed).tril(-1)
 
 
 def chunk_reads(by_row, by_column, parts, vectors, start, kernels):
