@@ -7,7 +7,10 @@ from typing import Protocol
 
 from lsrl.ir.cell import Cell
 from lsrl.ir.pipeline import Component
+from lsrl.ir.schedules.chunk_form import chunk_form
 from lsrl.ir.schedules.how import Chunk, How, Newton, NotLegal, Quadratic, Scan
+from lsrl.ir.schedules.newton_form import newton_form
+from lsrl.ir.schedules.scan_form import scan_form
 from lsrl.ir.value import Value
 
 
@@ -34,15 +37,9 @@ def form_of(cell: Cell, part: Component, how: How, sizes: Mapping[str, int]) -> 
     """
     match how:
         case Scan():
-            from lsrl.ir.schedules.scan_form import scan_form
-
             return scan_form(cell, part, sizes)
         case Chunk() | Quadratic():
-            from lsrl.ir.schedules.chunk_form import chunk_form
-
             return chunk_form(cell, part, sizes)
         case Newton(quasi=quasi):
-            from lsrl.ir.schedules.newton_form import newton_form
-
             return newton_form(cell, part, sizes, quasi=quasi)
     raise NotLegal(f"`{how}` is no operation on whole sequences")
