@@ -26,8 +26,8 @@ TITLES = {
 INTRODUCTION = """# Performance
 
 What every schedule costs against what people write by hand. All ways of one row ran in turns in one process, float32;
-a number is the median of its rounds in milliseconds, behind it the quartiles. `auto` is what the compiler chose without
-being told the length. Take the machine from the line below each heading, and look at ratios rather than times.
+a number is the median of its rounds in milliseconds, behind it the quartiles. `auto` is what the compiler chose for a
+CPU, this batch and this length. Times are those of one machine: look at ratios.
 
 Measured by `python tests/benchmarks/schedules.py`; `python tests/benchmarks/report.py` makes this page of the results.
 """

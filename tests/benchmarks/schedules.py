@@ -104,11 +104,12 @@ def draw(point: Point) -> dict[str, np.ndarray]:
 
 
 def schedules(point: Point, target: str) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Every schedule that the program takes on this target, and `auto` for these lengths."""
+    """Every schedule that the program takes on this target, and what `auto` takes for this batch and length."""
     program = lsrl.parse(PROGRAMS[point.family])
+    run = {"device": "cpu", "batch": point.batch, "length": point.length}
     for schedule in ("auto", "sequential", "scan", "chunk", "newton"):
         try:
-            made = lsrl.compile(program, target, point.sizes, schedule=schedule, dtype="float32")
+            made = lsrl.compile(program, target, point.sizes, schedule, "float32", **run)
         except ScheduleError:
             continue
         yield f"{schedule} ({made.schedule})" if schedule == "auto" else schedule, made
