@@ -42,7 +42,8 @@ def _write_newton(stages: Stages, loop: Loop, how: Newton) -> None:
     told = module.names.fresh(f"{function_name([state.name for state in loop.states])}_statistics")
     stages.statistics[", ".join(state.name for state in loop.states)] = told
     reads, starts = [str(codes[v]) for v in step.reads], [stages.starts[state.name] for state in loop.states]
-    arguments = [function, tupled(reads), tupled(starts), "length", *options(step, how, loop.reverse)]
+    statics = [module.names[value] for value in step.statics]
+    arguments = [function, tupled(statics), tupled(reads), tupled(starts), "length", *options(step, how, loop.reverse)]
     arriving = tupled([bind(leaf) if leaf in used else "_" for leaf in leaves])
     following = tupled([bind(v) if v in used and v not in leaves else "_" for v in nexts])
     lasts = tupled(stages.passed_on(loop))
@@ -79,8 +80,9 @@ def _write_step(stages: Stages, step: NewtonStep) -> str:
     arguments = [given.get(declared.name, "_") for declared in cell.inputs]
     reads, states = arguments[: len(step.reads)], arguments[len(step.reads) :]
     function = outer.names.fresh(f"{function_name([state.name for state in step.form.states])}_step")
-    with stages.writer.block(f"def {function}(reads, states):"):
+    with stages.writer.block(f"def {function}(statics, reads, states):"):
         stages.writer.docstring("The next states at many positions, and the Jacobian of the step.")
+        unpack(stages.writer, [given.get(param.name, "_") for param in cell.params], "statics")
         unpack(stages.writer, reads, "reads")
         unpack(stages.writer, states, "states")
         extent = [name for name in SEQUENCE if name in identifiers("\n".join([str(body), *values]))]

@@ -6,29 +6,75 @@ is done.  The others run step by step after some iterations, so that the result 
 """
 
 import math
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
 from lsrl.backends.runtime.jax_scan import affine_scan, arriving_states, over_positions
 
 
-def newton(step, reads, starts, length, lanes, bounds, meeting=0, window=None, iterations=8, reverse=False):
+def newton(step, statics, reads, starts, length, lanes, bounds, reverse=False, **options):
     """The states of `length` positions from `starts` [B, *shape]: (arriving, following, last ones, statistics).
 
     Args:
-        step: (reads, arriving states) at some positions to (following states, Jacobian).  The Jacobian is a list, row
-            by row: for each pair of states the axes of the first that are no lanes, then all axes of the second.
+        step: (statics, reads, arriving states) at some positions to (following states, Jacobian).  The Jacobian is a
+            list, row by row: for each pair of states the axes of the first that are no lanes, then all axes of the
+            second.
         lanes: for each state the axes of its shape that tell its lanes apart.
         bounds: for each state an interval that it never leaves once it is inside, or None.
-        meeting: how many of the axes of lanes, the last ones, have elements that meet, so that the Jacobian is not all
-            of it: convergence is then linear, and only what never meets is done by itself.
-        window: the most positions of a window; None is by the number of states.
-        iterations: after so many a lane that is not done runs step by step.
+        options: of `newton_states`.
 
     Statistics tell for each sequence [B] the most iterations of a window, the share of lanes that ran step by step, and
     the largest residual |f(h) - h'| / (1 + |h'|) of the others.
     """
+    solve = newton_states(step, length, lanes, bounds, reverse, **options)
+    following, told = solve(list(statics), list(reads), list(starts))
+    arriving = [arriving_states(start, each, reverse) for start, each in zip(starts, following)]
+    lasts = [each[:, 0 if reverse else -1] for each in following] if length else list(starts)
+    return arriving, following, lasts, dict(zip(("iterations", "fallback", "residual"), told))
+
+
+def newton_states(step, length, lanes, bounds, reverse, meeting=0, window=None, iterations=8):
+    """The function of (statics, reads, starts) to (following states, what is told); its derivative is that of the loop.
+
+    Args:
+        meeting: how many of the axes of lanes, the last ones, have elements that meet, so that the Jacobian is not all
+            of it: convergence is then linear, and only what never meets is done by itself.
+        window: the most positions of a window; None is by the number of states.
+        iterations: after so many a lane that is not done runs step by step.
+    """
+
+    @jax.custom_vjp
+    def solve(statics, reads, starts):
+        return newton_in_windows(partial(step, statics), reads, starts, length, lanes, bounds, reverse, options)
+
+    def forward(statics, reads, starts):
+        found = solve(statics, reads, starts)  # so that it can be differentiated once more
+        return found, (statics, reads, starts)
+
+    def backward(saved, cotangents):
+        return jax.vjp(step_by_step, *saved)[1](cotangents[0])
+
+    def step_by_step(statics, reads, starts):
+        def advance(states, at):
+            following, _ = step(statics, *([each[:, None] for each in group] for group in (at, states)))
+            following = [each[:, 0] for each in following]
+            return following, following
+
+        at = [jnp.swapaxes(read, 0, 1) for read in reads]
+        _, kept = lax.scan(advance, starts, at, length=length, reverse=reverse)
+        return [jnp.swapaxes(each, 0, 1) for each in kept]
+
+    options = meeting, window, iterations
+    solve.defvjp(forward, backward)
+    return solve
+
+
+def newton_in_windows(step, reads, starts, length, lanes, bounds, reverse, options):
+    """The following states of all positions, window after window, and what is told."""
+    meeting, window, iterations = options
     shapes = [start.shape[1:] for start in starts]
     state = into_lanes([start[:, None] for start in starts], lanes)[:, 0]
     low, high = lane_limits(state, bounds, shapes, lanes)
@@ -53,13 +99,7 @@ def newton(step, reads, starts, length, lanes, bounds, meeting=0, window=None, i
     if count:
         _, kept, told = lax.fori_loop(0, count, advance, (state, kept, told))
     following = kept[:, :length]
-    last = following[:, -1:] if length else state[:, None]
-    arriving = arriving_states(state, following)
-    if reverse:
-        arriving, following = jnp.flip(arriving, 1), jnp.flip(following, 1)
-    arriving, following = out_of_lanes(arriving, shapes, lanes), out_of_lanes(following, shapes, lanes)
-    lasts = [each[:, 0] for each in out_of_lanes(last, shapes, lanes)]
-    return arriving, following, lasts, dict(zip(("iterations", "fallback", "residual"), told))
+    return out_of_lanes(jnp.flip(following, 1) if reverse else following, shapes, lanes), told
 
 
 def newton_window(step, reads, start, size, low, high, meeting, iterations):

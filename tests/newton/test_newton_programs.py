@@ -273,3 +273,24 @@ def test_torch_maps_it() -> None:
     for place, sign in enumerate((1, -1)):
         wanted = reference.run(function.cell, function.sizes, params, {"x": sign * inputs["x"]}, state).outputs["h"]
         np.testing.assert_allclose(mapped[place].numpy(), wanted, rtol=0, atol=1e-12)
+
+
+def test_jax_differentiates_it_twice() -> None:
+    """The second derivative goes through the loop that runs step by step, so both schedules have the same one."""
+    found, wanted = (second_derivative(compiled("paragru", "jax", each)) for each in ("newton(window=4)", "sequential"))
+    for own, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-9, atol=1e-9)
+
+
+def second_derivative(function: Compiled) -> list[Array]:
+    """The product of a Hessian, by inputs and a parameter, with where it is taken."""
+    params, inputs, state = arrays(function, TAME, 5)
+
+    def loss(x: jax.Array, a: jax.Array) -> jax.Array:
+        return (function({**params, "az": a}, {"x": x}, state).outputs["h"] ** 3).sum()
+
+    def slope(x: jax.Array, a: jax.Array) -> jax.Array:
+        by_x, by_a = jax.grad(loss, (0, 1))(x, a)
+        return (by_x * inputs["x"]).sum() + (by_a * params["az"]).sum()
+
+    return [np.asarray(array) for array in jax.jit(jax.grad(slope, (0, 1)))(inputs["x"], params["az"])]
