@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from lsrl.ir.cell import GRAPH, Cell
 from lsrl.ir.cost import elements, flops
 from lsrl.ir.dims import shape_text
-from lsrl.ir.pipeline import VARYING
+from lsrl.ir.pipeline import VARYING, leaf_of
 from lsrl.ir.plan import Loop, Parallel, Plan, Primitive, Shift, Stage
 from lsrl.ir.schedules.how import Chunk, Quadratic, Scan
-from lsrl.ir.value import Value, postorder
+from lsrl.ir.value import Value, depends_on, postorder
 from lsrl.sentences import Sentences
 
 
@@ -94,7 +94,8 @@ _HEADS = {Scan: "by a scan over t", Chunk: "in chunks of t", Quadratic: "for all
 def _primitive(plan: Plan, stage: Primitive, sentences: Sentences) -> StageFact:
     """One operation on whole sequences, told by the step that it runs."""
     made = [value for value in stage.form.results if value.args]
-    step = [value for value in postorder(made, stop=set(stage.form.operands).__contains__) if value.args]
+    tied = depends_on(made, leaf_of(state.name for state in stage.states))
+    step = [value for value in postorder(made, stop=lambda v: v not in tied) if value in tied and value.args]
     lines = tuple(line for _, line in sentences.statements(step, {*made}))
     varying = [value for value in stage.form.operands if any(v.op in VARYING for v in postorder([value]))]
     return StageFact(
