@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from types import ModuleType
 
+import numpy as np
 import pytest
+import torch
 
 from lsrl import stages
 from lsrl.backends import scan_kernel_tiles
@@ -85,3 +88,85 @@ def test_any_length(name: str, length: int) -> None:
 @pytest.mark.parametrize("name", ["mingru", "rg_lru", "lru", "selective_ssm", "highest", "spring"])
 def test_narrow_data(name: str, dtype: str) -> None:
     compare(emitted(SCANNED[name], dtype), SCANNED[name], 9, TOLERANCES[dtype])
+
+
+GATES = """
+cell gates(D=4):
+    \"\"\"Decays straight from their logarithms, and hard resets.\"\"\"
+    input x, log_a: [D], drop: [] bool
+    state h: [D] = 0
+    h' = where(drop, 0, exp(log_a)) * h + x
+    output h', before = h
+"""
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 5e-6)])
+def test_gates_that_close(dtype: str, tolerance: float) -> None:
+    """Decays of e^-40, e^-8 and 1 next to each other, and exact zeros."""
+    case, generator = Case(GATES), np.random.default_rng(0)
+    length = 11
+    inputs = {
+        "x": generator.normal(size=(2, length, 4)),
+        "log_a": generator.choice([-40.0, -8.0, 0.0], size=(2, length, 4)),
+        "drop": generator.random((2, length)) < 0.2,
+    }
+    state = {"h": generator.normal(size=(2, 4))}
+    module = emitted(case, dtype)
+    wanted = expected(case, {}, inputs, state, length)
+    for size in (length, 3):
+        module.pieces_of_time = cut(size)
+        outputs, final = run(module, {}, inputs, state)
+        agree(outputs, wanted.outputs, tolerance)
+        agree(final, wanted.state, tolerance)
+
+
+def test_a_sequence_continues_from_its_state() -> None:
+    case = SCANNED["selective_ssm"]
+    module = emitted(case)
+    params, inputs, state = arrays(case, 7)
+    whole, last = run(module, params, inputs, state)
+    first, middle = run(module, params, {name: array[:, :3] for name, array in inputs.items()}, state)
+    second, final = run(module, params, {name: array[:, 3:] for name, array in inputs.items()}, middle)
+    agree({"y": np.concatenate([first["y"], second["y"]], 1)}, whole, 1e-12)
+    agree(final, last, 1e-12)
+
+
+def test_the_rule_for_pieces() -> None:
+    """Few programs of long sequences are cut into whole tiles, at least four for each piece; many are not."""
+    module = emitted(SCANNED["mingru"])
+    gpu = torch.device("cuda", 0)
+    module.processors = lambda device: 100
+    assert module.pieces_of_time(10**6, 16, 8, gpu) == (100, 10 * 1000)
+    assert module.pieces_of_time(10**6, 16, 800, gpu) == (1, 10**6)
+    assert module.pieces_of_time(100, 16, 1, gpu) == (2, 64)
+    assert module.pieces_of_time(0, 16, 1, gpu) == (1, 64)
+
+
+SMALL = {
+    "mingru": (("D", 1), ("H", 2)),
+    "lru": (("D", 1), ("N", 2)),
+    "spring": (("N", 1), ("P", 2)),
+    "highest": (("D", 2),),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_gradients(name: str) -> None:
+    """Forward and backward in several pieces."""
+    case = replace(SCANNED[name], sizes=SMALL[name])
+    module = load_module(source(case, gradients=True), "emitted_scan")
+    module.pieces_of_time = cut(3)
+    groups = [
+        {key: torch.tensor(array, requires_grad=True) for key, array in group.items()} for group in arrays(case, 5, 1)
+    ]
+    names = [(place, key) for place, group in enumerate(groups) for key in group]
+
+    def results(*leaves: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        given: list[dict[str, torch.Tensor]] = [{}, {}, {}]
+        for (place, key), leaf in zip(names, leaves, strict=True):
+            given[place][key] = leaf
+        outputs, final = module.apply(*given)
+        return (*outputs.values(), *final.values())
+
+    with np.errstate(all="ignore"):
+        assert torch.autograd.gradcheck(results, tuple(groups[place][key] for place, key in names), fast_mode=True)
