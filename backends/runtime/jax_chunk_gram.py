@@ -6,8 +6,9 @@ With row t above row s of a chunk, what row s wrote has met the decays of the ro
 
 Blocks of rows are paired up: where t is in the later of two neighbours and s in the earlier one, the product splits at
 the border into one of decays before t, in its own block, and one of decays after s, in its own block, so all such
-entries are one matrix product.  Decays are only ever multiplied: zeros, signs, complex numbers and decays above one are
-exact, what underflows is a true zero, and so are the derivatives, which are written with the same products.
+entries are one matrix product, of arrays that are zero for the other rows.  Decays are only ever multiplied: zeros,
+signs, complex numbers and decays above one are exact, what underflows is a true zero, and so are the derivatives, which
+are written with the same products.
 
 Axes: [..., C, X, K] are C rows, a power of two, of X streams each.
 """
@@ -40,11 +41,6 @@ def interleaved(first, second, axis):
     """The inverse of `neighbours`."""
     shape = first.shape
     return jnp.stack([first, second], axis).reshape(*shape[:axis], 2 * shape[axis], *shape[axis:][1:])
-
-
-def block_pairs(rows, size):
-    """The first and the second of every two blocks of rows: [..., C, X, K] to [..., n, size, X, K]."""
-    return neighbours(rows.reshape(*rows.shape[:-3], -1, size, *rows.shape[-2:]), -4)
 
 
 def flat_streams(rows):
@@ -105,18 +101,92 @@ def decay_ends_pullback(decay, gradients):
 decay_ends.defvjp(lambda decay: (decay_ends(decay), decay), decay_ends_pullback)
 
 
+def pair_decays(before, after):
+    """For pairs of neighbouring blocks: the products before rows of later ones and after rows of earlier ones.
+
+    [..., n, b, K] to [..., C, 1, K] twice, zero for rows of the other kind.
+    """
+    shape = (*before.shape[:-3], -1, 1, before.shape[-1])
+    later = (jnp.arange(before.shape[-3]) % 2 == 1)[:, None, None]
+    return jnp.where(later, before, 0).reshape(shape), jnp.where(later, 0, after).reshape(shape)
+
+
+def in_pairs(rows, size):
+    """[..., C, X, K] to [..., n / 2, 2 size X, K]: pairs of neighbouring blocks of `size` rows."""
+    return rows.reshape(*rows.shape[:-3], -1, 2 * size * rows.shape[-2], rows.shape[-1])
+
+
+def on_diagonal(blocks):
+    """The matrices [..., n a, n b] whose diagonal blocks are [..., n, a, b]."""
+    n, a, b = blocks.shape[-3:]
+    placed = jnp.where(jnp.eye(n, dtype=bool)[:, None, :, None], blocks[..., None, :], 0)
+    return placed.reshape(*blocks.shape[:-3], n * a, n * b)
+
+
+def diagonal_blocks(matrix, n):
+    """The inverse of `on_diagonal`."""
+    *lead, a, b = matrix.shape
+    blocks = matrix.reshape(*lead, n, a // n, n, b // n)
+    return jnp.where(jnp.eye(n, dtype=bool)[:, None, :, None], blocks, 0).sum(-2)
+
+
 @jax.custom_vjp
 def decayed_gram(x, y, decay):
     """G for a decay of every entry of a row: [..., C, X, K], [..., C, Y, K], [..., C, K] to [..., C X, C Y]."""
-    blocks = jnp.zeros((*x.shape[:-1], y.shape[-2]), jnp.result_type(x, y, decay))
+    shape = (*x.shape[:-3], x.shape[-3] * x.shape[-2], y.shape[-3] * y.shape[-2])
+    total = jnp.zeros(shape, jnp.result_type(x, y, decay))
     for before, after, _ in decay_levels(decay)[:-1]:
+        up_to, since = pair_decays(before, after)
         size = before.shape[-2]
-        late = block_pairs(x, size)[1] * neighbours(before, -3)[1][..., None, :]
-        early = block_pairs(y, size)[0] * neighbours(after, -3)[0][..., None, :]
-        low = exact_product(flat_streams(late), turned(flat_streams(early)))
-        first, second = neighbours(blocks, -3)
-        blocks = lower_blocks(first, low, second)
-    return blocks[..., 0, :, :]
+        total += on_diagonal(exact_product(in_pairs(x * up_to, size), turned(in_pairs(y * since, size))))
+    return total
+
+
+def decayed_pullback(a, x, y, decay):
+    """The gradients of x, y and the decays, `a` being that of G."""
+    levels = decay_levels(decay)
+    to_x, to_y, parts = jnp.zeros_like(x), jnp.zeros_like(y), []
+    for before, after, whole in levels[:-1]:
+        up_to, since = pair_decays(before, after)
+        size, shape = before.shape[-2], before.shape
+        blocks = diagonal_blocks(a, whole.shape[-2] // 2)
+        x_bar = exact_product(blocks, in_pairs(y * since, size)).reshape(x.shape)
+        y_bar = exact_product(turned(blocks), in_pairs(x * up_to, size)).reshape(y.shape)
+        to_x, to_y = to_x + x_bar * up_to, to_y + y_bar * since
+        later = (jnp.arange(shape[-3]) % 2 == 1)[:, None, None]
+        before_bar, after_bar = ((bar * rows).sum(-2).reshape(shape) for bar, rows in ((x_bar, x), (y_bar, y)))
+        parts.append((jnp.where(later, before_bar, 0), jnp.where(later, 0, after_bar)))
+    last = [jnp.zeros_like(each) for each in levels[-1]]
+    return to_x, to_y, decay_gradient(levels, [*parts, last])
+
+
+decayed_gram.defvjp(
+    lambda x, y, decay: (decayed_gram(x, y, decay), (x, y, decay)),
+    lambda kept, a: decayed_pullback(a, *kept),
+)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def decayed_gather(a, y, decay, streams):
+    """The adjoint of G in x: sum_s a[t, s] y[s, k] prod_{s < i < t} d[i, k], [..., C, streams, K]."""
+    shape = (*y.shape[:-2], streams, y.shape[-1])
+    total = jnp.zeros(shape, jnp.result_type(a, y, decay))
+    for before, after, whole in decay_levels(decay)[:-1]:
+        up_to, since = pair_decays(before, after)
+        blocks = diagonal_blocks(a, whole.shape[-2] // 2)
+        total += exact_product(blocks, in_pairs(y * since, before.shape[-2])).reshape(shape) * up_to
+    return total
+
+
+def decayed_gather_pullback(streams, kept, gradient):
+    a, y, decay = kept
+    _, to_y, to_decay = decayed_pullback(a, gradient, y, decay)
+    return decayed_gram(gradient, y, decay), to_y, to_decay
+
+
+decayed_gather.defvjp(
+    lambda a, y, decay, streams: (decayed_gather(a, y, decay, streams), (a, y, decay)), decayed_gather_pullback
+)
 
 
 def lower_blocks(first, low, second):
@@ -135,57 +205,6 @@ def lower_corners(matrix, levels):
         found.append(low)
         blocks = interleaved(first, second, -3)
     return found[::-1]
-
-
-def decayed_pullback(a, x, y, decay):
-    """The gradients of x, y and the decays when that of G is `a`, or of `sum(a * G)` in general."""
-    levels = decay_levels(decay)
-    to_x, to_y, parts = jnp.zeros_like(x), jnp.zeros_like(y), []
-    for low, (before, after, _) in zip(lower_corners(a, len(levels) - 1), levels):
-        size = before.shape[-2]
-        late, early = block_pairs(x, size)[1], block_pairs(y, size)[0]
-        up_to, since = neighbours(before, -3)[1][..., None, :], neighbours(after, -3)[0][..., None, :]
-        late_bar = exact_product(low, flat_streams(early * since)).reshape(late.shape)
-        early_bar = exact_product(turned(low), flat_streams(late * up_to)).reshape(early.shape)
-        for_x, for_y = late_bar * up_to, early_bar * since
-        to_x += interleaved(jnp.zeros_like(for_x), for_x, -4).reshape(x.shape)
-        to_y += interleaved(for_y, jnp.zeros_like(for_y), -4).reshape(y.shape)
-        before_bar, after_bar = (late_bar * late).sum(-2), (early_bar * early).sum(-2)
-        none = jnp.zeros_like(before_bar)
-        parts.append((interleaved(none, before_bar, -3), interleaved(after_bar, none, -3)))
-    last = [jnp.zeros_like(each) for each in levels[-1]]
-    return to_x, to_y, decay_gradient(levels, [*parts, last])
-
-
-decayed_gram.defvjp(
-    lambda x, y, decay: (decayed_gram(x, y, decay), (x, y, decay)),
-    lambda kept, a: decayed_pullback(a, *kept),
-)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
-def decayed_gather(a, y, decay, streams):
-    """The adjoint of G in x: sum_s a[t, s] y[s, k] prod_{s < i < t} d[i, k], [..., C, streams, K]."""
-    levels = decay_levels(decay)
-    total = jnp.zeros((*y.shape[:-2], streams, y.shape[-1]), jnp.result_type(a, y, decay))
-    for low, (before, after, _) in zip(lower_corners(a, len(levels) - 1), levels):
-        size = before.shape[-2]
-        early = block_pairs(y, size)[0] * neighbours(after, -3)[0][..., None, :]
-        late = exact_product(low, flat_streams(early)).reshape(*early.shape[:-2], streams, early.shape[-1])
-        found = late * neighbours(before, -3)[1][..., None, :]
-        total += interleaved(jnp.zeros_like(found), found, -4).reshape(total.shape)
-    return total
-
-
-def decayed_gather_pullback(streams, kept, gradient):
-    a, y, decay = kept
-    _, to_y, to_decay = decayed_pullback(a, gradient, y, decay)
-    return decayed_gram(gradient, y, decay), to_y, to_decay
-
-
-decayed_gather.defvjp(
-    lambda a, y, decay, streams: (decayed_gather(a, y, decay, streams), (a, y, decay)), decayed_gather_pullback
-)
 
 
 def decay_segments(decay):
