@@ -9,10 +9,10 @@ from torch import Tensor
 from lsrl.backends.runtime.torch_scan import affine_scan, joined_scan
 
 COEFFICIENTS = {
-    "numbers": ((3,), (2, 5, 3), None),
-    "heads": ((2, 3), (2, 5, 2, 1), None),
+    "numbers": ((3,), (2, 3, 3), None),
+    "heads": ((2, 2), (2, 3, 2, 1), None),
     "fixed": ((3,), (3,), None),
-    "matrices": ((3, 2), (1, 5, 3, 3, 1), -2),
+    "matrices": ((2, 2), (1, 3, 2, 2, 1), -2),
 }
 """The shape of the state, that of the coefficients, the axis of matrices."""
 
@@ -28,7 +28,7 @@ def drawn(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
 def test_first_and_second_derivatives(name: str, dtype: torch.dtype, reverse: bool) -> None:
     """Against finite differences in float64."""
     shape, own, axis = COEFFICIENTS[name]
-    given = drawn(*own, dtype=dtype), drawn(2, 5, *shape, dtype=dtype), drawn(2, *shape, dtype=dtype)
+    given = drawn(*own, dtype=dtype), drawn(2, 3, *shape, dtype=dtype), drawn(2, *shape, dtype=dtype)
 
     def scan(a: Tensor, b: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
         return affine_scan(a, b, start, reverse, axis)  # type: ignore[no-any-return]
