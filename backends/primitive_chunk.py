@@ -58,6 +58,8 @@ class _Call:
         yield f"size={self.size}"
         if self.form.reverse:
             yield "reverse=True"
+        if self.site.narrow:
+            yield f"operands={self.site.narrow}"
 
     def operand(self, value: Value | None) -> str:
         return "None" if value is None else str(self.site.code(value))

@@ -17,7 +17,7 @@ import math
 import torch
 
 from lsrl.backends.runtime.torch_chunk_plain import chunk_plainly
-from lsrl.backends.runtime.torch_kernels import runs_kernels
+from lsrl.backends.runtime.torch_kernels import INTERPRETED, runs_kernels
 from lsrl.backends.runtime.triton_chunk_operator import ChunkKernels, chunk_kernels_serve
 
 
@@ -41,7 +41,7 @@ def chunked(
     Args:
         state: the arriving state, [B, *lanes, K, V].
         decay: r, [B, T, *lanes, K or 1], or None for 1; as everything below, the same for all sequences or positions
-            where leading axes lack.
+            where leading axes lack; a number stands for the same everywhere.
         columns: c, [B, T, *lanes, V or 1], or None for 1; None where there are readers.
         readers, keys: a and w, lists of [B, T, *lanes, K].
         values: v, a list of [B, T, *lanes, V], or None for 0, for each key.
@@ -63,7 +63,7 @@ def chunked(
 
     def laid(tensor, *last):
         """A sequence with its lanes in one axis, [B, T, H, ...]."""
-        wide = tensor.to(dtype).expand(*whole, *last)
+        wide = torch.as_tensor(tensor, dtype=dtype, device=state.device).expand(*whole, *last)
         return wide if len(lanes) == 1 else wide.reshape(batch, length, math.prod(lanes), *last)
 
     def stacked(tensors, *last):
@@ -72,8 +72,7 @@ def chunked(
         parts = [laid(zeros if each is None else each, *last) for each in tensors]
         return parts[0].unsqueeze(3) if len(parts) == 1 else torch.stack(parts, 3)
 
-    by_row = None if decay is None else laid(decay, decay.shape[-1])
-    by_column = None if columns is None else laid(columns, columns.shape[-1])
+    by_row, by_column = (None if each is None else laid(each, last_axis(each)) for each in (decay, columns))
     seen = stacked(readers, rows) if readers else None
     mixed = torch.stack([stacked(row) for row in mix], 3) if readers else None
     given = (by_row, seen, stacked(keys, rows), stacked(values, width), mixed)
@@ -81,7 +80,7 @@ def chunked(
     sides = [(side == "rows", not after) for _, side, after in reads]
     start = state.to(dtype).reshape(batch, math.prod(lanes), rows, width)
     tile = chunk_rows(length, size)
-    kernels = start.dtype == torch.float32 and 0 not in (*start.shape, length) and runs_kernels(start)
+    kernels = start.dtype == torch.float32 and 0 not in (*start.shape, length) and chunk_kernels_run(start)
     if kernels and chunk_kernels_serve(start, by_column, given, sides, tile):
         exclusive = [before for _, before in sides]
         found = ChunkKernels.apply(exclusive, tile, reverse, operands, start, *given, *vectors)
@@ -89,6 +88,18 @@ def chunked(
         found = chunk_plainly(start, by_column, given, vectors, sides, tile, reverse, kernels)
     *results, last = found
     return [each.reshape(*whole, each.shape[-1]) for each in results], last.reshape(state.shape)
+
+
+def chunk_kernels_run(tensor):
+    """As `runs_kernels`, which warns where there is no GPU; a compiler cannot trace a warning."""
+    if torch.compiler.is_compiling():
+        return INTERPRETED or tensor.device.type != "cpu"
+    return runs_kernels(tensor)
+
+
+def last_axis(decay):
+    """How many numbers of a decay a row or a column has: one where a number stands for all."""
+    return decay.shape[-1] if isinstance(decay, torch.Tensor) else 1
 
 
 def chunk_rows(length, size):

@@ -41,15 +41,15 @@ def launch_carry(whole, reading, writing, own, added, start, reverse, operands):
     states = start.new_empty(lanes, chunks, width, columns, dtype=torch.float32)
     last = start.new_empty(start.shape, dtype=torch.float32)
     block_k = chunk_block(width, 256)
-    numbers = 2048 if operands == torch.float32 else 4096  # of the state: 16 or 32 in the registers of each thread
-    block_v = chunk_block(columns, max(16, numbers // block_k))
+    block_v = chunk_block(columns, max(16, 2048 // block_k))  # 16 numbers of the state in each thread's registers
+    most_rows = (32 if operands == torch.float32 else 128) // max(1, block_k // 64)
     strides = [0 if size == 1 else stride for size, stride in zip(whole.shape[2:], whole.stride()[2:])]
     low = [states if each is None else each.contiguous() for each in (reading, writing)]
     chunk_carry_kernel[(lanes, triton.cdiv(columns, block_v))](
         whole, *low, own, states if added is None else added.contiguous(), start.contiguous(), states, last,
         chunks, width, columns, rows, *whole.stride()[:2], *strides,
         READS=reading is not None, WRITES=writing is not None, ADDS=added is not None, REVERSE=reverse,
-        BLOCK_M=chunk_block(rows, 32 if operands == torch.float32 else 64), BLOCK_K=block_k, BLOCK_V=block_v,
+        BLOCK_M=chunk_block(rows, min(64, max(16, most_rows))), BLOCK_K=block_k, BLOCK_V=block_v,
         DOT=dot_type(operands), num_warps=4,
     )  # fmt: skip
     return states, last

@@ -189,3 +189,17 @@ def test_forward_mode_is_refused() -> None:
     state, decay, *others = random_arguments(case, rows=3, columns=2)
     with torch.autograd.forward_ad.dual_level(), pytest.raises(RuntimeError, match="jvp"):
         results([state, torch.autograd.forward_ad.make_dual(decay, torch.ones_like(decay)), *others], case)
+
+
+def test_compiled_whole() -> None:
+    """`torch.compile` takes forward and backward as one graph."""
+    case = ChunkCase(20, "each", "none", 1, 1)
+    arguments = leaves_of(random_arguments(case), torch.float64)
+
+    def total(given: Tensors) -> torch.Tensor:
+        return torch.stack([each.sum() for each in results(given, case)]).sum()
+
+    leaves = tensors_in(arguments)
+    wanted = torch.autograd.grad(total(arguments), leaves)
+    found = torch.autograd.grad(torch.compile(total, fullgraph=True, backend="aot_eager")(arguments), leaves)
+    assert max(map(deviation, found, wanted)) < 1e-13
