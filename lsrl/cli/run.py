@@ -116,7 +116,10 @@ def command(
         compiled = compile_program(program, target, bound, schedule, dtype)
     arrays = weights, given["x"], given["s"]
     with working(f"running {program.name}"):
-        found = dict(_results(compiled, compiled(*arrays, seed=seed, batch=batch, length=length)))
+        result = compiled(*arrays, seed=seed, batch=batch, length=length)
+    found = dict(_results(compiled, result))
+    for line in _told(compiled, result):
+        click.echo(line, err=True)
     if grad:
         weighed = read_arrays(cotangents) if cotangents else None
         with working(f"deriving {program.name}"):
@@ -139,6 +142,16 @@ def _results(compiled: Compiled, result: Result) -> Iterator[tuple[str, Array]]:
     to_numpy = compiled.engine.to_numpy
     yield from ((name, to_numpy(array)) for name, array in result.outputs.items())
     yield from ((f"state.{name}", to_numpy(array)) for name, array in result.state.items())
+
+
+def _told(compiled: Compiled, result: Result) -> Iterator[str]:
+    """How recurrences ran that tell of it: `h: 5 iterations at most, 0.2 of lanes step by step, residual 3e-08`."""
+    for names, each in result.statistics.items():
+        told = {word: compiled.engine.to_numpy(array) for word, array in each.items()}
+        turns, share = told["iterations"].max(initial=0), told["fallback"].mean() if told["fallback"].size else 0.0
+        residual = told["residual"].max(initial=0.0)
+        clauses = f"{turns} iterations at most", f"{share:.3g} of lanes step by step", f"residual {residual:.1g}"
+        yield f"{names}: {', '.join(clauses)}"
 
 
 def _gradients(compiled: Compiled, gradients: Gradients) -> Iterator[tuple[str, Array]]:
