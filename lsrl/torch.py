@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 
 from lsrl.arguments import Arguments, named_inputs
+from lsrl.array_files import read_arrays, write_arrays
+from lsrl.backends.arrays import ArrayError
 from lsrl.backends.result import Result
 from lsrl.compiled import Compiled
 from lsrl.compiling import compile_program
@@ -43,7 +46,8 @@ class Module(torch.nn.Module):
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        self.compiled: Compiled = compile_program(program, "triton", sizes, schedule, str(dtype).removeprefix("torch."))
+        self._recipe = (program, "triton", sizes, schedule)
+        self.compiled: Compiled = compile_program(*self._recipe, str(dtype).removeprefix("torch."))
         drawn = self.compiled.init(int(torch.randint(2**31, ())) if seed is None else seed)
         self._places = {name: _register(self, name, tensor) for name, tensor in drawn.items()}
         self._stream: dict[str, torch.Tensor] | None = None
@@ -80,6 +84,49 @@ class Module(torch.nn.Module):
         """Forget the state that `step` left: the next one begins a new sequence."""
         self._stream = None
 
+    def save(self, path: str | Path) -> None:
+        """Write the parameters to a `.safetensors` or `.npz` file, which every target reads.
+
+        Raises:
+            FileError: another suffix, or a format that cannot hold them.
+            OSError: the file cannot be written.
+        """
+        write_arrays(Path(path), {name: self.compiled.engine.to_numpy(x) for name, x in self.params.items()})
+
+    def load(self, path: str | Path) -> None:
+        """Take the parameters of a file.
+
+        Raises:
+            ArrayError: the file holds others.
+            FileError, OSError: it cannot be read.
+        """
+        arrays, params = read_arrays(Path(path)), self.params
+        if arrays.keys() != params.keys():
+            raise ArrayError(f"the params are {', '.join(params)}; the file has {', '.join(arrays)}")
+        for name, param in params.items():
+            if arrays[name].shape != param.shape:
+                expected, found = list(param.shape), list(arrays[name].shape)
+                raise ArrayError(f"param {name}: expected {expected}, found {found}")
+        with torch.no_grad():
+            for name, array in arrays.items():
+                params[name].copy_(torch.as_tensor(array))
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
+        """Move the parameters, as `to`, `double` or `cuda` ask for, and with them the program to their type."""
+
+        def moved(tensor: torch.Tensor) -> torch.Tensor:
+            if not tensor.is_complex():
+                return fn(tensor)
+            real, imaginary = (_at_least_32(fn(part)) for part in torch.view_as_real(tensor.detach()).unbind(-1))
+            return torch.complex(real, imaginary)
+
+        super()._apply(moved, recurse)  # type: ignore[no-untyped-call]
+        dtype = str(fn(torch.empty((), dtype=getattr(torch, self.compiled.dtype))).dtype).removeprefix("torch.")
+        if dtype != self.compiled.dtype:
+            self.compiled = compile_program(*self._recipe, dtype)
+            self.reset()
+        return self
+
     def extra_repr(self) -> str:
         sizes = ", ".join(f"{name}={number}" for name, number in self.compiled.sizes.items())
         return f"{self.compiled.cell.name}({sizes}), {self.compiled.dtype}, schedule {self.compiled.schedule}"
@@ -87,6 +134,11 @@ class Module(torch.nn.Module):
     def _seed(self) -> int:
         """For noise that is not given: drawn from PyTorch's generator, so that it is new in every call."""
         return int(torch.randint(2**31, ())) if self.compiled.cell.noises else 0
+
+
+def _at_least_32(part: torch.Tensor) -> torch.Tensor:
+    """Half of a complex number, of which there are none of 16 bits."""
+    return part.float() if part.dtype.itemsize < 4 else part
 
 
 def _register(module: torch.nn.Module, name: str, drawn: torch.Tensor) -> str:

@@ -293,6 +293,41 @@ print("agree")
 """
 
 
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
+def test_a_module_in_a_file(module: lsrl.torch.Module, suffix: str, tmp_path: Path) -> None:
+    module.save(tmp_path / f"m{suffix}")
+    other = lsrl.torch.Module(lsrl.parse(STACK), sizes={"D": D}, seed=1)
+    other.load(tmp_path / f"m{suffix}")
+    assert {name: tensor.tolist() for name, tensor in other.params.items()} == {
+        name: tensor.tolist() for name, tensor in module.params.items()
+    }
+    assert all(tensor.requires_grad for tensor in other.parameters())
+    wide = lsrl.torch.Module(lsrl.parse(STACK), sizes={"D": D + 1}, seed=1)
+    with pytest.raises(lsrl.ArrayError, match=r"param type: expected \[4\], found \[3\]"):
+        wide.load(tmp_path / f"m{suffix}")
+    with pytest.raises(lsrl.ArrayError, match="the params are Wa"):
+        lsrl.torch.Module(lsrl.parse(DECAY), sizes={"D": D}).load(tmp_path / f"m{suffix}")
+
+
+@pytest.mark.parametrize("text", [DECAY, SPIN], ids=["decay", "spin"])
+def test_a_module_computes_in_the_type_it_is_moved_to(text: str) -> None:
+    """Complex numbers keep their imaginary parts, and never have 16 bits."""
+    module = lsrl.torch.Module(lsrl.parse(text), sizes={"D": 2}, seed=0)
+    before = {name: tensor.detach().clone() for name, tensor in module.params.items()}
+    x = torch.linspace(-1, 1, 6).reshape(1, 3, 2)
+    known = module(x).outputs
+    for dtype, tolerance in ((torch.float64, 1e-6), (torch.bfloat16, 2e-2), (torch.float32, 2e-2)):
+        assert module.to(dtype) is module
+        assert module.compiled.dtype == str(dtype).removeprefix("torch.")
+        found = module(x.to(dtype)).outputs
+        for name, tensor in found.items():
+            assert tensor.dtype == dtype
+            torch.testing.assert_close(tensor.float(), known[name], rtol=tolerance, atol=tolerance)
+    for name, tensor in module.params.items():
+        assert tensor.dtype == before[name].dtype
+        torch.testing.assert_close(tensor, before[name], rtol=1e-2, atol=1e-2)
+
+
 def test_a_module_is_traced_by_torch(tmp_path: Path) -> None:
     """By torch.compile and torch.export, in a process that interprets no kernels: those cannot be traced."""
     (tmp_path / "decay.lsrl").write_text(DECAY)
