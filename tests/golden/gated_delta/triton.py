@@ -83,6 +83,22 @@ def register(module, name, param):
     module.register_parameter(last, torch.nn.Parameter(param, requires_grad=is_smooth(param)))
 
 
+def own_namespace(wanted):
+    """The namespace that is wanted, or one like it where another module of the same text has its operators there.
+
+    Registering an operator anew would leave that other module's without what it runs.
+    """
+    found, number = wanted, 1
+    while hasattr(getattr(torch.ops, found), "module"):
+        found, number = f"{wanted}_{number}", number + 1
+    torch.library.define(f"{found}::module", "() -> ()")
+    return found
+
+
+# Operators stay when the module goes, so the name is made from its text.
+OPERATORS = own_namespace("lsrl_94990433b215")
+
+
 def saves(length, every):
     """Of how many positions the arriving states are kept: the first of every `every`; of none for 0."""
     return -(-length // every) if every else 0
@@ -285,7 +301,7 @@ def S_launch(q, k, v, a, b, S, every=0):
     return o, S_T, S_P
 
 
-@torch.library.custom_op("lsrl_1cc3dd5388f2::S_operator", mutates_args=())
+@torch.library.custom_op(OPERATORS + "::S_operator", mutates_args=())
 def S_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_kernels(tensors[0]):
@@ -390,23 +406,20 @@ def d_S_kernel(
         b_d_o = tl.load(p_d_o)  # [BV]
         b_k_S = tl.load(p_k_S)  # [BV]
         b_d_S_plus_q_d_o = b_d_S + b_q[:, None] * b_d_o[None, :]
-        b_b_wide_d_S_plus_q_d_o = b_b * b_d_S_plus_q_d_o
-        b_a_wide_d_S_plus_q_d_o = b_a * b_d_S_plus_q_d_o
-        b_minus_a_wide_d_S_plus_q_d_o = -b_a_wide_d_S_plus_q_d_o
-        b_d_k_product = b_b * b_minus_a_wide_d_S_plus_q_d_o
         b_d_k_sum = (
-            tl.sum(b_b_wide_d_S_plus_q_d_o * b_v[None, :], axis=1)
-            + tl.sum(b_d_k_product * b_k_S[None, :], axis=1)
+            b_b * tl.sum(b_d_S_plus_q_d_o * b_v[None, :], axis=1)
+            + b_b * (-b_a * tl.sum(b_d_S_plus_q_d_o * b_k_S[None, :], axis=1))
         )
-        b_k_d_k_product = tl.sum(b_k[:, None] * b_d_k_product, axis=0)
-        b_d_k = b_d_k_sum + tl.sum(b_k_d_k_product[None, :] * b_S, axis=1)
-        b_d_v = tl.sum(b_k[:, None] * b_b_wide_d_S_plus_q_d_o, axis=0)
+        b_k_d_S_plus_q_d_o = tl.sum(b_k[:, None] * b_d_S_plus_q_d_o, axis=0)
+        b_d_k = b_d_k_sum + b_b * (-b_a * tl.sum(b_k_d_S_plus_q_d_o[None, :] * b_S, axis=1))
+        b_d_v = b_b * b_k_d_S_plus_q_d_o
         # std/gated_delta.lsrl:7  S' = a * (S - b * outer(k, k @ S)) + b * outer(k, v)
         b_k_k_S = b_k[:, None] * b_k_S[None, :]  # [BK, BV]
         b_d_a = tl.sum(tl.sum(b_d_S_plus_q_d_o * (b_S - b_b * b_k_k_S), axis=1), axis=0)
-        b_d_b_sum = b_d_S_plus_q_d_o * (b_k[:, None] * b_v[None, :]) + b_minus_a_wide_d_S_plus_q_d_o * b_k_k_S
+        b_a_wide_d_S_plus_q_d_o = b_a * b_d_S_plus_q_d_o
+        b_d_b_sum = b_d_S_plus_q_d_o * (b_k[:, None] * b_v[None, :]) + -b_a_wide_d_S_plus_q_d_o * b_k_k_S
         b_d_b = tl.sum(tl.sum(b_d_b_sum, axis=1), axis=0)
-        b_d_S_next = b_a_wide_d_S_plus_q_d_o + b_k[:, None] * b_k_d_k_product[None, :]
+        b_d_S_next = b_a_wide_d_S_plus_q_d_o + b_k[:, None] * (b_b * (-b_a * b_k_d_S_plus_q_d_o))[None, :]
         tl.store(p_d_k, b_d_k)
         tl.store(p_d_v, b_d_v)
         tl.store(p_d_a, b_d_a)
@@ -461,7 +474,7 @@ def d_S_launch(q, k, v, a, b, S, d_o, k_S, d_S):
     return d_k, d_v, d_a, d_b, d_S_T
 
 
-@torch.library.custom_op("lsrl_1cc3dd5388f2::d_S_operator", mutates_args=())
+@torch.library.custom_op(OPERATORS + "::d_S_operator", mutates_args=())
 def d_S_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
@@ -547,7 +560,7 @@ def S_adjoint(q, k, v, a, b, S, d_o, d_S_last):
     return d_q, d_k, d_v, d_a, d_b, d_S_last_2
 
 
-@torch.library.custom_op("lsrl_1cc3dd5388f2::S_pieces", mutates_args=())
+@torch.library.custom_op(OPERATORS + "::S_pieces", mutates_args=())
 def S_pieces(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """The derivative of the loop, from the states that it kept at the start of each piece."""
 

@@ -88,6 +88,22 @@ def register(module, name, param):
     module.register_parameter(last, torch.nn.Parameter(param, requires_grad=is_smooth(param)))
 
 
+def own_namespace(wanted):
+    """The namespace that is wanted, or one like it where another module of the same text has its operators there.
+
+    Registering an operator anew would leave that other module's without what it runs.
+    """
+    found, number = wanted, 1
+    while hasattr(getattr(torch.ops, found), "module"):
+        found, number = f"{wanted}_{number}", number + 1
+    torch.library.define(f"{found}::module", "() -> ()")
+    return found
+
+
+# Operators stay when the module goes, so the name is made from its text.
+OPERATORS = own_namespace("lsrl_aa25a8fc1c00")
+
+
 def saves(length, every):
     """Of how many positions the arriving states are kept: the first of every `every`; of none for 0."""
     return -(-length // every) if every else 0
@@ -247,7 +263,7 @@ def h_launch(x, x_prev2, x_prev, h, every=0):
     return h_out, y, h_T, h_P
 
 
-@torch.library.custom_op("lsrl_62636f85ecf0::h_operator", mutates_args=())
+@torch.library.custom_op(OPERATORS + "::h_operator", mutates_args=())
 def h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_kernels(tensors[0]):
@@ -362,7 +378,7 @@ def d_h_launch(d_h_2, d_y, h_next_difference, d_h):
     return d_x_prev2, d_h_T
 
 
-@torch.library.custom_op("lsrl_62636f85ecf0::d_h_operator", mutates_args=())
+@torch.library.custom_op(OPERATORS + "::d_h_operator", mutates_args=())
 def d_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):

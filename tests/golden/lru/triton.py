@@ -89,6 +89,22 @@ def uniform(shape, low, high, generator):
     return low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float32)
 
 
+def own_namespace(wanted):
+    """The namespace that is wanted, or one like it where another module of the same text has its operators there.
+
+    Registering an operator anew would leave that other module's without what it runs.
+    """
+    found, number = wanted, 1
+    while hasattr(getattr(torch.ops, found), "module"):
+        found, number = f"{wanted}_{number}", number + 1
+    torch.library.define(f"{found}::module", "() -> ()")
+    return found
+
+
+# Operators stay when the module goes, so the name is made from its text.
+OPERATORS = own_namespace("lsrl_8fcda94d9e52")
+
+
 def saves(length, every):
     """Of how many positions the arriving states are kept: the first of every `every`; of none for 0."""
     return -(-length // every) if every else 0
@@ -239,7 +255,7 @@ def h_launch(B_x, a, exp_gamma, h, every=0):
     return h_next, h_T, h_P
 
 
-@torch.library.custom_op("lsrl_20cfb6d90ff2::h_operator", mutates_args=())
+@torch.library.custom_op(OPERATORS + "::h_operator", mutates_args=())
 def h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_kernels(tensors[0]):
@@ -346,7 +362,7 @@ def d_h_launch(d_h_next, conj_a, d_h):
     return d_h_plus_d_h_next, d_h_T
 
 
-@torch.library.custom_op("lsrl_20cfb6d90ff2::d_h_operator", mutates_args=())
+@torch.library.custom_op(OPERATORS + "::d_h_operator", mutates_args=())
 def d_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):

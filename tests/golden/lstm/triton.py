@@ -89,6 +89,22 @@ def uniform(shape, low, high, generator):
     return low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float32)
 
 
+def own_namespace(wanted):
+    """The namespace that is wanted, or one like it where another module of the same text has its operators there.
+
+    Registering an operator anew would leave that other module's without what it runs.
+    """
+    found, number = wanted, 1
+    while hasattr(getattr(torch.ops, found), "module"):
+        found, number = f"{wanted}_{number}", number + 1
+    torch.library.define(f"{found}::module", "() -> ()")
+    return found
+
+
+# Operators stay when the module goes, so the name is made from its text.
+OPERATORS = own_namespace("lsrl_5796742ca01d")
+
+
 def saves(length, every):
     """Of how many positions the arriving states are kept: the first of every `every`; of none for 0."""
     return -(-length // every) if every else 0
@@ -277,7 +293,7 @@ def h_c_launch(W_ih_x, W_hh, b_ih, b_hh, h, c, every=0):
     return h_next, h_T, c_T, h_P, c_P
 
 
-@torch.library.custom_op("lsrl_3de58d1b337e::h_c_operator", mutates_args=())
+@torch.library.custom_op(OPERATORS + "::h_c_operator", mutates_args=())
 def h_c_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_kernels(tensors[0]):
@@ -445,7 +461,7 @@ def d_hc_launch(c, d_h_next, o_sum, W_hh, d_h, d_c):
     return d_W_ih_x, d_h_T, d_c_T
 
 
-@torch.library.custom_op("lsrl_3de58d1b337e::d_hc_operator", mutates_args=())
+@torch.library.custom_op(OPERATORS + "::d_hc_operator", mutates_args=())
 def d_hc_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):

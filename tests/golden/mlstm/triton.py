@@ -87,6 +87,22 @@ def register(module, name, param):
     module.register_parameter(last, torch.nn.Parameter(param, requires_grad=is_smooth(param)))
 
 
+def own_namespace(wanted):
+    """The namespace that is wanted, or one like it where another module of the same text has its operators there.
+
+    Registering an operator anew would leave that other module's without what it runs.
+    """
+    found, number = wanted, 1
+    while hasattr(getattr(torch.ops, found), "module"):
+        found, number = f"{wanted}_{number}", number + 1
+    torch.library.define(f"{found}::module", "() -> ()")
+    return found
+
+
+# Operators stay when the module goes, so the name is made from its text.
+OPERATORS = own_namespace("lsrl_fd0969715a87")
+
+
 def saves(length, every):
     """Of how many positions the arriving states are kept: the first of every `every`; of none for 0."""
     return -(-length // every) if every else 0
@@ -359,7 +375,7 @@ def C_n_m_launch(q, k, v, i, f, C, n, m, every=0):
     return h, C_T, n_T, m_T, C_P, n_P, m_P
 
 
-@torch.library.custom_op("lsrl_f90508d7f9d6::C_n_m_operator", mutates_args=())
+@torch.library.custom_op(OPERATORS + "::C_n_m_operator", mutates_args=())
 def C_n_m_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_kernels(tensors[0]):
@@ -519,12 +535,9 @@ def d_Cnm_kernel(
         b_d_n_plus_q_d_k_product = b_d_n + b_q * b_d_k_product
         b_d_k_product_2 = b_q[:, None] * (b_d_h / maximum(b_abs_q_n_next, b_exp_minus_m_next))[None, :]
         b_d_C_plus_d_k_product_2 = b_d_C + b_d_k_product_2
-        b_d_k_product_3 = b_exp_i_minus_m_next * b_d_C_plus_d_k_product_2
-        b_d_k = (
-            b_exp_i_minus_m_next * b_d_n_plus_q_d_k_product
-            + tl.sum(b_d_k_product_3 * b_v[None, :], axis=1)
-        )
-        b_d_v = tl.sum(b_k[:, None] * b_d_k_product_3, axis=0)
+        b_d_k_product_3 = b_exp_i_minus_m_next * tl.sum(b_d_C_plus_d_k_product_2 * b_v[None, :], axis=1)
+        b_d_k = b_exp_i_minus_m_next * b_d_n_plus_q_d_k_product + b_d_k_product_3
+        b_d_v = b_exp_i_minus_m_next * tl.sum(b_k[:, None] * b_d_C_plus_d_k_product_2, axis=0)
         b_d_i_sum = tl.sum(tl.sum(b_d_C_plus_d_k_product_2 * (b_k[:, None] * b_v[None, :]), axis=1), axis=0)
         b_d_i_product = (tl.sum(b_d_n_plus_q_d_k_product * b_k, axis=0) + b_d_i_sum) * b_exp_i_minus_m_next
         b_d_i_product_2 = (
@@ -611,7 +624,7 @@ def d_Cnm_launch(q, k, v, i, f, C, n, m, d_h, q_n_next, d_q_sum, d_C, d_n, d_m):
     return d_k, d_v, d_i, d_f, d_C_T, d_n_T, d_m_T
 
 
-@torch.library.custom_op("lsrl_f90508d7f9d6::d_Cnm_operator", mutates_args=())
+@torch.library.custom_op(OPERATORS + "::d_Cnm_operator", mutates_args=())
 def d_Cnm_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
@@ -753,7 +766,7 @@ def C_n_m_adjoint(q, k, v, i, f, C, n, m, d_h, d_C_last, d_n_last, d_m_last):
     return d_q, d_k, d_v, d_i, d_f, d_C_last_2, d_n_last_2, d_m_last_2
 
 
-@torch.library.custom_op("lsrl_f90508d7f9d6::C_n_m_pieces", mutates_args=())
+@torch.library.custom_op(OPERATORS + "::C_n_m_pieces", mutates_args=())
 def C_n_m_pieces(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """The derivative of the loop, from the states that it kept at the start of each piece."""
 

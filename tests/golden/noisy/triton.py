@@ -83,6 +83,22 @@ def register(module, name, param):
     module.register_parameter(last, torch.nn.Parameter(param, requires_grad=is_smooth(param)))
 
 
+def own_namespace(wanted):
+    """The namespace that is wanted, or one like it where another module of the same text has its operators there.
+
+    Registering an operator anew would leave that other module's without what it runs.
+    """
+    found, number = wanted, 1
+    while hasattr(getattr(torch.ops, found), "module"):
+        found, number = f"{wanted}_{number}", number + 1
+    torch.library.define(f"{found}::module", "() -> ()")
+    return found
+
+
+# Operators stay when the module goes, so the name is made from its text.
+OPERATORS = own_namespace("lsrl_bb885dff745e")
+
+
 def folded(operator, sequences):
     """The rule of `torch.vmap` for an operator on a list of tensors: what is mapped over joins the batch.
 
@@ -200,7 +216,7 @@ def h_launch(eps, mask_x, scale, h):
     return h_next, h_T
 
 
-@torch.library.custom_op("lsrl_baf1d7cf57fb::h_operator", mutates_args=())
+@torch.library.custom_op(OPERATORS + "::h_operator", mutates_args=())
 def h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
@@ -279,7 +295,7 @@ def d_h_launch(d_h_next, d_h):
     return d_mask_x, d_h_T
 
 
-@torch.library.custom_op("lsrl_baf1d7cf57fb::d_h_operator", mutates_args=())
+@torch.library.custom_op(OPERATORS + "::d_h_operator", mutates_args=())
 def d_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):

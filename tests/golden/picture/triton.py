@@ -107,6 +107,22 @@ def conv_dw(x, g, shape, *options):
     return torch.func.vjp(lambda w: conv(x, w, *options), g.new_zeros(shape))[1](g)[0]
 
 
+def own_namespace(wanted):
+    """The namespace that is wanted, or one like it where another module of the same text has its operators there.
+
+    Registering an operator anew would leave that other module's without what it runs.
+    """
+    found, number = wanted, 1
+    while hasattr(getattr(torch.ops, found), "module"):
+        found, number = f"{wanted}_{number}", number + 1
+    torch.library.define(f"{found}::module", "() -> ()")
+    return found
+
+
+# Operators stay when the module goes, so the name is made from its text.
+OPERATORS = own_namespace("lsrl_6fa52ad498f7")
+
+
 def saves(length, every):
     """Of how many positions the arriving states are kept: the first of every `every`; of none for 0."""
     return -(-length // every) if every else 0
@@ -248,7 +264,7 @@ def h_launch(frame_K, R, h, every=0):
     return h_next.transpose(0, 1), h, over_time(h_saved, (C, Y, X), torch.float32, h)
 
 
-@torch.library.custom_op("lsrl_89abe9caf53b::h_operator", mutates_args=())
+@torch.library.custom_op(OPERATORS + "::h_operator", mutates_args=())
 def h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_kernels(tensors[0]):
@@ -388,7 +404,7 @@ def d_h_launch(d_h_next, frame_K_plus_h_R, R, d_h):
     return d_frame_K.transpose(0, 1), d_h
 
 
-@torch.library.custom_op("lsrl_89abe9caf53b::d_h_operator", mutates_args=())
+@torch.library.custom_op(OPERATORS + "::d_h_operator", mutates_args=())
 def d_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):

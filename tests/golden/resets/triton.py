@@ -90,6 +90,22 @@ def uniform(shape, low, high, generator):
     return low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float32)
 
 
+def own_namespace(wanted):
+    """The namespace that is wanted, or one like it where another module of the same text has its operators there.
+
+    Registering an operator anew would leave that other module's without what it runs.
+    """
+    found, number = wanted, 1
+    while hasattr(getattr(torch.ops, found), "module"):
+        found, number = f"{wanted}_{number}", number + 1
+    torch.library.define(f"{found}::module", "() -> ()")
+    return found
+
+
+# Operators stay when the module goes, so the name is made from its text.
+OPERATORS = own_namespace("lsrl_55914106781a")
+
+
 def folded(operator, sequences):
     """The rule of `torch.vmap` for an operator on a list of tensors: what is mapped over joins the batch.
 
@@ -209,7 +225,7 @@ def a_launch(x, r, s, a):
     return a_next, a_T
 
 
-@torch.library.custom_op("lsrl_3b1e70727970::a_operator", mutates_args=())
+@torch.library.custom_op(OPERATORS + "::a_operator", mutates_args=())
 def a_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
@@ -303,7 +319,7 @@ def d_a_launch(r, d_a_next, d_a):
     return d_x, d_s, d_a_T
 
 
-@torch.library.custom_op("lsrl_3b1e70727970::d_a_operator", mutates_args=())
+@torch.library.custom_op(OPERATORS + "::d_a_operator", mutates_args=())
 def d_a_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
@@ -452,7 +468,7 @@ def n_launch(r, n):
     return n_next, n_T
 
 
-@torch.library.custom_op("lsrl_3b1e70727970::n_operator", mutates_args=())
+@torch.library.custom_op(OPERATORS + "::n_operator", mutates_args=())
 def n_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):

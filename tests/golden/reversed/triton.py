@@ -92,6 +92,22 @@ def uniform(shape, low, high, generator):
     return low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float32)
 
 
+def own_namespace(wanted):
+    """The namespace that is wanted, or one like it where another module of the same text has its operators there.
+
+    Registering an operator anew would leave that other module's without what it runs.
+    """
+    found, number = wanted, 1
+    while hasattr(getattr(torch.ops, found), "module"):
+        found, number = f"{wanted}_{number}", number + 1
+    torch.library.define(f"{found}::module", "() -> ()")
+    return found
+
+
+# Operators stay when the module goes, so the name is made from its text.
+OPERATORS = own_namespace("lsrl_83ee250e7292")
+
+
 def saves(length, every):
     """Of how many positions the arriving states are kept: the first of every `every`; of none for 0."""
     return -(-length // every) if every else 0
@@ -259,7 +275,7 @@ def gru_h_launch(gru_W_ih_x_plus_b_ih, gru_W_hh, gru_b_hh, gru_h, every=0):
     return gru_h_next, gru_h_T, gru_h_P
 
 
-@torch.library.custom_op("lsrl_7c624a3da83f::gru_h_operator", mutates_args=())
+@torch.library.custom_op(OPERATORS + "::gru_h_operator", mutates_args=())
 def gru_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_kernels(tensors[0]):
@@ -475,7 +491,7 @@ def d_gru_h_launch(
     )
 
 
-@torch.library.custom_op("lsrl_7c624a3da83f::d_gru_h_operator", mutates_args=())
+@torch.library.custom_op(OPERATORS + "::d_gru_h_operator", mutates_args=())
 def d_gru_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
@@ -775,7 +791,7 @@ def mingru_h_launch(x_products, mingru_bz, mingru_bh, mingru_h, every=0):
     return mingru_h_next, mingru_h_T, mingru_h_P
 
 
-@torch.library.custom_op("lsrl_7c624a3da83f::mingru_h_operator", mutates_args=())
+@torch.library.custom_op(OPERATORS + "::mingru_h_operator", mutates_args=())
 def mingru_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_kernels(tensors[0]):
@@ -886,7 +902,7 @@ def d_mingru_h_launch(x_products, d_mingru_h_next, mingru_bz, d_mingru_h):
     return d_mingru_bz_sum, d_mingru_h_T
 
 
-@torch.library.custom_op("lsrl_7c624a3da83f::d_mingru_h_operator", mutates_args=())
+@torch.library.custom_op(OPERATORS + "::d_mingru_h_operator", mutates_args=())
 def d_mingru_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):

@@ -92,6 +92,22 @@ def uniform(shape, low, high, generator):
     return low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float32)
 
 
+def own_namespace(wanted):
+    """The namespace that is wanted, or one like it where another module of the same text has its operators there.
+
+    Registering an operator anew would leave that other module's without what it runs.
+    """
+    found, number = wanted, 1
+    while hasattr(getattr(torch.ops, found), "module"):
+        found, number = f"{wanted}_{number}", number + 1
+    torch.library.define(f"{found}::module", "() -> ()")
+    return found
+
+
+# Operators stay when the module goes, so the name is made from its text.
+OPERATORS = own_namespace("lsrl_6498bf0ac7d1")
+
+
 def saves(length, every):
     """Of how many positions the arriving states are kept: the first of every `every`; of none for 0."""
     return -(-length // every) if every else 0
@@ -319,7 +335,7 @@ def h_launch(x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h, every=0):
     return y, h_T, h_P
 
 
-@torch.library.custom_op("lsrl_feef6ae5f170::h_operator", mutates_args=())
+@torch.library.custom_op(OPERATORS + "::h_operator", mutates_args=())
 def h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_kernels(tensors[0]):
@@ -442,7 +458,7 @@ def d_h_launch(dt_proj_W_dt_x, W_dtBC_x, d_y, dt_bias, A, d_h):
     return d_x_sum, d_h_T
 
 
-@torch.library.custom_op("lsrl_feef6ae5f170::d_h_operator", mutates_args=())
+@torch.library.custom_op(OPERATORS + "::d_h_operator", mutates_args=())
 def d_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
@@ -522,7 +538,7 @@ def h_adjoint(x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h, d_y, d_h_last):
     return d_x, d_dt_proj_W_dt_x, d_W_dtBC_x, d_dt_proj_W_dt_x_sum, d_D_sum, dt_d_A_factor1_sum, d_h_last_2
 
 
-@torch.library.custom_op("lsrl_feef6ae5f170::h_pieces", mutates_args=())
+@torch.library.custom_op(OPERATORS + "::h_pieces", mutates_args=())
 def h_pieces(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """The derivative of the loop, from the states that it kept at the start of each piece."""
 

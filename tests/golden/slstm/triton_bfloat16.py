@@ -98,6 +98,22 @@ def register(module, name, param):
     module.register_parameter(last, torch.nn.Parameter(param, requires_grad=is_smooth(param)))
 
 
+def own_namespace(wanted):
+    """The namespace that is wanted, or one like it where another module of the same text has its operators there.
+
+    Registering an operator anew would leave that other module's without what it runs.
+    """
+    found, number = wanted, 1
+    while hasattr(getattr(torch.ops, found), "module"):
+        found, number = f"{wanted}_{number}", number + 1
+    torch.library.define(f"{found}::module", "() -> ()")
+    return found
+
+
+# Operators stay when the module goes, so the name is made from its text.
+OPERATORS = own_namespace("lsrl_e8ee46d832b1")
+
+
 def saves(length, every):
     """Of how many positions the arriving states are kept: the first of every `every`; of none for 0."""
     return -(-length // every) if every else 0
@@ -368,7 +384,7 @@ def h_to_m_launch(i, f, z, o, Ri, Rf, Rz, Ro, bi, bf, bz, bo, h, c, n, m, every=
     return h_next, h_T, c_T, n_T, m_T, h_P, c_P, n_P, m_P
 
 
-@torch.library.custom_op("lsrl_6c9fb27eeced::h_to_m_operator", mutates_args=())
+@torch.library.custom_op(OPERATORS + "::h_to_m_operator", mutates_args=())
 def h_to_m_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_kernels(tensors[0]):
@@ -710,7 +726,7 @@ def d_h_to_d_m_launch(
     return d_i, d_f, d_z, d_o, d_h_T, d_c_T, d_n_T, d_m_T
 
 
-@torch.library.custom_op("lsrl_6c9fb27eeced::d_h_to_d_m_operator", mutates_args=())
+@torch.library.custom_op(OPERATORS + "::d_h_to_d_m_operator", mutates_args=())
 def d_h_to_d_m_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
