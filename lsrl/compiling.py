@@ -12,6 +12,7 @@ from lsrl.ir import text as graph_text
 from lsrl.ir.cell import Cell
 from lsrl.program import Program
 from lsrl.schedule import AUTO, Schedule
+from lsrl.tuning import TUNED, Setting, tuned
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ def compile_program(
     Args:
         target: `jax`, `triton` (a function of PyTorch), or `reference` (NumPy).
         sizes: numbers for the sizes without a default, and for others if wanted.
-        schedule: `auto`, one schedule for every recurrence (`scan`), or `STATE=chunk(64)` for single ones.
+        schedule: `auto`, one schedule for every recurrence (`scan`), or `STATE=chunk(64)` for single ones; `tuned` is
+            what was fastest when `lsrl tune` measured it.
         dtype: `float32`, `float64`, `bfloat16` or `float16`; None is float32, for the reference float64.
         device: what `auto` chooses for: `cpu`, `a100`, `h100` or `h200`; None is `cpu` for JAX, `h100` for Triton.
         batch, length: what `auto` reckons with, 8 and 1024 where nobody tells; others can be run all the same.
@@ -75,7 +77,8 @@ def write_program(
         chosen = stages.reference_schedule(cell, bound, schedule)
         return Written(target, precision, cell, bound, chosen, graph_text.show(cell))
     run = stages.assumed_run(target, precision, device, batch, length)
-    made = stages.make(cell, bound, target, schedule, run)
+    setting = Setting(target, precision, bound, run.batch, run.length)
+    made = stages.make(cell, bound, target, tuned(cell, setting) if schedule == TUNED else schedule, run)
     plain = schedule == AUTO and run == stages.assumed_run(target, precision)
     command = _command(program, target, bound, AUTO if plain else str(made.schedule), precision)
     source = stages.write(made.plan, target, precision, program.origin, command, gradients=gradients)

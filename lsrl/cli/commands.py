@@ -19,6 +19,8 @@ COMMANDS = {
     "compile": "Write a standalone module for JAX, or PyTorch and Triton.",
     "run": "Run a program on arrays from files.",
     "verify": "Hold every legal schedule against the reference.",
+    "bench": "Measure every legal schedule.",
+    "tune": "Measure, and keep the fastest schedule.",
     "graph": "Draw a program.",
     "list": "List the library.",
     "completion": "Print what completes `lsrl` in a shell.",

@@ -80,13 +80,21 @@ schedule_option = click.option(
     default="auto",
     show_default=True,
     metavar="SCHEDULE",
-    help="How recurrences run: auto, one schedule for all (scan), or STATE=chunk(64),….",
+    help="How recurrences run: auto, one schedule for all (scan), STATE=chunk(64),…, or tuned.",
 )
 device_option = click.option(
     "--device",
     type=click.Choice(list(DEVICES)),
     help="What auto chooses for.  [default: cpu; target triton: h100]",
 )
+
+
+def enable_double(target: str, dtype: str | None) -> None:
+    """JAX has float64 only where it is asked for before anything is computed."""
+    if target == "jax" and dtype == "float64":
+        import jax
+
+        jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
 
 
 def file_option(*names: str, **settings: Any) -> Callable[[Decorated], Decorated]:

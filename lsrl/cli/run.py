@@ -15,6 +15,7 @@ from lsrl.backends.result import Gradients, Result
 from lsrl.cli.options import (
     SizedCommand,
     dtype_option,
+    enable_double,
     file_option,
     program_argument,
     schedule_option,
@@ -111,7 +112,7 @@ def command(
     given = {name: read_arrays(path) if path else {} for name, path in (("x", inputs), ("p", params), ("s", state))}
     bound = infer_sizes(program.graph, sizes, given["p"], given["x"], given["s"])
     weights = given["p"] if params else init_params(program.cell(bound), bound, seed)
-    _enable_double(target, dtype)
+    enable_double(target, dtype)
     with working(f"compiling {program.name} for {target}"):
         compiled = compile_program(program, target, bound, schedule, dtype)
     arrays = weights, given["x"], given["s"]
@@ -127,14 +128,6 @@ def command(
             found |= dict(_gradients(compiled, gradients))
     write_arrays(output, found)
     click.echo(f"{output}: {', '.join(f'{name} {list(array.shape)}' for name, array in found.items())}", err=True)
-
-
-def _enable_double(target: str, dtype: str | None) -> None:
-    """JAX has float64 only where it is asked for before anything is computed."""
-    if target == "jax" and dtype == "float64":
-        import jax
-
-        jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
 
 
 def _results(compiled: Compiled, result: Result) -> Iterator[tuple[str, Array]]:

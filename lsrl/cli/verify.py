@@ -10,7 +10,14 @@ from dataclasses import asdict
 
 import rich_click as click
 
-from lsrl.cli.options import SizedCommand, dtype_choice, json_option, program_argument, sizes_option
+from lsrl.cli.options import (
+    SizedCommand,
+    dtype_choice,
+    enable_double,
+    json_option,
+    program_argument,
+    sizes_option,
+)
 from lsrl.cli.status import FAULT, FINE
 from lsrl.cli.terminal import working
 from lsrl.ir.schedules.how import parse_how
@@ -79,10 +86,7 @@ def _prepare(targets: Sequence[str]) -> None:
     """What frameworks read when they are first imported: JAX has float64 on request only, Triton interprets so too."""
     if "triton" in targets and not _has_gpu():
         os.environ["TRITON_INTERPRET"] = "1"
-    if "jax" in targets:
-        import jax
-
-        jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
+    enable_double("jax" if "jax" in targets else "", "float64")
 
 
 def _has_gpu() -> bool:
