@@ -155,5 +155,7 @@ def _jacobian(found: RecurrenceFacts, how: How) -> str:
             return f"its Jacobian is a {len(known.states)} by {len(known.states)} block for each unit"
         case _ if isinstance(how, Newton) and how.quasi:
             return "the diagonal of its Jacobian stands for all of it, and what it finds is checked"
+        case Coupling.DENSE:
+            return "its Jacobian is small"
         case _:
             return "its Jacobian is a small block for each head"
