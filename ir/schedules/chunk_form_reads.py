@@ -17,6 +17,8 @@ from lsrl.ir.schedules.chunk_form_values import Axes, product, signed
 from lsrl.ir.schedules.how import NotLegal
 from lsrl.ir.value import Value, depends_on, postorder
 
+_ALL = "all of its state is wanted at every position, not only products with vectors"
+
 
 def reads(cell: Cell, state: State, leaf: Value, axes: Axes) -> tuple[Read, ...]:
     """The reads that everything needs which is wanted beyond the state.
@@ -63,7 +65,7 @@ def _whole(
 
 def _read(value: Value, form: LinearForm | None, leaf: Value, axes: Axes) -> Read:
     if form is None:
-        raise NotLegal("what is wanted of its state at every position is no product with a vector", value)
+        raise NotLegal(_ALL, value)
     terms = [(_term(term, leaf, axes, value)) for term in form.terms]
     perms = {perm for _, perm in terms}
     if len(perms) > 1:
@@ -80,7 +82,7 @@ def _term(term: Term, leaf: Value, axes: Axes, value: Value) -> tuple[ReadTerm, 
     summed = None if over is None else term.source(over)
     kept = lanes if along is None else (*lanes, term.source(along))
     if term.through or summed is None or summed in term.result or sorted(term.result) != sorted(map(_known, kept)):
-        raise NotLegal("all of its state is wanted at every position, not only products with vectors", value)
+        raise NotLegal(_ALL, value)
     letters = tuple(map(_known, kept))
     by_vector, reached = connected(term.factors, summed, letters[: len(lanes)])
     by_scale = () if along is None else connected(term.factors, letters[-1], letters[: len(lanes)])[0]
