@@ -21,7 +21,7 @@ from lsrl.backends.runtime.triton_chunk_tiles import (
 
 @triton.jit(do_not_specialize=["length"])
 def chunk_product_kernel(
-    x, y, decay, out, length, heads, width, x_streams, y_streams,
+    x, y, decay, out, length, heads, x_streams, y_streams, width: tl.constexpr,
     x_b, x_t, x_h, x_s, y_b, y_t, y_h, y_s, d_b, d_t, d_h,
     C: tl.constexpr, BLOCK: tl.constexpr, DECAY: tl.constexpr, EXCLUSIVE: tl.constexpr, REVERSE: tl.constexpr,
     DOT: tl.constexpr,
@@ -41,7 +41,8 @@ def chunk_product_kernel(
 
 @triton.jit(do_not_specialize=["length"])
 def chunk_solve_kernel(
-    products, inverses, reader, key, value, mix, decay, own, reading, writing, whole, length, heads, width, columns,
+    products, inverses, reader, key, value, mix, decay, own, reading, writing, whole, length, heads,
+    width: tl.constexpr, columns: tl.constexpr,
     a_b, a_t, a_h, a_s, w_b, w_t, w_h, w_s, v_b, v_t, v_h, v_s, c_b, c_t, c_h, c_j, c_m, d_b, d_t, d_h,
     R: tl.constexpr, J: tl.constexpr, C: tl.constexpr, BLOCK: tl.constexpr, DECAY: tl.constexpr,
     REVERSE: tl.constexpr, DOT: tl.constexpr,
@@ -121,7 +122,8 @@ def chunk_solve_kernel(
 
 @triton.jit(do_not_specialize=["chunks"])
 def chunk_carry_kernel(
-    whole, reading, writing, own, added, start, states, last, chunks, width, columns, rows, d_l, d_n, d_k, d_v,
+    whole, reading, writing, own, added, start, states, last, chunks, width: tl.constexpr, columns: tl.constexpr,
+    rows, d_l, d_n, d_k, d_v,
     READS: tl.constexpr, WRITES: tl.constexpr, ADDS: tl.constexpr, REVERSE: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
@@ -164,7 +166,7 @@ def chunk_carry_kernel(
 
 @triton.jit(do_not_specialize=["length", "chunks"])
 def chunk_read_kernel(
-    query, products, given, states, decay, out, length, chunks, heads, width, columns,
+    query, products, given, states, decay, out, length, chunks, heads, width: tl.constexpr, columns: tl.constexpr,
     q_b, q_t, q_h, d_b, d_t, d_h, o_b, o_t, o_h,
     J: tl.constexpr, C: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, DECAY: tl.constexpr,
     EXCLUSIVE: tl.constexpr, REVERSE: tl.constexpr, DOT: tl.constexpr,

@@ -87,9 +87,9 @@ class ChunkLaunch:
         decay, strides = self.decays()
         grid = (self.chunks, self.lanes, streams * self.written)
         chunk_product_kernel[grid](
-            x, self.keys, decay, out, self.length, self.heads, self.width, streams, self.written,
+            x, self.keys, decay, out, self.length, self.heads, streams, self.written, self.width,
             *x.stride()[:4], *self.keys.stride()[:4], *strides,
-            BLOCK=chunk_block(self.width, 32 if self.constants["DECAY"] == 2 else 64), EXCLUSIVE=exclusive,
+            BLOCK=chunk_block(self.width, 16 if self.constants["DECAY"] == 2 else 64), EXCLUSIVE=exclusive,
             **self.constants, num_warps=4,
         )  # fmt: skip
         return out
