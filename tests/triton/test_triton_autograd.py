@@ -23,6 +23,7 @@ from support.programs import PROGRAMS, bound
 
 Tensors = dict[str, torch.Tensor]
 LOOPS = [("gru", "sequential"), ("gated_delta", "sequential(recompute=2)")]
+SOUND = [*LOOPS, ("lru", "sequential"), ("reversed", "sequential"), ("lags", "sequential")]
 pytestmark = pytest.mark.filterwarnings("ignore:.*each loop runs in its plain PyTorch form")
 
 
@@ -152,7 +153,9 @@ def test_inference_keeps_no_states() -> None:
         emitted.apply(params, inputs, state)
 
 
-@pytest.mark.parametrize(("name", "schedule"), [*LOOPS, ("lru", "sequential"), ("reversed", "sequential")])
+@pytest.mark.parametrize(
+    ("name", "schedule"), [*LOOPS, *((name, "sequential") for name in ("lru", "reversed", "lags"))]
+)
 def test_operators_are_sound(name: str, schedule: str) -> None:
     """Schemas, shapes without running, no shared memory, as PyTorch checks operators."""
     emitted = module(name, schedule)

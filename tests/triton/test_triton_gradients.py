@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from random import Random
 from types import ModuleType
 
@@ -15,6 +16,7 @@ from lsrl.backends.emit_triton import emit_triton
 from lsrl.backends.module_loader import load_module
 from lsrl.ir.plan import make_plan
 from support.graphs import random_cell
+from support.process import run_python
 from support.programs import PROGRAMS, Case, bound
 from support.running import random_arrays
 from support.torch_gradients import check_cell, check_gradients
@@ -84,3 +86,30 @@ def test_random_cell(seed: int) -> None:
     given = random_arrays(cell, sizes, batch=2, length=3, seed=seed)
     with np.errstate(all="ignore"):
         check_cell(cell, sizes, emitted, given, 3, 1e-9)
+
+
+LONG = """
+import resource, sys, warnings
+from pathlib import Path
+import torch
+from lsrl.backends.module_loader import load_module
+warnings.simplefilter("ignore")
+module = load_module(Path(sys.argv[1]).read_text(), "standalone")
+generator = torch.Generator().manual_seed(0)
+q, k, v, g = (torch.randn(1, 65536, 1, 64, generator=generator) for _ in range(4))
+inputs = {"q": q, "k": k, "v": v, "log_a": torch.nn.functional.logsigmoid(g)}
+inputs = {name: x.requires_grad_() for name, x in inputs.items()}
+module.apply({}, inputs)[0]["o"].sum().backward()
+assert all(x.grad.isfinite().all() for x in inputs.values())
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+"""
+
+
+@pytest.mark.slow
+def test_a_long_sequence_of_matrices_fits_into_memory(tmp_path: Path) -> None:
+    """Forward and backward over 65,536 positions of a 64 x 64 state, whose states alone would take a GiB."""
+    case = Case("std/gla", (("N", 1), ("K", 64), ("V", 64)))
+    cell, sizes = bound(case)
+    text = emit_triton(stages.make(cell, sizes, "triton", "sequential").plan, "float32")
+    (tmp_path / "module.py").write_text(text)
+    assert float(run_python("-c", LONG, str(tmp_path / "module.py"))) < 1.0

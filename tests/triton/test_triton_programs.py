@@ -15,7 +15,7 @@ from lsrl.backends import reference
 from lsrl.backends.arrays import Array
 from lsrl.backends.emit_triton import emit_triton
 from lsrl.backends.module_loader import load_module
-from support.comparing import BATCH, LENGTH, Named, agree, arrays, cotangents_of, expected, extent
+from support.comparing import BATCH, LENGTH, Named, agree, arrays, expected, extent
 from support.programs import PROGRAMS, Case, bound
 from support.torch_gradients import check_gradients
 from support.torch_modules import numpy, run, tensors
