@@ -81,10 +81,12 @@ class ScanMemory(Memory):
             place: how many are kept before it, in the order of computation.
         """
         strides, offset = self.strides(tensor, None, part)
-        if self.reverse:
-            place = infix("-", Code(f"{self.saves} - 1", Binding.SUM), place)
         first = infix("*", Code(self.at.sequence), Code(self.saves))
-        code = infix("+", Code(tensor.name), times(infix("+", first, place), self.place.dim(tensor.row)))
+        if self.reverse:
+            first = infix("+", first, Code(f"{self.saves} - 1", Binding.SUM))
+        if place.text != "0":
+            first = infix("-" if self.reverse else "+", first, place)
+        code = infix("+", Code(tensor.name), times(first, self.place.dim(tensor.row)))
         for axis, tile in enumerate(self.place.tiling.all_tiles(value)):
             stride = self.place.dim(strides[axis])
             if not tile.single:
