@@ -32,7 +32,7 @@ TOLERANCES = {"float64": 1e-10, "float32": 1e-5, "bfloat16": 1e-2, "float16": 1e
 BATCH, LENGTH = 2, 37
 PIECE = 16  # positions of a chunk or window: the length is no multiple of it
 NEIGHBOURS = 0.01
-SOFT = 0.5  # of parameters, so that gates are open and nothing explodes
+SOFT = 0.5  # of parameters and inputs, so that gates are open and nothing explodes
 
 Named = Mapping[str, Array]
 
@@ -89,8 +89,12 @@ def case(
     """A program with random arrays; sizes that are not given and have no default are small and different."""
     cell, bound = program.bind(small_sizes(program.graph, sizes or {}))
     params, inputs, state = random_arrays(cell, bound, batch, length, seed)
-    soft = {name: SOFT * array if array.dtype.kind in "fc" else array for name, array in params.items()}
-    return Case(program, bound, (soft, inputs, state), {} if cell.inputs else {"batch": batch, "length": length})
+    told = {} if cell.inputs else {"batch": batch, "length": length}
+    return Case(program, bound, (_soft(params), _soft(inputs), state), told)
+
+
+def _soft(arrays: Named) -> dict[str, Array]:
+    return {name: SOFT * array if array.dtype.kind in "fc" else array for name, array in arrays.items()}
 
 
 def candidates(found: Sequence[Possible], hows: Sequence[How] | None = None) -> tuple[Schedule, ...]:

@@ -22,7 +22,9 @@ from lsrl.cli.status import FAULT, FINE
 from lsrl.cli.terminal import working
 from lsrl.ir.schedules.how import parse_how
 from lsrl.program import load
-from lsrl.verify import BATCH, DTYPES, LENGTH, TARGETS, Row, case, verify
+from lsrl.stress import TOLERANCES as STRESS_TOLERANCES
+from lsrl.stress import stressed
+from lsrl.verify import BATCH, DTYPES, LENGTH, TARGETS, TOLERANCES, Row, case, verify
 from lsrl.verify_text import table
 
 
@@ -42,6 +44,7 @@ from lsrl.verify_text import table
 @click.option("--dtype", "dtypes", multiple=True, type=dtype_choice, help="Only this one.  [default: all but float16]")
 @click.option("--batch", default=BATCH, show_default=True, type=click.IntRange(1), metavar="N", help="Sequences.")
 @click.option("--length", default=LENGTH, show_default=True, type=click.IntRange(0), metavar="N", help="Positions.")
+@click.option("--stress", is_flag=True, help="Gates at extremes, e^-40 beside 1 and 0; 5e-5 is allowed in float32.")
 @click.option("--seed", default=0, show_default=True, metavar="N", help="Draws the arrays.")
 @json_option
 def command(
@@ -53,6 +56,7 @@ def command(
     dtypes: tuple[str, ...],
     batch: int,
     length: int,
+    stress: bool,
     seed: int,
     as_json: bool,
 ) -> int:
@@ -69,11 +73,13 @@ def command(
       lsrl verify mine.lsrl --schedule scan --schedule newton --target jax --length 300
     """
     _prepare(targets or TARGETS)
-    given = case(load(prog, cell), sizes, batch, length, seed)
+    drawn = case(load(prog, cell), sizes, batch, length, seed)
+    given = stressed(drawn, seed) if stress else drawn
     hows = tuple(map(parse_how, schedules)) or None
     with working(f"verifying {given.program.name}"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*plain PyTorch form")  # that is what `torch` is there for
-        rows = list(verify(given, targets or TARGETS, dtypes or DTYPES, hows))
+        allowed = STRESS_TOLERANCES if stress else TOLERANCES
+        rows = list(verify(given, targets or TARGETS, dtypes or DTYPES, hows, allowed))
     click.echo(json.dumps([_data(row) for row in rows], indent=2) if as_json else table(rows))
     return FINE if all(row.holds for row in rows) else FAULT
 

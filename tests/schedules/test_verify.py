@@ -14,6 +14,8 @@ import lsrl
 from lsrl.ir.fault import Refusal
 from lsrl.ir.schedules.how import Chunk, How, Quadratic, Scan
 from lsrl.loader import library
+from lsrl.stress import TOLERANCES as STRESS_TOLERANCES
+from lsrl.stress import gates, stressed
 from lsrl.verify import DTYPES, TARGETS, Case, Row, case, relative_errors, rounded, verify
 from support.commands import Run
 
@@ -50,6 +52,22 @@ def test_some_of_the_library_in_jax(name: str, hows: tuple[How, ...]) -> None:
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_library_in_every_precision(name: str, target: str) -> None:
     check(verify(drawn(name), (target,), DTYPES))
+
+
+@pytest.mark.parametrize("name", ["std/gla", "std/gated_delta", "std/mlstm"])
+def test_gates_at_their_extremes(name: str) -> None:
+    given = stressed(drawn(name))
+    assert any(-40 in array or 0 in array for array in given.arrays[1].values())
+    check(verify(given, ("torch",), ("float64", "float32"), tolerances=STRESS_TOLERANCES))
+
+
+def test_gates_are_inputs_that_decays_are_made_of_alone() -> None:
+    logarithms, factors = (-40.0, -8.0, 0.0), (0.0, pytest.approx(3.354626e-4), 1.0)
+    assert gates(drawn("std/gla").cell) == {"log_a": logarithms}
+    assert gates(drawn("std/mlstm").cell) == {"f": logarithms, "i": logarithms}
+    assert gates(drawn("std/gated_delta").cell) == {"a": factors, "b": factors}
+    with pytest.raises(Refusal, match="gru has no input that is a gate by itself"):
+        stressed(drawn("std/gru"))
 
 
 def test_the_command_prints_a_table_and_data(run: Run) -> None:
