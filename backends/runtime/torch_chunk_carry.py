@@ -45,9 +45,7 @@ def chunk_carry(tensors: list[torch.Tensor], reverse: bool) -> list[torch.Tensor
     decay, *others, start = tensors
     reads, writes, own, added = (each if each.shape[2] else None for each in others)
     u = others[2].clone(memory_format=torch.contiguous_format)
-    arriving, last = launch_carry(
-        decay, reads, writes, None if own is None else u, added, start, reverse, torch.float32
-    )
+    arriving, last = launch_carry(decay, (reads, writes, u), added, start, reverse, torch.float32)
     return [arriving, last, u]
 
 

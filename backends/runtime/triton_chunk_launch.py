@@ -26,16 +26,16 @@ def dot_type(operands):
     return tl.bfloat16 if operands == torch.bfloat16 and not INTERPRETED else tl.float32
 
 
-def launch_carry(whole, reading, writing, own, added, start, reverse, operands):
+def launch_carry(whole, low, added, start, reverse, operands):
     """The states that arrive at chunks [L, N, K, V] and the last one, in float32; `own` becomes u.
 
     Args:
         whole: [L, N, K or 1, V or 1].
-        reading, writing: [L, N, M, K], or None for none.
-        own: [L, N, M, V], in one piece.
+        low: reading, writing [L, N, M, K], either None for none, and own [L, N, M, V] in one piece.
         added: [L, N, K, V] or None.
         start: [L, K, V].
     """
+    reading, writing, own = low
     lanes, width, columns = start.shape
     chunks, rows = whole.shape[1], own.shape[2]
     states = start.new_empty(lanes, chunks, width, columns, dtype=torch.float32)
@@ -44,9 +44,9 @@ def launch_carry(whole, reading, writing, own, added, start, reverse, operands):
     block_v = chunk_block(columns, max(16, 2048 // block_k))  # 16 numbers of the state in each thread's registers
     most_rows = (32 if operands == torch.float32 else 128) // max(1, block_k // 64)
     strides = [0 if size == 1 else stride for size, stride in zip(whole.shape[2:], whole.stride()[2:])]
-    low = [states if each is None else each.contiguous() for each in (reading, writing)]
+    either = [states if each is None else each.contiguous() for each in (reading, writing)]
     chunk_carry_kernel[(lanes, triton.cdiv(columns, block_v))](
-        whole, *low, own, states if added is None else added.contiguous(), start.contiguous(), states, last,
+        whole, *either, own, states if added is None else added.contiguous(), start.contiguous(), states, last,
         chunks, width, columns, rows, *whole.stride()[:2], *strides,
         READS=reading is not None, WRITES=writing is not None, ADDS=added is not None, REVERSE=reverse,
         BLOCK_M=chunk_block(rows, min(64, max(16, most_rows))), BLOCK_K=block_k, BLOCK_V=block_v,
@@ -64,13 +64,13 @@ class ChunkLaunch:
         mix: [B, T, H, J, R] or None.
     """
 
-    def __init__(self, decay, readers, keys, values, mix, tile, reverse, operands):
-        self.decay, self.readers, self.keys, self.values, self.mix = decay, readers, keys, values, mix
-        self.batch, self.length, self.heads, self.written, self.width = keys.shape
-        self.columns = values.shape[-1]
+    def __init__(self, given, tile, reverse, operands):
+        self.decay, self.readers, self.keys, self.values, self.mix = given
+        self.batch, self.length, self.heads, self.written, self.width = self.keys.shape
+        self.columns = self.values.shape[-1]
         self.lanes, self.chunks = self.batch * self.heads, triton.cdiv(self.length, tile)
         self.tile, self.reverse, self.operands = tile, reverse, operands
-        kind = 0 if decay is None else 1 if decay.shape[-1] == 1 else 2
+        kind = 0 if self.decay is None else 1 if self.decay.shape[-1] == 1 else 2
         self.constants = {"C": tile, "DECAY": kind, "REVERSE": reverse, "DOT": dot_type(operands)}
 
     def decays(self):
@@ -126,8 +126,8 @@ class ChunkLaunch:
     def run(self, vectors, start):
         """The reads of (q, exclusive), each [B, T, H, V], and the last state [lanes, K, V]."""
         own, reading, writing, whole = self.solved()
-        flat = [each if each is None else each.flatten(2, 3) for each in (reading, writing, own)]
-        states, last = launch_carry(whole[..., None], *flat, None, start, False, self.operands)
+        low = (None if reading is None else reading.flatten(2, 3), writing.flatten(2, 3), own.flatten(2, 3))
+        states, last = launch_carry(whole[..., None], low, None, start, False, self.operands)
         return [self.read(q, exclusive, own, states) for q, exclusive in vectors], last
 
     def read(self, query, exclusive, given, states):

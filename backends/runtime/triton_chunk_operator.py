@@ -40,7 +40,7 @@ def chunk_kernels(
     """The reads, each [B, T, H, V], and the last state; `absent` says what is None of decay, readers, keys, ..."""
     start, given, vectors = chunk_parts(tensors, absent)
     rows = [each if each is None else unit_stride(each) for each in given]
-    launch = ChunkLaunch(*rows, max(tile, 16), reverse, operands)
+    launch = ChunkLaunch(rows, max(tile, 16), reverse, operands)
     queries = [(unit_stride(q), before) for q, before in zip(vectors, exclusive)]
     found, last = launch.run(queries, start.flatten(0, 1))
     return [*found, last.reshape(start.shape)]

@@ -79,6 +79,24 @@ def test_stress() -> None:
         assert deviation(one, other) < 5e-5
 
 
+def test_derivatives_of_derivatives() -> None:
+    """The gradient of the squared norm of a gradient, with kernels forward and in the carry of each derivative."""
+    case = ChunkCase(18, "each", "none", 1, 1, AFTER)
+    arguments = random_arguments(case, rows=4, columns=3, lanes=(1,))
+    found, wanted = (second_gradients(converted(arguments, dtype), case) for dtype in (torch.float32, torch.float64))
+    for one, other in zip(found, wanted, strict=True):
+        assert deviation(one, other) < 1e-5
+
+
+def second_gradients(arguments: Tensors, case: ChunkCase) -> tuple[torch.Tensor, ...]:
+    leaves = tensors_in(arguments)
+    for tensor in leaves:
+        tensor.requires_grad_()
+    value = torch.stack([each.square().sum() for each in results(arguments, case, 16)]).sum()
+    gradients = torch.autograd.grad(value, leaves, create_graph=True)
+    return torch.autograd.grad(torch.stack([each.square().sum() for each in gradients]).sum(), leaves)
+
+
 def test_mapped_over() -> None:
     """`vmap` over kernels equals a loop."""
     case = ChunkCase(18, "shared", "none", 1, 1, AFTER)
