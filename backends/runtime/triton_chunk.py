@@ -27,16 +27,18 @@ def chunk_product_kernel(
     DOT: tl.constexpr,
 ):  # fmt: skip
     """(i) Products of rows, out [lanes, chunks, X, Y, C, C]; a program for each chunk, lane and pair of streams."""
-    chunk, lane, pair = tl.program_id(0), tl.program_id(1).to(tl.int64), tl.program_id(2)
+    place = tl.program_id(0).to(tl.int64)
+    lane, chunk = place // tl.cdiv(length, C), (place % tl.cdiv(length, C)).to(tl.int32)
+    pair = tl.program_id(1)
     b, h = lane // heads, lane % heads
     i, j = pair // y_streams, pair % y_streams
     x += b * x_b + h * x_h + i * x_s
     y += b * y_b + h * y_h + j * y_s
     decay += b * d_b + h * d_h
     found = rows_product(x, x_t, y, y_t, decay, d_t, chunk * C, length, width, C, BLOCK, DECAY, EXCLUSIVE, REVERSE, DOT)
-    place = ((lane * tl.num_programs(0) + chunk) * x_streams + i) * y_streams + j
+    out += ((place * x_streams + i) * y_streams + j) * C * C
     rows = tl.arange(0, C)
-    tl.store(out + place * C * C + rows[:, None] * C + rows[None, :], found.to(out.dtype.element_ty))
+    tl.store(out + rows[:, None] * C + rows[None, :], found.to(out.dtype.element_ty))
 
 
 @triton.jit(do_not_specialize=["length"])
@@ -51,11 +53,11 @@ def chunk_solve_kernel(
 
     With the inverse X of the system, own is X v for one key, and v + c X G v for one reader.
     """
-    chunk, lane = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    place = tl.program_id(0).to(tl.int64)
+    lane, chunk = place // tl.cdiv(length, C), (place % tl.cdiv(length, C)).to(tl.int32)
     b, h = lane // heads, lane % heads
     rows = tl.arange(0, C)
     positions = chunk * C + rows
-    place = lane * tl.num_programs(0) + chunk
     square = rows[:, None] * C + rows[None, :]
     reader += b * a_b + h * a_h
     key += b * w_b + h * w_h
@@ -164,20 +166,20 @@ def chunk_carry_kernel(
     tl.store(last + lane * size + square, state, mask=inside)
 
 
-@triton.jit(do_not_specialize=["length", "chunks"])
+@triton.jit(do_not_specialize=["length"])
 def chunk_read_kernel(
-    query, products, given, states, decay, out, length, chunks, heads, width: tl.constexpr, columns: tl.constexpr,
+    query, products, given, states, decay, out, length, heads, width: tl.constexpr, columns: tl.constexpr,
     q_b, q_t, q_h, d_b, d_t, d_h, o_b, o_t, o_h,
     J: tl.constexpr, C: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_V: tl.constexpr, DECAY: tl.constexpr,
     EXCLUSIVE: tl.constexpr, REVERSE: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
     """(v) q^T S at every position: what is left of the state that arrived, and what the chunk's rows wrote."""
-    chunk, lane = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    place = tl.program_id(0).to(tl.int64)
+    lane, chunk = place // tl.cdiv(length, C), (place % tl.cdiv(length, C)).to(tl.int32)
     b, h = lane // heads, lane % heads
     rows = tl.arange(0, C)
     positions = chunk * C + rows
-    v = tl.program_id(2) * BLOCK_V + tl.arange(0, BLOCK_V)
-    place = lane * chunks + chunk
+    v = tl.program_id(1) * BLOCK_V + tl.arange(0, BLOCK_V)
     query += b * q_b + h * q_h
     decay += b * d_b + h * d_h
     arriving = states + place * width * columns

@@ -30,8 +30,8 @@ def chunk_inverse_kernel(
     A block of twice the size is [[X, 0], [Y M X, Y]] with X and Y the inverses of its halves and M the block of N
     below the diagonal.
     """
-    chunk, lane = tl.program_id(0), tl.program_id(1).to(tl.int64)
-    place = lane * tl.num_programs(0) + chunk
+    place = tl.program_id(0).to(tl.int64)
+    lane, chunk = place // tl.cdiv(length, C), (place % tl.cdiv(length, C)).to(tl.int32)
     mix += (lane // heads) * c_b + (lane % heads) * c_h
     products += place * R * J * C * C
     out += place * C * C

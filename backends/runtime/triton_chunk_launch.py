@@ -85,7 +85,7 @@ class ChunkLaunch:
         streams = x.shape[3]
         out = self.empty(streams, self.written, self.tile, self.tile, dtype=dtype)
         decay, strides = self.decays()
-        grid = (self.chunks, self.lanes, streams * self.written)
+        grid = (self.chunks * self.lanes, streams * self.written)
         chunk_product_kernel[grid](
             x, self.keys, decay, out, self.length, self.heads, streams, self.written, self.width,
             *x.stride()[:4], *self.keys.stride()[:4], *strides,
@@ -105,7 +105,7 @@ class ChunkLaunch:
         products = own if none else self.products(readers, True, torch.float32)
         inverses = own if none else self.inverses(products)
         decay, strides = self.decays()
-        chunk_solve_kernel[(self.chunks, self.lanes)](
+        chunk_solve_kernel[(self.chunks * self.lanes,)](
             products, inverses, readers, self.keys, self.values, mix, decay, own, reading, writing, whole,
             self.length, self.heads, self.width, self.columns,
             *readers.stride()[:4], *self.keys.stride()[:4], *self.values.stride()[:4], *mix.stride()[:5], *strides,
@@ -117,7 +117,7 @@ class ChunkLaunch:
         """The inverse of each chunk's system, [lanes, chunks, C, C]."""
         out = self.empty(self.tile, self.tile, dtype=torch.float32).zero_()
         names = ("C", "REVERSE")
-        chunk_inverse_kernel[(self.chunks, self.lanes)](
+        chunk_inverse_kernel[(self.chunks * self.lanes,)](
             products, self.mix, out, self.length, self.heads, *self.mix.stride()[:5],
             R=self.readers.shape[3], J=self.written, **{name: self.constants[name] for name in names}, num_warps=4,
         )  # fmt: skip
@@ -136,8 +136,8 @@ class ChunkLaunch:
         out = query.new_empty(self.batch, self.length, self.heads, self.columns)
         block_v = chunk_block(self.columns, 64)
         decay, strides = self.decays()
-        chunk_read_kernel[(self.chunks, self.lanes, triton.cdiv(self.columns, block_v))](
-            query, products, given, states, decay, out, self.length, self.chunks, self.heads, self.width, self.columns,
+        chunk_read_kernel[(self.chunks * self.lanes, triton.cdiv(self.columns, block_v))](
+            query, products, given, states, decay, out, self.length, self.heads, self.width, self.columns,
             *query.stride()[:3], *strides, *out.stride()[:3],
             J=self.written, BLOCK_K=32, BLOCK_V=block_v, EXCLUSIVE=exclusive, **self.constants, num_warps=4,
         )  # fmt: skip
