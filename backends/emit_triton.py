@@ -19,7 +19,7 @@ from lsrl.backends.naming import Names, identifier
 from lsrl.backends.torch_apply import write_apply
 from lsrl.backends.torch_draw import write_init, write_initial_state
 from lsrl.backends.torch_frame import ALONE, POSITION, SEQUENCE, Frame, narrow_values, thin_values
-from lsrl.backends.torch_header import header
+from lsrl.backends.torch_header import Ways, header
 from lsrl.backends.torch_loops import Written, write_loop
 from lsrl.backends.torch_operator import NAMESPACE
 from lsrl.backends.torch_place import TYPES, Types
@@ -67,7 +67,9 @@ def emit_triton(
     _write_functions(plan, frame, written, gradients)
     schedule = dict(_schedule(plan, written))
     _write_tables(frame, schedule, list(written.values()))
-    return _assembled(frame, header(plan, frame.types, schedule, source_name, command, gradients))
+    backward = {", ".join(s.name for s in w.loop.cell.states): w.backward for w in written.values() if w.backward}
+    ways = Ways(schedule, backward)
+    return _assembled(frame, header(plan, frame.types, ways, source_name, command, gradients))
 
 
 def _schedule(plan: Plan, written: Mapping[int, Written]) -> Iterator[tuple[str, str]]:

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from lsrl.backends.module_header import WIDTH, arrays, origin, title
 from lsrl.backends.torch_place import Types
 from lsrl.ir.plan import Plan
 
 
-def header(
-    plan: Plan, types: Types, schedule: Mapping[str, str], source_name: str, command: str, gradients: bool
-) -> str:
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How each recurrence runs, and how its derivative does, by the names of its states."""
+
+    schedule: Mapping[str, str]
+    backward: Mapping[str, str]
+
+
+def header(plan: Plan, types: Types, ways: Ways, source_name: str, command: str, gradients: bool) -> str:
     """The text of the module's docstring.
 
     Args:
-        schedule: how each recurrence runs, by the names of its states.
         gradients: whether the module has a backward pass.
     """
     parts = [
         title(plan.cell),
         arrays(plan.cell),
         _types(types),
-        _run(plan, schedule),
-        _gradients(schedule, gradients),
+        _run(plan, ways),
+        _gradients(ways, gradients),
         origin(source_name, command, "torch and triton"),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -37,21 +43,22 @@ def _types(types: Types) -> str:
     return f"Inputs, params, outputs and products with params are {data}; states and loops compute in {real}."
 
 
-def _run(plan: Plan, schedule: Mapping[str, str]) -> str:
-    lines = [f"Schedule of {states}: {how}." for states, how in schedule.items()] or ["Every position by itself."]
+def _run(plan: Plan, ways: Ways) -> str:
+    lines = [f"Schedule of {states}: {how}." for states, how in ways.schedule.items()] or ["Every position by itself."]
+    lines += [f"Backward pass of {states}: {how}." for states, how in ways.backward.items()]
     reverse = [state.name for state in plan.cell.states if state.reverse]
     if reverse:
         lines.append(f"There is no `step`: {', '.join(reverse)} arrives from the end of the sequence.")
     return "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="    ") for line in lines)
 
 
-def _gradients(schedule: Mapping[str, str], gradients: bool) -> str:
+def _gradients(ways: Ways, gradients: bool) -> str:
     if not gradients:
         return "It runs forward only: nothing that comes out has gradients."
-    if not any("kernel" in how for how in schedule.values()):
+    if not any("kernel" in how for how in ways.schedule.values()):
         return ""
     text = (
-        "Kernels run forward. Gradients, those of higher order too, come from the plain PyTorch form of each loop, "
-        "which runs anew in the backward pass. Where there is no GPU the plain form runs forward as well, and says so."
+        "Derivatives of higher order go through the plain PyTorch form of each loop. Where there is no GPU the plain "
+        "forms run in place of all kernels, and say so."
     )
     return textwrap.fill(text, WIDTH)

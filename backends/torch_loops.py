@@ -33,13 +33,15 @@ class Written:
     Attributes:
         run: the function that `apply` calls.
         kernels: what compiles each ahead of time: its name, its signature, its constants.
-        schedule: how it runs, in words, and how its derivative does.
+        schedule: how it runs, in words.
+        backward: how its derivative does; empty where there is none.
     """
 
     run: str
     loop: LoopCell
     kernels: tuple[Ahead, ...]
     schedule: str
+    backward: str = ""
 
 
 def write_loop(loop: LoopCell, frame: Frame, dtype: str, gradients: bool, names: Sequence[Names] = ()) -> Written:
@@ -76,7 +78,22 @@ def write_loop(loop: LoopCell, frame: Frame, dtype: str, gradients: bool, names:
         return Written(functions.run, loop, ahead, schedule)
     inner = _write_derivative(around, derived, frame, dtype, names)
     ahead = (*ahead, *(kernel for each in inner for kernel in each.kernels))
-    return Written(functions.run, loop, ahead, schedule)
+    ways = [each.schedule for each in inner] or ["all positions at once"]
+    return Written(functions.run, loop, ahead, schedule, f"{'; '.join(ways)}, from {_kept(around)}")
+
+
+def _kept(around: Around) -> str:
+    """What is kept for the backward pass, in words."""
+    if not around.loop.saved:
+        return "nothing but what went in"
+    states = ", ".join(around.loop.saved)
+    match around.pieces:
+        case 1:
+            return f"{states} kept at every position"
+        case 0:
+            return f"{states} kept at the start of about as many pieces as a piece has positions"
+        case size:
+            return f"{states} kept at the start of every {size} positions"
 
 
 def _plain(functions: LoopFunctions, plain: PlainLoop) -> Iterator[Section]:

@@ -6,10 +6,11 @@ Arrays, by name:
     outputs  o [B, T, N, V]
 
 Schedule of S: one Triton kernel over time, batch x N x cdiv(V, 8) programs of 1 warp.
+Backward pass of S: one Triton kernel over time, batch x N programs of 8 warps, from S kept at the start of
+    about as many pieces as a piece has positions.
 
-Kernels run forward. Gradients, those of higher order too, come from the plain PyTorch form of each loop,
-which runs anew in the backward pass. Where there is no GPU the plain form runs forward as well, and says
-so.
+Derivatives of higher order go through the plain PyTorch form of each loop. Where there is no GPU the plain
+forms run in place of all kernels, and say so.
 
 Made from std/gated_delta by
     lsrl compile std/gated_delta --target triton
@@ -96,7 +97,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_94990433b215")
+OPERATORS = own_namespace("lsrl_d761afc5849d")
 
 
 def saves(length, every):

@@ -6,10 +6,10 @@ Arrays, by name:
     outputs  y, z [B, T, D]
 
 Schedule of h: one Triton kernel over time, batch programs of 1 warp.
+Backward pass of h: one Triton kernel over time, batch programs of 1 warp, from h kept at every position.
 
-Kernels run forward. Gradients, those of higher order too, come from the plain PyTorch form of each loop,
-which runs anew in the backward pass. Where there is no GPU the plain form runs forward as well, and says
-so.
+Derivatives of higher order go through the plain PyTorch form of each loop. Where there is no GPU the plain
+forms run in place of all kernels, and say so.
 
 Made from lags.lsrl by
     lsrl compile lags.lsrl --target triton
@@ -101,7 +101,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_aa25a8fc1c00")
+OPERATORS = own_namespace("lsrl_435ea0950ebb")
 
 
 def saves(length, every):

@@ -7,10 +7,11 @@ Arrays, by name:
     outputs  h [B, T, H]
 
 Schedule of h, c: one Triton kernel over time, batch programs of 8 warps.
+Backward pass of h, c: one Triton kernel over time, batch programs of 8 warps, from h, c kept at every
+    position.
 
-Kernels run forward. Gradients, those of higher order too, come from the plain PyTorch form of each loop,
-which runs anew in the backward pass. Where there is no GPU the plain form runs forward as well, and says
-so.
+Derivatives of higher order go through the plain PyTorch form of each loop. Where there is no GPU the plain
+forms run in place of all kernels, and say so.
 
 Made from std/lstm by
     lsrl compile std/lstm --target triton
@@ -102,7 +103,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_5796742ca01d")
+OPERATORS = own_namespace("lsrl_4e8d4492813b")
 
 
 def saves(length, every):

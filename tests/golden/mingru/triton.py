@@ -7,10 +7,11 @@ Arrays, by name:
     outputs  h [B, T, H]
 
 Schedule of h: one Triton kernel over time, batch x cdiv(H, 128) programs of 1 warp.
+Backward pass of h: one Triton kernel over time, batch x cdiv(H, 128) programs of 1 warp, from h kept at
+    every position.
 
-Kernels run forward. Gradients, those of higher order too, come from the plain PyTorch form of each loop,
-which runs anew in the backward pass. Where there is no GPU the plain form runs forward as well, and says
-so.
+Derivatives of higher order go through the plain PyTorch form of each loop. Where there is no GPU the plain
+forms run in place of all kernels, and say so.
 
 Made from std/mingru by
     lsrl compile std/mingru --target triton
@@ -102,7 +103,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_be740a144e08")
+OPERATORS = own_namespace("lsrl_7792587d2d99")
 
 
 def saves(length, every):

@@ -9,10 +9,11 @@ Arrays, by name:
     outputs  h [B, T, N, V]
 
 Schedule of C, n, m: one Triton kernel over time, batch x N x cdiv(V, 8) programs of 1 warp.
+Backward pass of C, n, m: one Triton kernel over time, batch x N programs of 4 warps, from C, n, m kept at
+    the start of about as many pieces as a piece has positions.
 
-Kernels run forward. Gradients, those of higher order too, come from the plain PyTorch form of each loop,
-which runs anew in the backward pass. Where there is no GPU the plain form runs forward as well, and says
-so.
+Derivatives of higher order go through the plain PyTorch form of each loop. Where there is no GPU the plain
+forms run in place of all kernels, and say so.
 
 Made from std/mlstm by
     lsrl compile std/mlstm --target triton
@@ -100,7 +101,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_fd0969715a87")
+OPERATORS = own_namespace("lsrl_b328face5ba1")
 
 
 def saves(length, every):

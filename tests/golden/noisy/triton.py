@@ -7,10 +7,10 @@ Arrays, by name:
     outputs  h [B, T, D]
 
 Schedule of h: one Triton kernel over time, batch programs of 1 warp.
+Backward pass of h: one Triton kernel over time, batch programs of 1 warp, from nothing but what went in.
 
-Kernels run forward. Gradients, those of higher order too, come from the plain PyTorch form of each loop,
-which runs anew in the backward pass. Where there is no GPU the plain form runs forward as well, and says
-so.
+Derivatives of higher order go through the plain PyTorch form of each loop. Where there is no GPU the plain
+forms run in place of all kernels, and say so.
 
 Made from noisy.lsrl by
     lsrl compile noisy.lsrl --target triton
@@ -96,7 +96,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_bb885dff745e")
+OPERATORS = own_namespace("lsrl_05f99d8355b1")
 
 
 def folded(operator, sequences):

@@ -8,10 +8,11 @@ Arrays, by name:
 
 Schedule of h: position by position, products by PyTorch and then a Triton kernel, batch x C x cdiv(Y, 8)
     programs of 1 warp, since `conv` in line 7 has no form in a kernel.
+Backward pass of h: position by position, products by PyTorch and then a Triton kernel, batch x C x cdiv(Y,
+    8) programs of 1 warp, since `conv_dx` has no form in a kernel, from h kept at every position.
 
-Kernels run forward. Gradients, those of higher order too, come from the plain PyTorch form of each loop,
-which runs anew in the backward pass. Where there is no GPU the plain form runs forward as well, and says
-so.
+Derivatives of higher order go through the plain PyTorch form of each loop. Where there is no GPU the plain
+forms run in place of all kernels, and say so.
 
 Made from picture.lsrl by
     lsrl compile picture.lsrl --target triton
@@ -120,7 +121,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_6fa52ad498f7")
+OPERATORS = own_namespace("lsrl_39814e5ebac5")
 
 
 def saves(length, every):

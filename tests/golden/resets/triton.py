@@ -8,10 +8,10 @@ Arrays, by name:
 
 Schedule of a: one Triton kernel over time, batch programs of 1 warp.
 Schedule of n: one Triton kernel over time, batch programs of 1 warp.
+Backward pass of a: one Triton kernel over time, batch programs of 1 warp, from nothing but what went in.
 
-Kernels run forward. Gradients, those of higher order too, come from the plain PyTorch form of each loop,
-which runs anew in the backward pass. Where there is no GPU the plain form runs forward as well, and says
-so.
+Derivatives of higher order go through the plain PyTorch form of each loop. Where there is no GPU the plain
+forms run in place of all kernels, and say so.
 
 Made from resets.lsrl by
     lsrl compile resets.lsrl --target triton
@@ -103,7 +103,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_55914106781a")
+OPERATORS = own_namespace("lsrl_9714cd535b89")
 
 
 def folded(operator, sequences):

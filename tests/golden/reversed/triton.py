@@ -9,11 +9,14 @@ Arrays, by name:
 
 Schedule of gru.h: one Triton kernel over time, batch programs of 8 warps.
 Schedule of mingru.h: one Triton kernel over time, batch programs of 1 warp.
+Backward pass of gru.h: one Triton kernel over time, batch programs of 8 warps, from gru.h kept at every
+    position.
+Backward pass of mingru.h: one Triton kernel over time, batch programs of 1 warp, from mingru.h kept at
+    every position.
 There is no `step`: mingru.h arrives from the end of the sequence.
 
-Kernels run forward. Gradients, those of higher order too, come from the plain PyTorch form of each loop,
-which runs anew in the backward pass. Where there is no GPU the plain form runs forward as well, and says
-so.
+Derivatives of higher order go through the plain PyTorch form of each loop. Where there is no GPU the plain
+forms run in place of all kernels, and say so.
 
 Made from reversed.lsrl by
     lsrl compile reversed.lsrl --target triton
@@ -105,7 +108,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_83ee250e7292")
+OPERATORS = own_namespace("lsrl_ed0b42bd666c")
 
 
 def saves(length, every):

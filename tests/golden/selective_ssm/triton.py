@@ -9,10 +9,11 @@ Arrays, by name:
     outputs  y [B, T, E]
 
 Schedule of h: one Triton kernel over time, batch x cdiv(E, 64) programs of 1 warp.
+Backward pass of h: one Triton kernel over time, batch x cdiv(E, 8) programs of 1 warp, from h kept at the
+    start of about as many pieces as a piece has positions.
 
-Kernels run forward. Gradients, those of higher order too, come from the plain PyTorch form of each loop,
-which runs anew in the backward pass. Where there is no GPU the plain form runs forward as well, and says
-so.
+Derivatives of higher order go through the plain PyTorch form of each loop. Where there is no GPU the plain
+forms run in place of all kernels, and say so.
 
 Made from std/selective_ssm by
     lsrl compile std/selective_ssm --target triton
@@ -105,7 +106,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_6498bf0ac7d1")
+OPERATORS = own_namespace("lsrl_3b7a1a672eca")
 
 
 def saves(length, every):

@@ -13,10 +13,11 @@ Arrays, by name:
 Inputs, params, outputs and products with params are bfloat16; states and loops compute in float32.
 
 Schedule of h, c, n, m: one Triton kernel over time, cdiv(batch, 16) x N programs of 4 warps.
+Backward pass of h, c, n, m: one Triton kernel over time, cdiv(batch, 16) x N programs of 4 warps, from h,
+    c, n, m kept at every position.
 
-Kernels run forward. Gradients, those of higher order too, come from the plain PyTorch form of each loop,
-which runs anew in the backward pass. Where there is no GPU the plain form runs forward as well, and says
-so.
+Derivatives of higher order go through the plain PyTorch form of each loop. Where there is no GPU the plain
+forms run in place of all kernels, and say so.
 
 Made from std/slstm by
     lsrl compile std/slstm --target triton
@@ -111,7 +112,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_e8ee46d832b1")
+OPERATORS = own_namespace("lsrl_079b02c8a57f")
 
 
 def saves(length, every):
