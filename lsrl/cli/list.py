@@ -77,7 +77,7 @@ def _how(cell: Graph) -> str:
 
 def _counted(parts: Sequence[str]) -> str:
     word = "recurrence" if len(parts) == 1 else "recurrences"
-    return f"{len(parts)} sequential {word}: {'; '.join(parts)}"
+    return f"{len(parts)} {word}: {'; '.join(parts)}"
 
 
 def _title(doc: str) -> str:

@@ -197,7 +197,7 @@ def test_the_library_is_listed(run: Run) -> None:
     assert {"std/gru", "std/gru2014"} <= {entry["name"] for entry in found} < everything
     gru = next(entry for entry in found if entry["name"] == "std/gru")
     assert gru["signature"] == "(D, H) x: [D] -> h: [H]"
-    assert gru["how"] == "1 sequential recurrence: h; jax, triton"
+    assert gru["how"] == "1 recurrence: h; jax, triton"
     assert "nothing in the library" in run("list", "no such thing").out
 
 
