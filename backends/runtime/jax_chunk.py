@@ -75,7 +75,8 @@ def run_chunks(state, step, vectors, sides, length, size, reverse):
         return jnp.stack([cut(array, extent) for array in arrays], -2)
 
     def decays(array):
-        return decay_products(None if array is None else cut(array, jnp.atleast_1d(array).shape[-1], 1.0), tile)
+        whole = None if array is None else cut(array, jnp.atleast_1d(array).shape[-1], 1.0)
+        return decay_products(whole, tile, dtype)
 
     by_row, by_column = decays(decay), decays(columns)
     w, v = stacked(keys, rows), stacked(values, width)

@@ -213,15 +213,15 @@ def decay_segments(decay):
     return decayed_gram(ones, ones, decay)
 
 
-def decay_products(decay, rows):
+def decay_products(decay, rows, dtype):
     """What the decays of a chunk are made into once: (decays, segment products, before, after, whole).
 
     Segment products [..., C, C] stand for decays that the entries of a row share, else they are None.  Without a
     decay all of them are ones that broadcast.
     """
     if decay is None:
-        one = jnp.ones((1, 1))
-        return None, jnp.tril(jnp.ones((rows, rows)), -1), one, one, one[0]
+        one = jnp.ones((1, 1), dtype)
+        return None, jnp.tril(jnp.ones((rows, rows), dtype), -1), one, one, one[0]
     segments = decay_segments(decay) if decay.shape[-1] == 1 else None
     return decay, segments, *decay_ends(decay)
 

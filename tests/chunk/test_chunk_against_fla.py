@@ -11,7 +11,6 @@ from types import ModuleType
 import fla.ops.comba.naive as comba
 import fla.ops.delta_rule.naive as delta_rule
 import fla.ops.gated_delta_product.naive as delta_product
-import fla.ops.gdn2.naive as gdn2
 import fla.ops.generalized_delta_rule.dplr.naive as dplr
 import fla.ops.kda.naive as kda
 import fla.ops.simple_gla.naive as simple_gla
@@ -62,7 +61,6 @@ PEERS: Mapping[str, tuple[ModuleType, Callable[[Tensors, torch.Tensor], Results]
     "simple_gla": (simple_gla, positions_first(simple_gla.naive_recurrent_simple_gla)),
     "delta_rule": (delta_rule, heads_first(delta_rule.delta_rule_recurrence, "q", "k", "v", "beta")),
     "kda": (kda, positions_first(kda.naive_recurrent_kda)),
-    "gdn2": (gdn2, positions_first(gdn2.naive_recurrent_gdn2)),
     "comba": (comba, positions_first(comba.naive_recurrent_comba)),
     "dplr": (dplr, heads_first(dplr.dplr_recurrence, "q", "k", "v", "alpha", "beta", "gk")),
     "delta_product": (delta_product, factors_in_turn),
