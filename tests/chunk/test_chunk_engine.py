@@ -60,7 +60,6 @@ CASES = (
     ChunkCase(11, "each", "none", 2, 2, EVERY_READ, reverse=True),
     ChunkCase(11, "shared", "none", 1, 2, EVERY_READ),
     ChunkCase(11, "each", "each", 0, 2, EVERY_READ),
-    ChunkCase(11, "none"),
 )
 
 

@@ -8,7 +8,7 @@ import lsrl
 from lsrl.ir.pipeline import components
 from lsrl.ir.schedules.chunk_form import chunk_form
 from lsrl.ir.schedules.chunk_form_parts import ChunkForm
-from lsrl.ir.schedules.how import NotLegal
+from lsrl.ir.schedules.how import Chunk, HowError, NotLegal
 from support.chunk_programs import CHUNKED, REFUSED
 
 # By name: readers, keys, the rows of the state, whether rows, columns, or both decay, sides that reads sum over.
@@ -67,3 +67,9 @@ def test_reasons(name: str) -> None:
         formed(f"cell refused(K, V):\n    {declared}    {body}\n")
     assert reason in refusal.value.reason
     assert refusal.value.value is not None
+
+
+@pytest.mark.parametrize("size", [0, 3, 48])
+def test_chunks_are_powers_of_two(size: int) -> None:
+    with pytest.raises(HowError, match=f"chunk\\({size}\\)"):
+        Chunk(size)
