@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -24,7 +25,7 @@ def in_front(tensors: Sequence[Tensor], new: Sequence[Tensor]) -> tuple[Tensor, 
     return (*(tensor for tensor in tensors if tensor not in written), *new, *written)
 
 
-class TileWriter(KernelWriter):
+class TileWriter(KernelWriter, ABC):
     """A kernel over tiles of positions while it is written."""
 
     def __init__(
@@ -47,17 +48,17 @@ class TileWriter(KernelWriter):
         self.memory = self.over_time
         self.moved: list[tuple[str, Tensor]] = []
 
+    @abstractmethod
     def new_places(self) -> Places:
         """Where the program is."""
-        raise NotImplementedError
 
     def all_tensors(self) -> tuple[Tensor, ...]:
         """The tensors of the loop, and what the kernel has beside them."""
         return self.tensors
 
+    @abstractmethod
     def write_places(self, writer: Writer, used: set[str]) -> None:
         """Which program this is, and which positions and lanes it holds."""
-        raise NotImplementedError
 
     @property
     def block(self) -> str:
