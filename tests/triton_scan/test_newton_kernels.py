@@ -16,6 +16,7 @@ from lsrl.backends.emit_triton import emit_triton
 from lsrl.backends.machine_code import LIMITS, resources_of
 from lsrl.backends.module_loader import load_module
 from support.comparing import agree, arrays, expected
+from support.golden import ROOT, Golden
 from support.newton_cells import CASES
 from support.programs import Case, bound
 from support.torch_modules import tensors
@@ -140,8 +141,17 @@ def test_gradients() -> None:
     assert torch.autograd.gradcheck(run, (given["a"], x), fast_mode=True)
 
 
+LARGE = replace(CASES["paragru"], sizes=(("D", 32), ("H", 256)))
+
+
+def test_text(golden: Golden) -> None:
+    """The kernel of the forward pass and its launch, without what surrounds them."""
+    text = source(LARGE, "float32", 128)
+    start, end = text.index("@triton.jit(do_not_specialize"), text.index("@torch.library.custom_op")
+    golden.check(ROOT / "paragru" / "newton.txt", text[start:end].rstrip() + "\n")
+
+
 def test_kernels_fit() -> None:
-    case = replace(CASES["paragru"], sizes=(("D", 32), ("H", 256)))
-    (kernels,) = resources_of([source(case, "float32", 128)], list(LIMITS))
+    (kernels,) = resources_of([source(LARGE, "float32", 128)], list(LIMITS))
     assert [kernel.warps for kernel in kernels] == [4] * len(LIMITS)
     assert all(kernel.fits for kernel in kernels)
