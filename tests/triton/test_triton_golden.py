@@ -98,6 +98,12 @@ def test_a_small_kernel_fits() -> None:
         assert kernel.fits
 
 
+def test_beside_large_matrices_fewer_positions_are_read_ahead() -> None:
+    """The matrices of the derivative of gru take 96 KiB of shared memory; three positions more would not fit."""
+    assert source("gru", "bfloat16").count('"num_stages": 2') == 1
+    assert "num_stages" not in source("lstm", "bfloat16") + source("gru", "float32")
+
+
 def test_spills_are_seen() -> None:
     text = source("lstm", "float32").replace('"num_warps": 8', '"num_warps": 1')
     for kernel in resources(text, "sm_80"):

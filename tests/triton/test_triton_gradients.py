@@ -41,6 +41,18 @@ cell backwards(N=2, K=3, V=2):
     m = reverse memory(N, K, V)(q, k, v)
     output o = m.o
 """
+CLASHES = """
+cell clashes(D=2):
+    input every, tensors: [D]
+    param derivative: [D] ~ normal(1)
+    state cotangents, found: [D] = 0
+    state ctx: [D] = 0, output_: [] int = 0
+    cotangents' = tanh(cotangents * derivative + every) + found * ctx
+    found' = sin(found) + cotangents * tensors
+    ctx' = ctx * found + tensors
+    output_' = output_ + 1
+    output inputs = cotangents' * ctx, at = found', d_cotangents = ctx
+"""
 KEPT = ("sequential", "sequential(save)", "sequential(recompute=1)", "sequential(recompute=3)")
 
 
@@ -56,6 +68,11 @@ def module(case: Case, dtype: str = "float64", schedule: str = "sequential") -> 
 def test_what_is_kept_changes_no_gradient(name: str, schedule: str) -> None:
     """States of every position, of the first of every so many, by the rule; pieces need not fit the length."""
     check_gradients(PROGRAMS[name], module(PROGRAMS[name], schedule=schedule), 1e-9, length=7)
+
+
+@pytest.mark.parametrize("schedule", KEPT[1::2])
+def test_names_of_the_program_shadow_nothing(schedule: str) -> None:
+    check_gradients(Case(CLASHES), module(Case(CLASHES), schedule=schedule), 1e-9)
 
 
 @pytest.mark.parametrize("length", [0, 1, 7])
