@@ -8,6 +8,7 @@ import lsrl
 from lsrl.ir.pipeline import components
 from lsrl.ir.schedules.chunk_form import chunk_form
 from lsrl.ir.schedules.chunk_form_parts import ChunkForm
+from lsrl.ir.schedules.chunk_size import balanced_size
 from lsrl.ir.schedules.how import Chunk, HowError, NotLegal
 from support.chunk_programs import CHUNKED, REFUSED
 
@@ -73,3 +74,12 @@ def test_reasons(name: str) -> None:
 def test_chunks_are_powers_of_two(size: int) -> None:
     with pytest.raises(HowError, match=f"chunk\\({size}\\)"):
         Chunk(size)
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "size"),
+    # K = V: without readers 2 K^2 = 2 C K, with one reader and one key 4 K^2 = 6 C K, and nobody wants chunks of 4.
+    [("simple_gla", 128, 128), ("simple_gla", 64, 64), ("kda", 128, 64), ("kda", 64, 32), ("kda", 4, 16)],
+)
+def test_sizes_of_chunks_balance_work(name: str, width: int, size: int) -> None:
+    assert balanced_size(formed(CHUNKED[name]), {"N": 2, "K": width, "V": width}) == size
