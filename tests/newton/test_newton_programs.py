@@ -99,7 +99,7 @@ def check(function: Compiled, params: Any, inputs: Any, state: Any) -> lsrl.Resu
 
 @pytest.mark.parametrize(
     ("name", "target"),
-    [*((name, "triton") for name in CASES), *((name, "jax") for name in ("paralstm", "columns", "second", "reversed"))],
+    [*((name, "triton") for name in CASES), *((name, "jax") for name in ("paralstm", "columns", "reversed"))],
 )
 def test_values_and_gradients(name: str, target: str) -> None:
     function = compiled(name, target)
@@ -116,7 +116,7 @@ def test_values_and_gradients(name: str, target: str) -> None:
     ("name", "target", "length"),
     [
         *(("paralstm", "triton", length) for length in (0, 1, WINDOW - 1, WINDOW, WINDOW + 1)),
-        *(("paragru", "jax", length) for length in (0, 1, WINDOW + 1)),
+        *(("paragru", "jax", length) for length in (0, 1)),
     ],
 )
 def test_lengths_around_the_window(name: str, target: str, length: int) -> None:
@@ -136,8 +136,8 @@ def agrees(function: Compiled, params: Any, inputs: Any, state: Any) -> lsrl.Res
 @pytest.mark.parametrize("target", TARGETS)
 def test_lanes_that_do_not_converge_run_step_by_step(target: str) -> None:
     """With weights so large and so few iterations most lanes are left over, and nothing of it shows in the result."""
-    function = compiled("paragru", target, "newton(window=48, iterations=3)")
-    params, inputs, state = arrays(function, HARD, 48)
+    function = compiled("paragru", target, "newton(window=24, iterations=3)")
+    params, inputs, state = arrays(function, HARD, 24)
     told = agrees(function, params, inputs, state).statistics["h"]
     assert all(share > 0.2 for share in told["fallback"])
     turns = told["iterations"].tolist()
@@ -159,13 +159,13 @@ def test_tame_cells_need_few_iterations(target: str) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_diagonal_of_a_dense_jacobian(target: str) -> None:
     """Convergence is linear, a sequence is done as a whole, and the gradient is that of the program."""
-    schedule = "newton(window=30, iterations=24, quasi)"
+    schedule = "newton(window=16, iterations=14, quasi)"
     function = lsrl.compile(program("std/lstm"), target, {"D": 3, "H": 12}, schedule, "float64")
-    params, inputs, state = arrays(function, 0.1, 30)
+    params, inputs, state = arrays(function, 0.03, 16)
     told = (check if target == "triton" else agrees)(function, params, inputs, state).statistics["h, c"]
     assert told["fallback"].tolist() == [0.0, 0.0]
-    assert all(8 < turns < 24 for turns in told["iterations"].tolist())
-    hard = {name: 10 * array for name, array in params.items()}
+    assert all(5 < turns < 14 for turns in told["iterations"].tolist())
+    hard = {name: 30 * array for name, array in params.items()}
     assert agrees(function, hard, inputs, state).statistics["h, c"]["fallback"].tolist() == [1.0, 1.0]
 
 

@@ -68,7 +68,7 @@ CASES: Mapping[str, Case] = {
     "indrnn": Case(INDEPENDENT),
     "rows": Case(ROWS),
 }
-SOME = ("mingru", "lags", "stack", "resets", "elstm", "rows")
+SOME = ("stack", "elstm", "rows")
 BATCH, LENGTH = 2, 5
 
 
@@ -110,7 +110,7 @@ def test_in_the_reference(name: str, starts: str) -> None:
     assert found.inputs == {}
 
 
-@pytest.mark.parametrize(("name", "length"), [*((name, LENGTH) for name in SOME), ("mingru", 0), ("mingru", 1)])
+@pytest.mark.parametrize(("name", "length"), [*((name, LENGTH) for name in SOME), ("mingru", 0)])
 def test_in_jax(name: str, length: int) -> None:
     case = CASES[name]
     params, inputs, _, cotangents = arrays(case, length)
@@ -122,7 +122,7 @@ def test_in_jax(name: str, length: int) -> None:
     agree(found.state, expected.state)
 
 
-@pytest.mark.parametrize("name", ["elstm", "stack"])
+@pytest.mark.parametrize("name", ["elstm"])
 def test_in_torch(name: str) -> None:
     case = CASES[name]
     params, inputs, state, _ = arrays(case)
