@@ -191,7 +191,7 @@ def reserved() -> tuple[str, ...]:
     """Every identifier that a module may use for itself, whatever it is for."""
     parameters = ("params", "inputs", "outputs", "state", "seed", "batch", "length", "generator", "device")
     loops = ("at", "every", "tensors", "cotangents", "found", "lsrl_module")
-    own = ("init", "initial_state", "apply", "apply_statistics", "step", "SCHEDULE", "KERNELS", "DOT")
+    own: tuple[str, ...] = ("init", "initial_state", "apply", "apply_statistics", "step", "SCHEDULE", "KERNELS", "DOT")
     own += (*_FUNCTIONS, *KERNEL_FUNCTIONS)
     launch = ("grid", "warmup", "num_warps", "num_stages", "num_ctas", "maxnreg", "enable_fp_fusion", "ctx")
     builtins = ("float", "int", "bool", "max", "min", "abs", "complex", "range", "dict", "set", "sorted", "zip", "list")

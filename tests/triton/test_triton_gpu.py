@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import pytest
 import torch
 
@@ -45,15 +47,30 @@ def test_compiled_kernels(name: str, dtype: str) -> None:
         {key: _moderate(torch.as_tensor(a), type_) for key, a in group.items()}
         for group in random_arrays(cell, sizes, BATCH, LENGTH)
     ]
-    outputs, final = module.apply(*({key: tensor.cuda() for key, tensor in group.items()} for group in groups))
+    found = _results(module, [_leaves(group, "cuda") for group in groups])
     with pytest.warns(UserWarning, match="no GPU"):
-        wanted, last = exact.apply(*groups)
-    for found, truth in ((outputs, wanted), (final, last)):
-        for key, tensor in truth.items():
-            scale = tensor.abs().max().clamp(min=1).item()
-            torch.testing.assert_close(
-                found[key].cpu().to(tensor.dtype), tensor, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype] * scale
-            )
+        wanted = _results(exact, [_leaves(group, "cpu") for group in groups])
+    assert found.keys() == wanted.keys()
+    for key, tensor in wanted.items():
+        scale = tensor.abs().max().clamp(min=1e-6 if key.startswith("grad.") else 1).item()
+        torch.testing.assert_close(
+            found[key].cpu().to(tensor.dtype), tensor, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype] * scale
+        )
+
+
+def _leaves(group: dict[str, torch.Tensor], device: str) -> dict[str, torch.Tensor]:
+    moved = {key: tensor.detach().to(device, copy=True) for key, tensor in group.items()}
+    return {key: t.requires_grad_(t.is_floating_point() or t.is_complex()) for key, t in moved.items()}
+
+
+def _results(module: ModuleType, groups: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Outputs, last states, and the gradients of the mean of all their squares."""
+    outputs, final = module.apply(*groups)
+    results = {**outputs, **{f"state.{key}": tensor for key, tensor in final.items()}}
+    smooth = [y for y in results.values() if y.requires_grad]
+    torch.stack([y.abs().square().float().mean() for y in smooth]).sum().backward()
+    leaves = {f"grad.{place}.{key}": t for place, group in enumerate(groups) for key, t in group.items()}
+    return {**results, **{key: t.grad for key, t in leaves.items() if t.grad is not None}}
 
 
 def _moderate(tensor: torch.Tensor, type_: torch.dtype) -> torch.Tensor:
