@@ -43,7 +43,7 @@ def carry_forward(decay, reads, writes, own, added, start, reverse):
 def chunk_carry(tensors: list[torch.Tensor], reverse: bool) -> list[torch.Tensor]:
     """`carry_forward` as a kernel, with products in float32."""
     decay, *others, start = tensors
-    reads, writes, own, added = (each if each.shape[2] else None for each in others)
+    reads, writes, _, added = (each if each.shape[2] else None for each in others)
     u = others[2].clone(memory_format=torch.contiguous_format)
     arriving, last = launch_carry(decay, (reads, writes, u), added, start, reverse, torch.float32)
     return [arriving, last, u]

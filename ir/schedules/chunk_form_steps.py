@@ -42,6 +42,11 @@ def _then(first: ChunkStep, second: ChunkStep) -> ChunkStep:
     return joined(replace(step, decay_columns=times(first.decay_columns, second.decay_columns)))
 
 
+def _nothing(step: ChunkStep) -> tuple[Value | None, ...]:
+    """No coefficient for any of a step's readers."""
+    return (None,) * len(step.readers)
+
+
 def _reading(first: ChunkStep, second: ChunkStep) -> ChunkStep:
     """The second step behind the first one, their decays along columns apart."""
     if (first.decay_columns and second.readers) or (second.decay_columns and first.readers):
@@ -52,7 +57,7 @@ def _reading(first: ChunkStep, second: ChunkStep) -> ChunkStep:
     scalar = _scalar(first.decay_rows, second.readers)
     values, mix = [*kept.values], [(*row, *(None,) * len(second.readers)) for row in kept.mix]
     for value, row in zip(second.values, second.mix):
-        whole, ahead = value, (None,) * len(first.readers)
+        whole, ahead = value, _nothing(first)
         for reader, coefficient in zip(second.readers, row):
             if coefficient is not None:
                 whole, ahead = _behind(first, reader, coefficient, whole, ahead)
