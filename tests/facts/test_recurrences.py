@@ -13,8 +13,8 @@ from lsrl.ir.facts.structure import Along, AxisStructure, Structure, Transition
 from support.elaborated import cell_of_text
 from support.graphs import random_cell
 from support.programs import PROGRAMS, Case, bound
-from support.recurrent_programs import any_update
 from support.recurrences import check_recurrences, check_structure
+from support.recurrent_programs import any_update
 
 
 @pytest.mark.parametrize("case", PROGRAMS.values(), ids=PROGRAMS)
