@@ -191,6 +191,7 @@ def test_forward_mode_is_refused() -> None:
         results([state, torch.autograd.forward_ad.make_dual(decay, torch.ones_like(decay)), *others], case)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # PyTorch's own, as it traces
 def test_compiled_whole() -> None:
     """`torch.compile` takes forward and backward as one graph."""
