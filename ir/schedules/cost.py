@@ -25,6 +25,7 @@ CHUNKS = (16, 32, 64, 128)
 ITERATIONS = 5  # of Newton on tame cells: 4 to reach float32, one to see it (Danieli et al., 2025, ParaRNN: 3 to 5)
 WINDOW = 256
 PLAIN = 80  # operations of PyTorch in a Newton iteration beside the step and its Jacobian, most of them the scan's
+DECAYING = 12  # operations for each number of a decay at each level of the Grams, measured on a CPU
 TRAINING = 3  # forward, forward once more, backward
 
 
@@ -194,14 +195,15 @@ def _chunk(how: How, work: Work, setting: _Setting) -> _Amount:
     products = rows * columns * (2 + 2 * rank) + size * grams + (rank * size) ** 2 * rank / 3
     each = 3 * (rows + columns) * (1 + rank) + size * (1 + rank) + rows * columns / size
     moved = positions * BYTES[run.dtype] * each
+    levels = ceil(log2(max(size, 2)))
     return _Amount(
         products=positions * 2 * products,
-        pointwise=positions * size * (1 + rank) * 2,
+        pointwise=positions * (2 * size * (1 + rank) + DECAYING * levels * work.decays),
         bytes=2 * moved,
         steps=ceil(run.length / size),
         operations=4 + 2 * rank,
         heavy=2 + rank,
-        launches=(2 + 2 * rank) * ceil(log2(max(size, 2))),
+        launches=(2 + 2 * rank) * levels,
         width=run.batch * work.lanes * size * rows,
         resident=moved,
     ).trained()

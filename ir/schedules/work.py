@@ -41,6 +41,7 @@ class Work:
         block: states that meet in one unit, where the Jacobian is diagonal or a small block; 0 where it is dense.
         lanes: heads of a matrix state, each with `rows` by `columns` numbers.
         rank: of what is added to a diagonal transition, all factors together.
+        decays: numbers of a decay that varies along the rows of a head; 0 where it is one number.
     """
 
     elements: int
@@ -55,6 +56,7 @@ class Work:
     rows: int
     columns: int
     rank: int
+    decays: int
 
 
 def work(cell: Cell, found: Recurrence, sizes: Mapping[str, int]) -> Work:
@@ -75,6 +77,7 @@ def work(cell: Cell, found: Recurrence, sizes: Mapping[str, int]) -> Work:
         rows=rows,
         columns=columns,
         rank=sum(_rank(each) for each in found.structures.values()),
+        decays=rows if any(map(_decays, found.structures.values())) else 0,
     )
 
 
@@ -120,6 +123,11 @@ def _matrix(found: Recurrence, sizes: Mapping[str, int]) -> tuple[int, int, int]
     rows = (mixed or free or [-1])[0]
     columns = prod(shape[axis] for axis in free if axis != rows)
     return prod(shape[axis] for axis in heads), shape[rows] if free else 1, columns
+
+
+def _decays(found: Structure) -> bool:
+    """Whether the diagonal part varies along an axis that is no head."""
+    return any(axis.base is Along.DIAGONAL and not axis.head for axis in found.axes)
 
 
 def _rank(found: Structure) -> int:
