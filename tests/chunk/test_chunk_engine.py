@@ -1,4 +1,4 @@
-"""Chunks in JAX as a function: lengths, decays of every sort, pieces, precision, second derivatives, memory."""
+"""Chunks in JAX as a function: lengths, decays of every sort, precision, second derivatives, memory."""
 
 from __future__ import annotations
 
@@ -89,23 +89,6 @@ def filled(arguments: Any, arrays: Iterator[jax.Array]) -> Any:
     if isinstance(arguments, list | tuple):
         return type(arguments)(filled(each, arrays) for each in arguments)
     return arguments
-
-
-def test_pieces_continue() -> None:
-    case = ChunkCase(29, reads=EVERY_READ)
-    arguments = in_jax(random_arguments(case))
-    whole = run(case, arguments, 8)
-
-    def piece(part: slice, start: jax.Array) -> list[jax.Array]:
-        cut = jax.tree.map(lambda x: x if isinstance(x, str | bool) else x[:, part], arguments[1:])
-        length = len(range(case.length)[part])
-        return run(ChunkCase(length, reads=EVERY_READ), [start, *cut], 8)
-
-    first = piece(slice(0, 13), arguments[0])
-    second = piece(slice(13, None), first[-1])
-    joined = [jnp.concatenate(pair, 1) for pair in zip(first[:-1], second[:-1], strict=True)]
-    for found, wanted in zip([*joined, second[-1]], whole, strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("size", [16, 64])
