@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 
 import fla.ops.comba.naive as comba
+import fla.ops.delta_rule.naive as delta_rule
 import fla.ops.gated_delta_product.naive as delta_product
 import fla.ops.generalized_delta_rule.dplr.naive as dplr
 import fla.ops.kda.naive as kda
@@ -58,6 +59,7 @@ def factors_in_turn(given: Tensors, start: torch.Tensor) -> Results:
 
 PEERS: Mapping[str, tuple[ModuleType, Callable[[Tensors, torch.Tensor], Results]]] = {
     "simple_gla": (simple_gla, positions_first(simple_gla.naive_recurrent_simple_gla)),
+    "delta_rule": (delta_rule, heads_first(delta_rule.delta_rule_recurrence, "q", "k", "v", "beta")),
     "comba": (comba, positions_first(comba.naive_recurrent_comba)),
     "kda": (kda, positions_first(kda.naive_recurrent_kda)),
     "dplr": (dplr, heads_first(dplr.dplr_recurrence, "q", "k", "v", "alpha", "beta", "gk")),
