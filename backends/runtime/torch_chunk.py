@@ -22,20 +22,9 @@ from lsrl.backends.runtime.triton_chunk_operator import ChunkKernels, chunk_kern
 
 
 def chunked(
-    state,
-    decay,
-    columns,
-    readers,
-    keys,
-    values,
-    mix,
-    reads,
-    *,
-    extent,
-    size=64,
-    reverse=False,
-    operands=torch.float32,
-):
+    state, decay, columns, readers, keys, values, mix, reads,
+    *, extent, size=64, reverse=False, operands=torch.float32,
+):  # fmt: skip
     """The products of the state with vectors at every position, and the last state.
 
     Args:

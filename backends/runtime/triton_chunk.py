@@ -41,37 +41,14 @@ def chunk_product_kernel(
     tl.store(out + rows[:, None] * C + rows[None, :], found.to(out.dtype.element_ty))
 
 
-@triton.jit(do_not_specialize=["length"])
-def chunk_solve_kernel(
-    products, inverses, reader, key, value, mix, decay, own, reading, writing, whole, length, heads,
-    width: tl.constexpr, columns: tl.constexpr,
-    a_b, a_t, a_h, a_s, w_b, w_t, w_h, w_s, v_b, v_t, v_h, v_s, c_b, c_t, c_h, c_j, c_m, d_b, d_t, d_h,
-    R: tl.constexpr, J: tl.constexpr, C: tl.constexpr, BLOCK: tl.constexpr, DECAY: tl.constexpr,
-    REVERSE: tl.constexpr, DOT: tl.constexpr,
+@triton.jit
+def solve_values(
+    products, inverse, value, mix, own, positions, length, columns, v_t, v_s, c_t, c_j,
+    R: tl.constexpr, J: tl.constexpr, C: tl.constexpr, BLOCK: tl.constexpr, REVERSE: tl.constexpr, DOT: tl.constexpr,
 ):  # fmt: skip
-    """(iii) What each chunk adds to the state: u = own + reading @ S, S' = whole * S + writing^T u.
-
-    With the inverse X of the system, own is X v for one key, and v + c X G v for one reader.
-    """
-    place = tl.program_id(0).to(tl.int64)
-    lane, chunk = place // tl.cdiv(length, C), (place % tl.cdiv(length, C)).to(tl.int32)
-    b, h = lane // heads, lane % heads
+    """What a chunk adds to the state whatever arrives: own."""
     rows = tl.arange(0, C)
-    positions = chunk * C + rows
     square = rows[:, None] * C + rows[None, :]
-    reader += b * a_b + h * a_h
-    key += b * w_b + h * w_h
-    value += b * v_b + h * v_h
-    mix += b * c_b + h * c_h
-    decay += b * d_b + h * d_h
-    products += place * R * J * C * C
-    own += place * J * C * columns
-    reading += place * J * C * width
-    writing += place * J * C * width
-    whole += place * width
-    inverse = square
-    if R > 0:
-        inverse = tl.load(inverses + place * C * C + square).to(DOT)
     for start in range(0, columns, BLOCK):
         entries = start + tl.arange(0, BLOCK)
         inside = (entries < columns)[None, :] & (rows >= 0)[:, None]
@@ -89,6 +66,17 @@ def chunk_solve_kernel(
             if R > 0 and J > 1:
                 us += chunk_column(mix + j * c_j, positions, length, c_t, 0.0, REVERSE)[:, None] * z
             tl.store(at, us.to(own.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def solve_keys(
+    inverse, reader, key, mix, decay, reading, writing, whole, positions, length, width,
+    a_t, a_s, w_t, w_s, c_t, c_j, c_m, d_t,
+    R: tl.constexpr, J: tl.constexpr, C: tl.constexpr, BLOCK: tl.constexpr, DECAY: tl.constexpr,
+    REVERSE: tl.constexpr, DOT: tl.constexpr,
+):  # fmt: skip
+    """What a chunk reads of the state that arrives, and what it writes with: reading, writing, whole."""
+    rows = tl.arange(0, C)
     for start in range(0, width, BLOCK):
         entries = start + tl.arange(0, BLOCK)
         inside = (entries < width)[None, :] & (rows >= 0)[:, None]
@@ -120,6 +108,46 @@ def chunk_solve_kernel(
                 if J > 1:
                     mixed *= chunk_column(mix + j * c_j, positions, length, c_t, 0.0, REVERSE)[:, None]
                 tl.store(reading + at, mixed.to(reading.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=["length"])
+def chunk_solve_kernel(
+    products, inverses, reader, key, value, mix, decay, own, reading, writing, whole, length, heads,
+    width: tl.constexpr, columns: tl.constexpr,
+    a_b, a_t, a_h, a_s, w_b, w_t, w_h, w_s, v_b, v_t, v_h, v_s, c_b, c_t, c_h, c_j, c_m, d_b, d_t, d_h,
+    R: tl.constexpr, J: tl.constexpr, C: tl.constexpr, BLOCK: tl.constexpr, DECAY: tl.constexpr,
+    REVERSE: tl.constexpr, DOT: tl.constexpr,
+):  # fmt: skip
+    """(iii) What each chunk adds to the state: u = own + reading @ S, S' = whole * S + writing^T u.
+
+    With the inverse X of the system, own is X v for one key, and v + c X G v for one reader.
+    """
+    place = tl.program_id(0).to(tl.int64)
+    lane, chunk = place // tl.cdiv(length, C), (place % tl.cdiv(length, C)).to(tl.int32)
+    b, h = lane // heads, lane % heads
+    rows = tl.arange(0, C)
+    positions = chunk * C + rows
+    square = rows[:, None] * C + rows[None, :]
+    reader += b * a_b + h * a_h
+    key += b * w_b + h * w_h
+    value += b * v_b + h * v_h
+    mix += b * c_b + h * c_h
+    decay += b * d_b + h * d_h
+    products += place * R * J * C * C
+    own += place * J * C * columns
+    reading += place * J * C * width
+    writing += place * J * C * width
+    whole += place * width
+    inverse = square
+    if R > 0:
+        inverse = tl.load(inverses + place * C * C + square).to(DOT)
+    solve_values(
+        products, inverse, value, mix, own, positions, length, columns, v_t, v_s, c_t, c_j, R, J, C, BLOCK, REVERSE, DOT
+    )
+    solve_keys(
+        inverse, reader, key, mix, decay, reading, writing, whole, positions, length, width,
+        a_t, a_s, w_t, w_s, c_t, c_j, c_m, d_t, R, J, C, BLOCK, DECAY, REVERSE, DOT,
+    )  # fmt: skip
 
 
 @triton.jit(do_not_specialize=["chunks"])
