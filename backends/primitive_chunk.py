@@ -58,7 +58,7 @@ class _Call:
         yield f"size={self.size}"
         if self.form.reverse:
             yield "reverse=True"
-        if self.site.narrow:
+        if self.site.narrow and self.form.columns is not None:  # products with a vector gain nothing from 16 bits
             yield f"operands={self.site.narrow}"
 
     def operand(self, value: Value | None) -> str:
