@@ -84,7 +84,7 @@ def write_derivative(
     if types.narrow:
         stored = [value for loop in loops.values() for value in loop.emits]
         roots = (*given.plan.roots, *given.plan.cell.all_roots())
-        frame = replace(frame, narrow=narrow_values(roots, frame.varying, stored, _wide(given, narrow)))
+        frame = replace(frame, narrow=narrow_values(roots, frame.varying, stored, _wide(given, narrow, loops.values())))
     functions = {place: (write_loop(loop, frame), loop) for place, loop in loops.items()}
     _Writing(name, given, frame, functions).write(writer)
 
@@ -99,14 +99,22 @@ def _frame(given: Derivative, narrow: frozenset[Value], types: Types, reserved: 
     return Frame(plan.cell, plan.sizes, names, types, SEQUENCE, varying, frozenset(), thin, Writer())
 
 
-def _wide(given: Derivative, narrow: frozenset[Value]) -> frozenset[Value]:
-    """Leaves of the adjoint that are stored in full: arriving states, and what the loop takes in full."""
+def _wide(given: Derivative, narrow: frozenset[Value], loops: Iterable[LoopCell]) -> frozenset[Value]:
+    """What has full precision: arriving states, what the loop takes in full, and all that is computed anew of them.
+
+    The loop computed that in full; derivatives elsewhere than at its solution are not the loop's.
+    """
     loop = given.loop
     names = {("input", state.name) for state in loop.cell.states}
     names |= {("input", each.name) for each, v in zip(loop.cell.inputs, loop.reads, strict=True) if v not in narrow}
     names |= {("param", each.name) for each, v in zip(loop.cell.params, loop.statics, strict=True) if v not in narrow}
     leaves = (v for v in postorder(given.plan.cell.roots()) if v.op in ("input", "param"))
-    return frozenset(v for v in leaves if (v.op, v.attr("name")) in names)
+    found = {v for v in leaves if (v.op, v.attr("name")) in names}
+    states = {("input", state.name) for state in loop.cell.states}
+    later = {value for each in loops for value in each.emits}
+    roots = tuple(given.plan.roots)
+    anew = depends_on(roots, lambda v: v.op == "input" and (v.op, v.attr("name")) in states)
+    return frozenset(found | (anew - depends_on(roots, later.__contains__)))
 
 
 class _Writing:

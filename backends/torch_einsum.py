@@ -35,9 +35,9 @@ def einsum(value: Value, operands: Sequence[Operand], place: Place) -> Code:
 def summed_product(value: Value, operands: Sequence[Operand], place: Place) -> Code:
     """The sum of a product over the leading axes: `dW = sum_t g_t x_t^T` is one product of matrices.
 
-    Factors are multiplied in 16 bits where one is stored so; the sum has full precision before it is rounded.
+    Factors are multiplied in 16 bits where data have them; the sum has full precision before it is rounded.
     """
-    few_bits = place.types.narrow and value.kind is Kind.FLOAT and any(o.narrow for o in operands)
+    few_bits = place.types.narrow and value.kind is Kind.FLOAT
     given = [_narrowed(o, place) if few_bits else _full(o, value, place) for o in operands]
     axes, result = parsed(str(value.attr("spec")))
     letters = axis_letters(axes, [operand.value.shape for operand in operands])
@@ -64,9 +64,8 @@ def is_layer(value: Value, varying: Sequence[bool]) -> bool:
 
 
 def _of_kind(operand: Operand, value: Value, operands: Sequence[Operand], place: Place) -> Operand:
-    """The operand in the type of the product: 16 bits between params and data, all of one kind otherwise."""
-    few_bits = place.types.narrow and any(o.narrow for o in operands)
-    if few_bits and is_layer(value, [o.varies for o in operands]):
+    """The operand in the type of the product: 16 bits where that has them, all of one kind otherwise."""
+    if value in place.narrow:
         if operand.narrow:
             return operand
         return replace(operand, code=method(operand.code, "to", place.types.data), narrow=True)

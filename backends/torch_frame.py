@@ -53,7 +53,7 @@ class Frame:
 
     @property
     def place(self) -> Place:
-        return Place(self.types, self.names.sizes, self.lead)
+        return Place(self.types, self.names.sizes, self.lead, self.narrow)
 
     def to(self, writer: Writer) -> Frame:
         """The same, writing elsewhere."""
@@ -157,13 +157,13 @@ def narrow_values(
 
     Args:
         stored: values that a loop keeps for every position.
-        wide: leaves that have full precision all the same.
+        wide: leaves and products that have full precision all the same.
     """
     narrow = {value for value in stored if value.kind is Kind.FLOAT}
     for value in postorder(roots):
-        if value.kind is not Kind.FLOAT:
+        if value.kind is not Kind.FLOAT or value in wide or value in narrow:
             continue
-        leaf = value.op in ("input", "param", "noise") and value not in wide
+        leaf = value.op in ("input", "param", "noise")
         product = value.op == "einsum" and is_layer(value, [arg in varying for arg in value.args])
         moved = value.op in _MOVES and all(arg in narrow for arg in value.args)
         if leaf or product or moved or (value.op == "gather" and value.args[0] in narrow):

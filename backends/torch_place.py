@@ -61,11 +61,13 @@ class Place:
         types: the module's types.
         sizes: the identifier of every size.
         lead: the leading axes of values that vary, as names of their lengths: all positions, one position, none.
+        narrow: the values that are stored in 16 bits.
     """
 
     types: Types
     sizes: Mapping[str, str]
     lead: tuple[str, ...]
+    narrow: frozenset[Value] = frozenset()
 
     @property
     def letters(self) -> str:
