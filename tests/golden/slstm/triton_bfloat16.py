@@ -112,7 +112,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_079b02c8a57f")
+OPERATORS = own_namespace("lsrl_2b78ff9b14f4")
 
 
 def saves(length, every):
@@ -949,13 +949,13 @@ def h_to_m_adjoint(
     """The derivative of the loop: cotangents of what it takes, from those of what it gives."""
 
     # std/slstm.lsrl:13  gi = i + Ri @ h + bi
-    i_plus_Ri_h = i.float() + torch.einsum("btni,npi->btnp", h.to(torch.bfloat16), Ri).float()
+    i_plus_Ri_h = i.float() + torch.einsum("btni,npi->btnp", h, Ri.float())
     # std/slstm.lsrl:14  lf = logsigmoid(f + Rf @ h + bf) + m
-    f_plus_Rf_h = f.float() + torch.einsum("btni,npi->btnp", h.to(torch.bfloat16), Rf).float()
+    f_plus_Rf_h = f.float() + torch.einsum("btni,npi->btnp", h, Rf.float())
     # std/slstm.lsrl:17  c' = gf * c + min(exp(gi - m'), 1) * tanh(z + Rz @ h + bz)
-    z_plus_Rz_h = z.float() + torch.einsum("btni,npi->btnp", h.to(torch.bfloat16), Rz).float()
+    z_plus_Rz_h = z.float() + torch.einsum("btni,npi->btnp", h, Rz.float())
     # std/slstm.lsrl:19  h' = sigmoid(o + Ro @ h + bo) * c' / n'
-    o_plus_Ro_h = o.float() + torch.einsum("btni,npi->btnp", h.to(torch.bfloat16), Ro).float()
+    o_plus_Ro_h = o.float() + torch.einsum("btni,npi->btnp", h, Ro.float())
 
     d_i, d_f, d_z, d_o, d_h_last_2, d_c_last_2, d_n_last_2, d_m_last_2 = d_h_to_d_m_loop(
         c,
