@@ -44,7 +44,7 @@ def chunked(state, decay, columns, readers, keys, values, mix, reads, *, extent,
         mix: C, a list of lists [key][reader] of [B, T, *lanes], or None for 0.
         reads: a list of (q, "rows" or "columns", after): q^T S or S q, of the state passed on or the one arriving.
         extent: B and T.
-        size: rows of a chunk, at most; None for all of them.
+        size: positions of a chunk, at most; None for all of them.
         reverse: from the last position to the first.
 
     Returns:
@@ -61,7 +61,7 @@ def run_chunks(state, step, vectors, sides, length, size, reverse):
     decay, columns, readers, keys, values, mix = step
     dtype = jnp.result_type(state, *jax.tree.leaves((step, vectors)))
     rows, width = state.shape[-2:]
-    tile = chunk_rows(length, size)
+    taken, tile = chunk_rows(length, size)
     shape = (state.shape[0], length, *state.shape[1:-2])
     if 0 in (*shape, rows, width):
         extents = [width if side == "rows" else rows for side, _ in sides]
@@ -69,7 +69,7 @@ def run_chunks(state, step, vectors, sides, length, size, reverse):
 
     def cut(array, extent, empty=0.0):
         whole = jnp.broadcast_to(jnp.zeros((), dtype) if array is None else array, (*shape, extent))
-        return in_chunks(whole.astype(dtype), tile, reverse, empty)
+        return in_chunks(whole.astype(dtype), taken, tile, reverse, empty)
 
     def stacked(arrays, extent):
         return jnp.stack([cut(array, extent) for array in arrays], -2)
@@ -88,36 +88,41 @@ def run_chunks(state, step, vectors, sides, length, size, reverse):
     arriving, u, last = chunk_states(by_row, by_column, w, own, reading, start)
     u = u.reshape(*u.shape[:2], tile, len(keys), width)
     found = chunk_reads(by_row, by_column, (w, u, arriving), queries, sides)
-    return [out_of_chunks(each, shape, reverse) for each in found], last.reshape(state.shape)
+    return [out_of_chunks(each, shape, taken, reverse) for each in found], last.reshape(state.shape)
 
 
 def chunk_rows(length, size):
-    """The rows of a chunk, a power of two: `size`, or as many as the sequence needs when that is fewer."""
-    needed = 1 << max(length - 1, 0).bit_length()
-    return needed if size is None else min(needed, size)
+    """The positions of a chunk, `size` or all that there are, and its rows: no fewer, and a power of two."""
+    taken = max(1, length if size is None else min(length, size))
+    return taken, 1 << (taken - 1).bit_length()
 
 
-def in_chunks(whole, tile, reverse, empty):
-    """[B, T, *lanes, X] to [n, B * lanes, tile, X] in the order of computation, filled up at the end."""
+def in_chunks(whole, taken, tile, reverse, empty):
+    """[B, T, *lanes, X] to [n, B * lanes, tile, X] in the order of computation.
+
+    A chunk has `taken` positions; what it lacks of `tile` rows is filled up at its end.
+    """
     batch, length, *lanes, extent = whole.shape
     ordered = jnp.flip(whole, 1) if reverse else whole
     padding = [(0, 0)] * whole.ndim
-    padding[1] = (0, -length % tile)
+    padding[1] = (0, -length % taken)
     filled = jnp.pad(ordered, padding, constant_values=empty)
-    chunks = filled.reshape(batch, -1, tile, *lanes, extent)
+    chunks = filled.reshape(batch, -1, taken, *lanes, extent)
+    padding[1:2] = (0, 0), (0, tile - taken)
+    chunks = jnp.pad(chunks, padding, constant_values=empty)
     inner = range(3, 3 + len(lanes))
     moved = chunks.transpose(1, 0, *inner, 2, 3 + len(lanes))
     return moved.reshape(chunks.shape[1], -1, tile, extent)
 
 
-def out_of_chunks(found, shape, reverse):
+def out_of_chunks(found, shape, taken, reverse):
     """The inverse of `in_chunks`: to [*shape, X]."""
     batch, length, *lanes = shape
     n, _, tile, extent = found.shape
     chunks = found.reshape(n, batch, *lanes, tile, extent)
     inner = range(2, 2 + len(lanes))
-    filled = chunks.transpose(1, 0, 2 + len(lanes), *inner, 3 + len(lanes)).reshape(batch, n * tile, *lanes, extent)
-    ordered = filled[:, :length]
+    filled = chunks.transpose(1, 0, 2 + len(lanes), *inner, 3 + len(lanes))[:, :, :taken]
+    ordered = filled.reshape(batch, n * taken, *lanes, extent)[:, :length]
     return jnp.flip(ordered, 1) if reverse else ordered
 
 

@@ -37,7 +37,7 @@ def chunked(
         mix: C, a list of lists [key][reader] of [B, T, *lanes], or None for 0.
         reads: a list of (q, "rows" or "columns", after): q^T S or S q, of the state passed on or the one arriving.
         extent: B and T.
-        size: rows of a chunk, at most; None for all of them.
+        size: positions of a chunk, at most; None for all of them.  Kernels serve powers of two.
         reverse: from the last position to the first.
         operands: the type that kernels give to matrix units, which sum in float32.
 
@@ -68,13 +68,13 @@ def chunked(
     vectors = [laid(q, rows if side == "rows" else width) for q, side, _ in reads]
     sides = [(side == "rows", not after) for _, side, after in reads]
     start = state.to(dtype).reshape(batch, math.prod(lanes), rows, width)
-    tile = chunk_rows(length, size)
+    taken, tile = chunk_rows(length, size)
     kernels = start.dtype == torch.float32 and 0 not in (*start.shape, length) and chunk_kernels_run(start)
-    if kernels and chunk_kernels_serve(start, by_column, given, sides, tile):
+    if kernels and taken in (tile, length) and chunk_kernels_serve(start, by_column, given, sides, tile):
         exclusive = [before for _, before in sides]
         found = ChunkKernels.apply(exclusive, tile, reverse, operands, start, *given, *vectors)
     else:
-        found = chunk_plainly(start, by_column, given, vectors, sides, tile, reverse, kernels)
+        found = chunk_plainly(start, by_column, given, vectors, sides, taken, reverse, kernels)
     *results, last = found
     return [each.reshape(*whole, each.shape[-1]) for each in results], last.reshape(state.shape)
 
@@ -92,6 +92,6 @@ def last_axis(decay):
 
 
 def chunk_rows(length, size):
-    """The rows of a chunk, a power of two: `size`, or as many as the sequence needs when that is fewer."""
-    needed = 1 << max(length - 1, 0).bit_length()
-    return needed if size is None else min(needed, size)
+    """The positions of a chunk, `size` or all that there are, and its rows: no fewer, and a power of two."""
+    taken = max(1, length if size is None else min(length, size))
+    return taken, 1 << (taken - 1).bit_length()

@@ -10,7 +10,7 @@ from lsrl.backends.runtime.torch_chunk_carry import ChunkCarry
 from lsrl.backends.runtime.torch_chunk_decay import chunk_gather, chunk_gram, decay_products, products_seen
 
 
-def chunk_plainly(start, columns, given, vectors, sides, tile, reverse, kernels):
+def chunk_plainly(start, columns, given, vectors, sides, taken, reverse, kernels):
     """The reads, each [B, T, H, X], and the last state [B, H, K, V], by operations of PyTorch.
 
     Args:
@@ -18,12 +18,12 @@ def chunk_plainly(start, columns, given, vectors, sides, tile, reverse, kernels)
         columns: decays, [B, T, H, V or 1] or None.
         given: decays of rows, readers, keys, values [B, T, H, streams, X] and mix [B, T, H, J, R], some None.
         vectors, sides: q [B, T, H, X]; for each whether rows are summed over, and the arriving state meant.
-        tile, reverse: rows of a chunk; from the last position to the first.
+        taken, reverse: positions of a chunk; from the last position to the first.
         kernels: whether a kernel carries the state from chunk to chunk.
     """
 
     def cut(tensor, empty=0.0):
-        return None if tensor is None else in_chunks(tensor, tile, reverse, empty)
+        return None if tensor is None else in_chunks(tensor, taken, reverse, empty)
 
     decay, a, w, v, mix = cut(given[0], 1.0), *(cut(each) for each in given[1:])
     by_row, by_column = decay_products(decay, w), decay_products(cut(columns, 1.0), v)
@@ -31,22 +31,27 @@ def chunk_plainly(start, columns, given, vectors, sides, tile, reverse, kernels)
     queries = [(cut(q), *side) for q, side in zip(vectors, sides)]
     found, last = chunk_reads(by_row, by_column, parts, queries, start.flatten(0, 1), kernels)
     shape = given[2].shape[:3]
-    return *(out_of_chunks(each, shape, reverse) for each in found), last.reshape(start.shape)
+    return *(out_of_chunks(each, shape, taken, reverse) for each in found), last.reshape(start.shape)
 
 
-def in_chunks(whole, tile, reverse, empty):
-    """[B, T, H, ...] to [B * H * chunks, tile, ...], in the order of computation, filled up at the end."""
+def in_chunks(whole, taken, reverse, empty):
+    """[B, T, H, ...] to [B * H * chunks, C, ...], in the order of computation.
+
+    A chunk has `taken` positions; its rows are filled up at its end to a power of two.
+    """
     ordered = whole.transpose(1, 2)
     ordered = ordered.flip(2) if reverse else ordered
-    missing = -whole.shape[1] % tile
-    filled = F.pad(ordered, (0, 0) * (whole.ndim - 3) + (0, missing), value=empty) if missing else ordered
-    return filled.reshape(-1, tile, *whole.shape[3:])
+    missing, inner = -whole.shape[1] % taken, (0, 0) * (whole.ndim - 3)
+    filled = F.pad(ordered, (*inner, 0, missing), value=empty) if missing else ordered
+    chunks = filled.reshape(-1, taken, *whole.shape[3:])
+    lacking = (1 << (taken - 1).bit_length()) - taken
+    return F.pad(chunks, (*inner, 0, lacking), value=empty) if lacking else chunks
 
 
-def out_of_chunks(found, shape, reverse):
+def out_of_chunks(found, shape, taken, reverse):
     """The inverse of `in_chunks` for [..., X]: to [B, T, H, X]."""
     batch, length, lanes = shape
-    ordered = found.reshape(batch, lanes, -1, found.shape[-1])[:, :, :length]
+    ordered = found[:, :taken].reshape(batch, lanes, -1, found.shape[-1])[:, :, :length]
     return (ordered.flip(2) if reverse else ordered).transpose(1, 2)
 
 

@@ -60,16 +60,14 @@ class Chunk:
     """Matrix products within chunks of `size` positions (None: by the rule), the state carried between them.
 
     Raises:
-        HowError: the size is no power of two, so that chunks do not halve down to single positions.
+        HowError: the size is not positive.
     """
 
     size: int | None = None
 
     def __post_init__(self) -> None:
-        if self.size is not None and (self.size < 1 or self.size & (self.size - 1)):
-            raise HowError(
-                f"`chunk({self.size})`: chunks are halved again and again, so a power of two"
-            )
+        if self.size is not None and self.size < 1:
+            raise HowError(f"`chunk({self.size})`: a chunk has at least one position")
 
     def __str__(self) -> str:
         return "chunk" if self.size is None else f"chunk({self.size})"

@@ -28,7 +28,7 @@ from support.recurrent_programs import HEADS, matrix_program, vector_program
 
 BATCH, LENGTH = 2, 29
 TOLERANCE = 1e-10
-SIZES: tuple[How, ...] = (Sequential(), Scan(), Chunk(4), Chunk(16), Chunk(64), Newton(5), Newton(64), Quadratic())
+SIZES: tuple[How, ...] = (Sequential(), Scan(), Chunk(4), Chunk(11), Chunk(64), Newton(5), Newton(64), Quadratic())
 SEEDS = range(4)
 TEXTS = (*(vector_program(Random(seed)) for seed in SEEDS), *(matrix_program(Random(seed)) for seed in SEEDS))
 pytestmark = pytest.mark.filterwarnings("ignore:.*plain PyTorch form")

@@ -67,7 +67,7 @@ def test_double(case: ChunkCase) -> None:
     assert max(map(deviation, found, wanted)) < 1e-12
 
 
-@pytest.mark.parametrize("size", [8, 64, None])
+@pytest.mark.parametrize("size", [1, 8, 11, 64, None])
 def test_size_of_chunks_does_not_matter(size: int | None) -> None:
     case = ChunkCase(45, "each", "none", 1, 2)
     arguments = random_arguments(case)
