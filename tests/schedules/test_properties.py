@@ -32,7 +32,13 @@ SIZES: tuple[How, ...] = (Sequential(), Scan(), Chunk(4), Chunk(11), Chunk(64), 
 SEEDS = range(4)
 TEXTS = (*(vector_program(Random(seed)) for seed in SEEDS), *(matrix_program(Random(seed)) for seed in SEEDS))
 pytestmark = pytest.mark.filterwarnings("ignore:.*plain PyTorch form")
-jax.config.update("jax_enable_x64", True)
+
+
+@pytest.fixture(autouse=True)
+def double() -> Iterator[None]:
+    """JAX computes in float64 during a test, not in those of other files."""
+    with jax.enable_x64(True):
+        yield
 
 
 @cache

@@ -19,11 +19,17 @@ from lsrl.stress import gates, stressed
 from lsrl.verify import DTYPES, TARGETS, Case, Row, case, relative_errors, rounded, verify
 from support.commands import Run
 
-jax.config.update("jax_enable_x64", True)
 pytestmark = pytest.mark.filterwarnings("ignore:.*plain PyTorch form")
 PROGRAMS = [name for name in library() if lsrl.load(name).has_cell]
 # In JAX every schedule takes seconds to compile.
 QUICK = [("std/mingru", (Scan(),)), ("std/gla", (Chunk(16),)), ("std/retention", (Quadratic(),))]
+
+
+@pytest.fixture(autouse=True)
+def double() -> Iterator[None]:
+    """JAX computes in float64 during a test, not in those of other files."""
+    with jax.enable_x64(True):
+        yield
 
 
 @cache
