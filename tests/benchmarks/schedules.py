@@ -70,7 +70,7 @@ class Point:
 
 
 FULL = (
-    *(Point("diagonal", 8, length, {"D": 64}) for length in (256, 1024, 4096, 16384)),
+    *(Point("diagonal", 8, length, {"D": 64}) for length in (64, 256, 1024, 4096, 16384)),
     *(Point("diagonal", 8, 4096, {"D": width}) for width in (4, 1024)),
     *(Point("gated_delta", 2, length, {"N": 4, "K": 64}) for length in (256, 1024, 4096)),
     *(Point("gated_delta", 2, 1024, {"N": 4, "K": width}) for width in (16, 128)),
