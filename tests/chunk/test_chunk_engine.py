@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +14,7 @@ from jax.test_util import check_grads
 
 from lsrl.backends.runtime.jax_chunk import chunked
 from support.chunk_cases import BATCH, ChunkCase, random_arguments, step_by_step, tensors_in
+from support.process import peak_memory
 
 EVERY_READ = (("rows", True), ("rows", False), ("columns", True), ("columns", False))
 
@@ -161,5 +159,4 @@ assert all(bool(jnp.isfinite(each).all()) for each in gradients)
 @pytest.mark.slow
 def test_long_sequences_need_little_memory() -> None:
     """65536 positions of a state of 64 by 64, forward and backward; every state would be 1 GiB for each pass."""
-    subprocess.run([sys.executable, "-c", LONG], check=True, timeout=280)
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 < 3 * 2**30
+    assert peak_memory(LONG) < 3

@@ -19,3 +19,16 @@ def run_python(*arguments: str, cwd: Path = ROOT, interpret: bool = False) -> st
     )
     assert done.returncode == 0, f"python {arguments} exited with {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout
+
+
+PEAK = """
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+def peak_memory(program: str, *arguments: str) -> float:
+    """The GiB that a Python program in a process of its own held at most.
+
+    Counted from the start of the program; what `getrusage` tells begins with the memory of the process that forked.
+    """
+    return int(run_python("-c", program + PEAK, *arguments).split()[-1]) / 2**20
