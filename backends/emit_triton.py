@@ -23,9 +23,11 @@ from lsrl.backends.torch_header import Ways, header
 from lsrl.backends.torch_loops import Written, write_loop
 from lsrl.backends.torch_operator import NAMESPACE
 from lsrl.backends.torch_place import TYPES, Types
+from lsrl.backends.torch_primitive_chunk import without_kernels
 from lsrl.backends.writer import WIDTH, Writer
 from lsrl.ir.pipeline import VARYING
 from lsrl.ir.plan import Loop, Plan, Primitive
+from lsrl.ir.schedules.chunk_form_parts import ChunkForm
 from lsrl.ir.value import depends_on
 
 
@@ -65,20 +67,25 @@ def emit_triton(
         frame = replace(frame, narrow=narrow_values((*plan.roots, *plan.cell.all_roots()), frame.varying, stored))
     written = {place: write_loop(loop, frame, dtype, gradients) for place, loop in loops.items()}
     _write_functions(plan, frame, written, gradients)
-    schedule = dict(_schedule(plan, written))
+    schedule = dict(_schedule(plan, written, dtype))
     _write_tables(frame, schedule, list(written.values()))
     backward = {", ".join(s.name for s in w.loop.cell.states): w.backward for w in written.values() if w.backward}
     ways = Ways(schedule, backward)
     return _assembled(frame, header(plan, frame.types, ways, source_name, command, gradients))
 
 
-def _schedule(plan: Plan, written: Mapping[int, Written]) -> Iterator[tuple[str, str]]:
+def _schedule(plan: Plan, written: Mapping[int, Written], dtype: str) -> Iterator[tuple[str, str]]:
     """How each recurrence runs, in words, by the names of its states."""
     for place, stage in enumerate(plan.stages):
         match stage:
-            case Loop(states) | Primitive(states):
-                how = written[place].schedule if place in written else in_words(stage.how)
+            case Loop(states):
+                yield ", ".join(state.name for state in states), written[place].schedule
+            case Primitive(states, form=ChunkForm() as form):
+                reason = without_kernels(form, stage.how, plan.sizes, dtype)
+                how = f"{in_words(stage.how)} in plain PyTorch: {reason}" if reason else in_words(stage.how)
                 yield ", ".join(state.name for state in states), how
+            case Primitive(states):
+                yield ", ".join(state.name for state in states), in_words(stage.how)
 
 
 def _frame(plan: Plan, types: Types) -> Frame:
