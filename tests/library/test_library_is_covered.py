@@ -1,18 +1,17 @@
-"""No program of the library escapes the tests that go through a table."""
+"""No program of the library escapes the table that it is tested by."""
 
 from pathlib import Path
 
+import lsrl
 from lsrl.loader import library
-from support.programs import LIBRARY
+from support.peers.table import ROWS
 
-FUNCTIONS = {"logic"}  # tested by what its functions compute
-PROGRAMS = {Path(name).name for name in library()} - FUNCTIONS
-
-
-def test_every_program_has_sizes_to_run_the_backends_with() -> None:
-    assert set(LIBRARY) == PROGRAMS
+PARTS = {"std/logic"}  # functions, and cells to import; tested by what they compute
 
 
-def test_every_program_is_compared_with_a_published_one() -> None:
-    peers = Path(__file__).with_name("test_std_against_peers.py").read_text()
-    assert {name for name in PROGRAMS if f'"{name}"' not in peers} == set()
+def test_every_program_has_a_row() -> None:
+    assert {name for name in library() if lsrl.load(name).has_cell} - PARTS == {row.name for row in ROWS}
+
+
+def test_a_program_is_the_cell_that_its_file_is_named_after() -> None:
+    assert [row.name for row in ROWS if lsrl.load(row.name).name != Path(row.name).name] == []
