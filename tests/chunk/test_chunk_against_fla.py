@@ -21,7 +21,7 @@ import torch
 
 import lsrl
 from support.chunk_programs import CHUNKED
-from support.double import run_in_double
+from support.peers.double import in_double
 
 BATCH, LENGTH = 2, 11
 SIZES = {"N": 2, "K": 4, "V": 3}
@@ -84,13 +84,13 @@ def agree(found: object, wanted: torch.Tensor, what: str) -> None:
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_peers(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_peers(name: str) -> None:
     module, peer = PEERS[name]
-    run_in_double(monkeypatch, module)
     program = lsrl.parse(CHUNKED[name])
     given = drawn(program)
     inputs = {key: tensor for key, tensor in given.items() if key != "S"}
-    wanted = dict(zip(("o", "state.S"), peer(inputs, given["S"]), strict=True))
+    with in_double(module):
+        wanted = dict(zip(("o", "state.S"), peer(inputs, given["S"]), strict=True))
     weights = {key: torch.from_numpy(np.random.default_rng(1).normal(size=tuple(t.shape))) for key, t in wanted.items()}
     total = sum((tensor * weights[key]).sum() for key, tensor in wanted.items())
     gradients = dict(zip(given, torch.autograd.grad(total, list(given.values())), strict=True))

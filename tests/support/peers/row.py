@@ -51,6 +51,7 @@ class Row:
             It computes in torch and is differentiated by it, so it must be differentiable in everything it is given.
         ranges: what makes valid values of normal draws, by the name of an input, param or state: `negative`, `unit`, …
         starts: whether the implementation takes initial states; if not, states start as the program says.
+        fixed: names of params whose values the implementation holds itself: `ranges` makes them these.
         flat: names that the results do not depend on, or whose derivative is zero.
         slip: where a published implementation differs from its paper, and which of the two the row holds to.
     """
@@ -61,6 +62,7 @@ class Row:
     peer: Callable[[Given], Tensors]
     ranges: Mapping[str, Callable[[Array], Array]] = field(default_factory=dict)
     starts: bool = True
+    fixed: tuple[str, ...] = ()
     flat: tuple[str, ...] = ()
     slip: str = ""
 
@@ -121,7 +123,7 @@ def measure(row: Row) -> Errors:
         (place, name): tensor.requires_grad_()
         for place, group in enumerate(leaves)
         for name, tensor in group.items()
-        if tensor.dtype.is_floating_point or tensor.dtype.is_complex
+        if name not in row.fixed and (tensor.dtype.is_floating_point or tensor.dtype.is_complex)
     }
     results = row.peer(Given(*leaves, row.sizes))
     weights = _weights({name: tensor.detach().numpy() for name, tensor in results.items()})
