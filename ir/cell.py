@@ -169,10 +169,21 @@ class Cell:
 
 
 def bind_sizes(cell: Cell, given: Mapping[str, int]) -> dict[str, int]:
-    """The number of every size: the given ones, else defaults (which may use earlier sizes).
+    """The number of every size, checked: see `size_numbers` and `check_sizes`.
 
     Raises:
         DimError: a size is missing, unknown, negative, or breaks a requirement of the program.
+    """
+    bound = size_numbers(cell, given)
+    check_sizes(cell, bound)
+    return bound
+
+
+def size_numbers(cell: Cell, given: Mapping[str, int]) -> dict[str, int]:
+    """The number of every size: the given ones, else defaults (which may use earlier sizes).
+
+    Raises:
+        DimError: a size is missing, unknown or negative.
     """
     known = {size.name for size in cell.sizes}
     unknown = sorted(set(given) - known)
@@ -187,7 +198,15 @@ def bind_sizes(cell: Cell, given: Mapping[str, int]) -> dict[str, int]:
         bound[size.name] = given[size.name] if size.name in given else size.default.evaluate(bound)  # type: ignore[union-attr]
         if bound[size.name] < 0:
             raise DimError(f"the size {size.name} is {bound[size.name]}; sizes are not negative")
-    for requirement in cell.requires:
-        if requirement.dim.evaluate(bound) < 0:
-            raise DimError(requirement.message)
     return bound
+
+
+def check_sizes(cell: Cell, numbers: Mapping[str, int]) -> None:
+    """Hold numbers of all sizes against the requirements of the program.
+
+    Raises:
+        DimError: they break one.
+    """
+    for requirement in cell.requires:
+        if requirement.dim.evaluate(numbers) < 0:
+            raise DimError(requirement.message)

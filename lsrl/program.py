@@ -12,7 +12,7 @@ from typing import TypeVar
 from lsrl import elaborate
 from lsrl.backends.arrays import Arrays
 from lsrl.backends.result import Result
-from lsrl.ir.cell import Cell, Input, Noise, Output, Param, State, bind_sizes
+from lsrl.ir.cell import Cell, Input, Noise, Output, Param, State, check_sizes, size_numbers
 from lsrl.ir.dims import Dim, shape_text
 from lsrl.ir.fault import Refusal
 from lsrl.ir.span import LsrlError
@@ -130,8 +130,10 @@ class Program:
         Raises:
             DimError: a size is missing or unknown, or breaks a condition of the program.
         """
-        bound = bind_sizes(self.graph, sizes or {})
-        return self.cell(bound), bound
+        bound = size_numbers(self.graph, sizes or {})
+        cell = self.cell(bound)
+        check_sizes(cell, bound)  # of this graph, not of that with other turns of `repeat`
+        return cell, bound
 
     def reference(
         self, params: Arrays, inputs: Arrays, state: Arrays | None = None, sizes: Mapping[str, int] | None = None
@@ -150,8 +152,8 @@ class Program:
         """
         from lsrl.backends import reference  # its analyses load networkx, which `lsrl check` does without
 
-        numbers = infer_sizes(self.graph, sizes or {}, params, inputs, state)
-        return reference.run(self.cell(numbers), numbers, params, inputs, state)
+        cell, numbers = self.bind(infer_sizes(self.graph, sizes or {}, params, inputs, state))
+        return reference.run(cell, numbers, params, inputs, state)
 
     def _elaborated(self, sizes: Mapping[str, int] | None) -> Cell:
         syntax = self.loaded.program

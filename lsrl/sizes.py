@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lsrl.backends.arrays import ArrayError
-from lsrl.ir.cell import GRAPH, Cell, bind_sizes
+from lsrl.ir.cell import GRAPH, Cell, size_numbers
 from lsrl.ir.dims import Dim, DimError, Shape, shape_text
 from lsrl.ir.value import Domain
 
@@ -50,7 +50,7 @@ def infer_sizes(
             if found.setdefault(name, number) == number:
                 sources.setdefault(name, sighting.array)
     _check_told(cell, found, inputs)
-    bound = bind_sizes(cell, found)
+    bound = size_numbers(cell, found)
     for sighting in sightings:
         _check(sighting, bound, sources)
     return bound

@@ -110,8 +110,8 @@ def command(
         raise click.UsageError("--cotangents weighs gradients: it needs --grad")
     program = load(prog, cell)
     given = {name: read_arrays(path) if path else {} for name, path in (("x", inputs), ("p", params), ("s", state))}
-    bound = infer_sizes(program.graph, sizes, given["p"], given["x"], given["s"])
-    weights = given["p"] if params else init_params(program.cell(bound), bound, seed)
+    graph, bound = program.bind(infer_sizes(program.graph, sizes, given["p"], given["x"], given["s"]))
+    weights = given["p"] if params else init_params(graph, bound, seed)
     enable_double(target, dtype)
     with working(f"compiling {program.name} for {target}"):
         compiled = compile_program(program, target, bound, schedule, dtype)

@@ -34,7 +34,7 @@ def used(env: Env, term: CellTerm, sized: syntax.Call, applied: syntax.Call, rev
         raise Poisoned
     _check_axes(env, cell, sized.span)
     inputs = _inputs(env, cell, dims, applied)
-    local = _local_name(env, term.node.name.id)
+    local = _local_name(env, _called(sized.function) or term.node.name.id)
     place = Place(dims, inputs, env.naming.prefix + local, env.naming.params + local, reverse)
     env.body.session.count_values(len(cell.spans), applied.span)
     try:
@@ -44,6 +44,14 @@ def used(env: Env, term: CellTerm, sized: syntax.Call, applied: syntax.Call, rev
     _adopt(env, instance, applied.span)
     outputs = instance.outputs
     return next(iter(outputs.values())) if len(outputs) == 1 else Record(term.node.name.id, outputs)
+
+
+def _called(function: syntax.Expr) -> str:
+    """The name by which a program calls a cell: `gru` for `recurrent.gru`, the name after `as` where there is one."""
+    match function:
+        case syntax.Name(name) | syntax.Attribute(_, name):
+            return name
+    return ""
 
 
 def _local_name(env: Env, cell: str) -> str:

@@ -166,3 +166,34 @@ def test_other_schedules_are_refused(text: str) -> None:
     graph, sizes = lsrl.load("std/mlstm").bind({"N": 2, "K": 3, "V": 4})
     with pytest.raises((ScheduleError, HowError)):
         stages.make(graph, sizes, "jax", text)
+
+
+def test_sizes_other_than_the_defaults_decide_the_turns_of_repeat() -> None:
+    program = lsrl.parse(
+        "cell model(D, L=2, untied=0):\n"
+        "    input x: [D]\n"
+        "    repeat L:\n"
+        "        param w: [D]\n"
+        "        x = w * x\n"
+        "    repeat untied as head:\n"
+        "        param v: [D]\n"
+        "        x = v * x\n"
+        "    output x\n"
+    )
+    cell, sizes = program.bind({"D": 3, "L": 1, "untied": 1})
+    assert [param.name for param in cell.params] == ["layers.0.w", "head.0.v"]
+    assert sizes == {"D": 3, "L": 1, "untied": 1}
+    params = {"layers.0.w": np.full(3, 2.0), "head.0.v": np.full(3, 5.0)}
+    result = program.reference(params, {"x": np.ones((1, 4, 3))}, sizes={"L": 1, "untied": 1})
+    np.testing.assert_array_equal(result.outputs["x"], np.full((1, 4, 3), 10.0))
+
+
+def test_a_cell_gives_its_names_the_name_that_it_is_imported_under() -> None:
+    program = lsrl.parse(
+        "from std import rnn as encoder, rnn\n"
+        "import std as library\n\n"
+        "cell model(D):\n"
+        "    input x: [D]\n"
+        "    output y = encoder(D, D)(x) + encoder(D, D)(x) + rnn(D, D)(x) + library.gru(D, D)(x)\n"
+    )
+    assert [state.name for state in program.graph.states] == ["encoder.h", "encoder_2.h", "rnn.h", "gru.h"]

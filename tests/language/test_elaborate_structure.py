@@ -229,6 +229,35 @@ cell model(D, L=2):
     ]
 
 
+def test_a_turn_knows_its_number(rng: np.random.Generator) -> None:
+    """As a lag, an index, a shape, a number."""
+    text = (
+        "cell f(D, L=3):\n    input x: [D]\n    param k: [L], m: []\n    y = x\n    repeat i in L:\n"
+        "        param w: [i+1]\n        y = k[i] * y[t-2**i] + i / 2 + sum(w)\n"
+        "    repeat i in 2 shared:\n        param w: []\n        y = y + i * w\n    output z = m * y\n"
+    )
+    x, k = rng.normal(size=(B, T, D)), rng.normal(size=3)
+    w = [rng.normal(size=n + 1) for n in range(3)]
+    params = {"k": k, "m": np.array(2.0), "layers_2.w": np.array(0.25)} | {f"layers.{n}.w": w[n] for n in range(3)}
+    y = x
+    for i in range(3):
+        y = k[i] * shifted(y, 2**i) + i / 2 + w[i].sum()
+    same(run_text(text, {"D": D}, {"x": x}, params).outputs["z"], 2 * (y + 0.25))
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ("repeat i in 3 shared:\n        param w: [i+1]\n        y = y + sum(w)", "differs from turn to turn"),
+        ("repeat i in 3:\n        i = 2\n        y = i * y", "is a number of the turn"),
+        ("repeat i in 3:\n        y = y[t-i]\n    y = i * y", "no name `i`"),
+    ],
+)
+def test_the_number_of_a_turn_stays_within(block: str, message: str) -> None:
+    with pytest.raises(LsrlError, match=message):
+        cell_of_text(f"cell f(D):\n    input x: [D]\n    y = x\n    {block}\n    output y\n")
+
+
 def test_layers_are_applied_in_turn(rng: np.random.Generator) -> None:
     text = LEAKY + (
         "cell model(D, L):\n    input x: [D]\n    y = x\n    repeat L:\n        y = leaky(D)(y) - y\n"
@@ -418,7 +447,7 @@ def test_imports_reach_the_programs_folder_and_the_library(tmp_path: Any, rng: n
     )
     loaded = load_path(main)
     cell = elaborate.elaborate(loaded.program, loader=loaded.loader)
-    assert [p.name for p in cell.params] == ["leaky.a", "gru.W_ih", "gru.W_hh", "gru.b_ih", "gru.b_hh"]
+    assert [p.name for p in cell.params] == ["smooth.a", "gru.W_ih", "gru.W_hh", "gru.b_ih", "gru.b_hh"]
     (tmp_path.parent / "outside.lsrl").write_text("def f(x) = x\n")
     (tmp_path / "link.lsrl").symlink_to(tmp_path.parent / "outside.lsrl")
     for line in ("from link import f", "from main import main", "import main", "from std.nowhere import f"):
