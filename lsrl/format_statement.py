@@ -44,9 +44,9 @@ def statement(node: Statement | Return) -> Document:
             return ("reset when ", _value(condition))
         case Const():
             return const(node)
-        case Repeat(count=count, shared=shared, name=name):
+        case Repeat(count=count, shared=shared, name=name, counter=counter):
             turns = expression(count, tight=True)
-            return ("repeat ", turns, " shared" if shared else "", f" as {name}" if name else "", ":")
+            return ("repeat ", f"{counter.id} in " if counter else "", turns, " shared" if shared else "", f" as {name}" if name else "", ":")
         case Return(values=values):
             return ("return ", join(", ", [_value(value) for value in values]))
 

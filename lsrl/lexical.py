@@ -16,7 +16,7 @@ RESERVED = frozenset(
     (
         "cell", "def", "input", "param", "const", "state", "noise", "output", "repeat", "reverse", "reset",
         "when", "heads", "over", "along", "shared", "import", "from", "as", "node", "edge", "turn", "pad", "and",
-        "or", "not", "true", "false", "return",
+        "or", "not", "true", "false", "return", "in",
     )
 )
 # Controls, and characters that are invisible or change the direction of the text around them.

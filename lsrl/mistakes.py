@@ -49,7 +49,7 @@ _PYTHON = {
     "if": "a choice between values is `where(condition, a, b)`",
     "else": "a choice between values is `where(condition, a, b)`",
     "elif": "a choice between values is `where(condition, a, b)`",
-    "for": "the step is applied at every position by itself; to stack layers use `repeat L:`",
+    "for": "the step is applied at every position by itself; to stack layers use `repeat L:`, with their number `repeat i in L:`",
     "while": "the step is applied at every position by itself; to stack layers use `repeat L:`",
     "lambda": "name the function: `def f(x) = ...`",
     "class": "a program is a `cell`",
@@ -153,7 +153,7 @@ def _misplaced(stuck: Stuck) -> Diagnostic | None:
 def _python(stuck: Stuck) -> Diagnostic | None:
     """`if x > 0:`, `y = lambda x: x`, `a if b else c`"""
     for token in (stuck.first, stuck.near(-1), stuck.token):
-        if token is not None and token.type == "NAME" and token in _PYTHON:
+        if token is not None and token.type in ("NAME", "IN") and token in _PYTHON:
             return stuck.say("E0214", f"there is no `{token}`", _PYTHON[token], at=token)
     return None
 

@@ -256,12 +256,13 @@ class Const:
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """`repeat L shared as layers:` and its body."""
+    """`repeat i in L shared as layers:` and its body; `counter` is what the turn's number is called."""
 
     count: Expr
     shared: bool
     name: str | None
     body: tuple[Statement, ...]
+    counter: Name | None = None
     span: Span = _span()
     header: Span = _span()
 

@@ -250,11 +250,20 @@ class Builder(ExpressionBuilder):
     def reset(self, meta: Meta, condition: Expr) -> syntax.Reset:
         return syntax.Reset(condition, self._span(meta))
 
+    def counter(self, meta: Meta, name: Token) -> syntax.Name:
+        return self._name(name)
+
     def repeat(
-        self, meta: Meta, count: Expr, shared: _Shared | None, name: Token | None, *body: syntax.Statement
+        self,
+        meta: Meta,
+        counter: syntax.Name | None,
+        count: Expr,
+        shared: _Shared | None,
+        name: Token | None,
+        *body: syntax.Statement,
     ) -> syntax.Repeat:
         called = str(name) if name else None
-        return syntax.Repeat(count, shared is not None, called, body, self._span(meta), count.span)
+        return syntax.Repeat(count, shared is not None, called, body, counter, self._span(meta), count.span)
 
 
 def _group(

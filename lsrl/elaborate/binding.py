@@ -81,7 +81,7 @@ def _name(env: Env, target: syntax.Target, term: Term) -> None:
                 f"`{name}` is the value of a state that arrives",
                 remedy=f"did you mean `{name}' = ...`, the value that is passed on?",
             )
-        case (Role.SIZE | Role.CONST | Role.PARAM | Role.NOISE) as role:
+        case (Role.SIZE | Role.CONST | Role.PARAM | Role.NOISE | Role.COUNTER) as role:
             raise Fault(code.FIXED_NAME, f"`{name}` is a {role}", remedy="choose another name")
         case None:
             _mention_hidden(env, name, target.span)

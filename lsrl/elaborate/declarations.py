@@ -116,7 +116,10 @@ def _param(env: Env, name: syntax.Name, declared: Declared) -> None:
     full = env.naming.params + name.id
     value = ops.leaf("param", full, declared.shape, declared.kind)
     declare(env, name, Binding(Role.PARAM, value, name.span))
-    env.body.params[full] = Param(full, declared.shape, declared.kind, _initial(env, declared))
+    param = Param(full, declared.shape, declared.kind, _initial(env, declared))
+    if env.body.params.setdefault(full, param) != param:
+        remedy = "what turns share does not depend on their number"
+        raise Misplaced(SHAPES_DIFFER, f"`{name.id}` differs from turn to turn", remedy=remedy, span=name.span)
     _share(env, full, declared)
     _known(env, value, full, name.span)
 

@@ -24,6 +24,7 @@ class Role(StrEnum):
     NOISE = "noise"
     LOCAL = "name"
     ARGUMENT = "argument"
+    COUNTER = "number of the turn"
 
 
 @dataclass

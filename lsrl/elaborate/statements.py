@@ -14,6 +14,7 @@ from lsrl.elaborate.env import Env, Naming, value_of
 from lsrl.elaborate.report import Misplaced, Poisoned
 from lsrl.elaborate.scope import Binding, Role, Scope
 from lsrl.elaborate.terms import POISON
+from lsrl.ir import ops
 from lsrl.ir.cell import GRAPH
 from lsrl.ir.dims import shape_text
 from lsrl.ir.fault import KIND_MISMATCH, Fault
@@ -144,6 +145,8 @@ def _repeat(env: Env, node: syntax.Repeat) -> None:
         prefix = f"{env.naming.prefix}{layers}.{turn}."
         params = f"{env.naming.params}{layers}." if node.shared else f"{env.naming.params}{layers}.{turn}."
         inside = replace(env, scope=Scope(env.scope), naming=Naming(prefix, params, direct))
+        if node.counter is not None:
+            declare(inside, node.counter, Binding(Role.COUNTER, ops.const(turn), node.counter.span))
         run(inside, node.body)
         if turn == turns - 1:
             warn_unused(inside)

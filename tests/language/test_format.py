@@ -91,7 +91,7 @@ cell one( D , H = 2*D )   heads N over  y,x :   # one
 
       # inside, deeper
 
-  repeat L  shared  as  block :
+  repeat  i  in L  shared  as  block :
       # about w
       w=h'  [ 0 : D , ... ]
       # behind w
@@ -132,7 +132,7 @@ cell one(D, H=2*D) heads N over y, x:  # one
 
     # inside, deeper
 
-    repeat L shared as block:
+    repeat i in L shared as block:
         # about w
         w = h'[0:D, ...]
         # behind w

@@ -259,6 +259,11 @@ def test_repeat() -> None:
     assert node == Repeat(A, True, "b", (inner, Assign((Target("c", False),), B)))
 
 
+def test_repeat_with_the_number_of_the_turn() -> None:
+    (node,) = body_of("repeat a in 2*b as c:", "    a = b")
+    assert node == Repeat(Binary("*", Num(2), B), False, "c", (Assign((Target("a", False),), B),), A)
+
+
 def test_top_level() -> None:
     text = '''
 """Doc."""

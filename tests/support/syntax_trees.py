@@ -130,7 +130,9 @@ _simple: st.SearchStrategy[Statement] = st.one_of(
 )
 statements: st.SearchStrategy[Statement] = st.recursive(
     _simple,
-    lambda inner: st.builds(Repeat, sizes, st.booleans(), st.none() | words, several(inner, least=1)),
+    lambda inner: st.builds(
+        Repeat, sizes, st.booleans(), st.none() | words, several(inner, least=1), st.none() | names
+    ),
     max_leaves=4,
 )
 
