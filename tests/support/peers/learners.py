@@ -2,6 +2,255 @@
 
 from __future__ import annotations
 
-from support.peers.row import Row
+from collections.abc import Callable, Sequence
 
-ROWS: tuple[Row, ...] = ()
+import fla.ops.ttt.naive as fla_ttt
+import torch
+from torch.nn.functional import layer_norm, normalize, silu
+
+from support.peers.double import in_double
+from support.peers.row import Given, Row, Tensors, positive, unit
+
+Weights = tuple[torch.Tensor, ...]
+
+
+def _descent(loss: Callable[..., torch.Tensor], weights: Weights) -> Weights:
+    """Gradients of a loss at these weights, themselves differentiable."""
+    return torch.autograd.grad(loss(*weights), weights, create_graph=True)
+
+
+def _rows(given: Given, *names: str) -> list[torch.Tensor]:
+    """Inputs [T, B, …], for loops over positions."""
+    return [given.inputs[name].transpose(0, 1) for name in names]
+
+
+def _starting(given: Given, *names: str) -> list[torch.Tensor]:
+    """Learned first weights, [B, …] as states are."""
+    batch = next(iter(given.inputs.values())).shape[0]
+    return [given.params[name].expand(batch, *given.params[name].shape) for name in names]
+
+
+def _along(outputs: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.stack(list(outputs), 1)
+
+
+def _normed(given: Given, x: torch.Tensor) -> torch.Tensor:
+    return given.params["gamma"] * layer_norm(x, x.shape[-1:], eps=1e-6) + given.params["beta"]
+
+
+def ttt_linear(given: Given) -> Tensors:
+    """The package makes the steps of weights, one position at a time; what it reads is the paper's q + LN(q W + b)."""
+    W, b = _starting(given, "W0", "b0")
+    b = b[:, :, None]
+    outputs = []
+    for q, k, v, eta in zip(*(given.inputs[name].split(1, 1) for name in ("q", "k", "v", "eta"))):
+        with in_double(fla_ttt):
+            _, W, b = fla_ttt.chunk_ttt_linear_ref(
+                *(q.clone(), k, v, given.params["gamma"], given.params["beta"], eta[..., None]),  # q is scaled in place
+                mini_batch_size=1,
+                initial_state=W,
+                initial_state_bias=b,
+                output_final_state=True,
+            )
+        outputs.append(q[:, 0] + _normed(given, torch.einsum("bnd,bnde->bne", q[:, 0], W) + b[:, :, 0]))
+    return {"o": _along(outputs), "state.W": W, "state.b": b[:, :, 0]}
+
+
+def ttt_linear_batch(given: Given) -> Tensors:
+    """Each mini-batch as a whole: one gradient for all of its tokens, and their sums up to each of them."""
+    W, b = _starting(given, "W0", "b0")
+    size, outputs = given.sizes["M"], []
+    for q, k, v, eta in zip(*(given.inputs[name].split(size, 1) for name in ("q", "k", "v", "eta"))):
+        each = [w[:, None].expand(-1, k.shape[1], *w.shape[1:]) for w in (W, b)]
+
+        def loss(W: torch.Tensor, b: torch.Tensor, k: torch.Tensor = k, v: torch.Tensor = v) -> torch.Tensor:
+            return (k + _normed(given, torch.einsum("btnd,btnde->btne", k, W) + b) - v).square().sum() / 2
+
+        dW, db = _descent(loss, tuple(each))
+        Ws = each[0] - (eta[..., None, None] * dW).cumsum(1)
+        bs = each[1] - (eta[..., None] * db).cumsum(1)
+        outputs.append(q + _normed(given, torch.einsum("btnd,btnde->btne", q, Ws) + bs))
+        W, b = Ws[:, -1], bs[:, -1]
+    return {"o": torch.cat(outputs, 1), "state.W": W, "state.b": b}
+
+
+def _unrolled(transitions: torch.Tensor, drives: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+    """States [B, T, …, R, K] of `state = state @ transition + drive`: each is a sum over all earlier drives."""
+    states = []
+    for last in range(transitions.shape[1]):
+        power = torch.eye(transitions.shape[-1], dtype=transitions.dtype).expand_as(transitions[:, 0])
+        total = drives[:, last]
+        for position in range(last, -1, -1):
+            power = transitions[:, position] @ power
+            total = total + (drives[:, position - 1] if position else start) @ power
+        states.append(total)
+    return _along(states)
+
+
+def titans(given: Given) -> Tensors:
+    """Memory and surprise side by side, [M S], are driven by an affine map of [2 K, 2 K] per position."""
+    q, k, v = (given.inputs[name] for name in ("q", "k", "v"))
+    theta, eta, alpha = (given.inputs[name][..., None, None] for name in ("theta", "eta", "alpha"))
+    eye = torch.eye(k.shape[-1], dtype=k.dtype)
+    hessian = 2 * theta * k[..., :, None] * k[..., None, :]
+    above = torch.cat(((1 - alpha) * eye - hessian, -hessian), -1)
+    below = torch.cat((eta * eye, eta * eye), -1)
+    drive = 2 * theta * v[..., :, None] * k[..., None, :]
+    start = torch.cat((given.state["M"], given.state["S"]), -1)
+    M, S = _unrolled(torch.cat((above, below), -2), torch.cat((drive, drive), -1), start).chunk(2, -1)
+    return {"y": (M @ q[..., None])[..., 0], "state.M": M[:, -1], "state.S": S[:, -1]}
+
+
+def titans_mlp(given: Given) -> Tensors:
+    weights = tuple(_starting(given, "A1", "A2"))
+    surprise: Weights = tuple(torch.zeros_like(w) for w in weights)
+
+    def memory(W1: torch.Tensor, W2: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return (W2 @ silu(W1 @ x[..., None]))[..., 0]
+
+    outputs = []
+    for q, k, v, theta, eta, alpha in zip(*_rows(given, "q", "k", "v", "theta", "eta", "alpha")):
+        theta, eta, alpha = (rate[..., None, None] for rate in (theta, eta, alpha))
+
+        def loss(W1: torch.Tensor, W2: torch.Tensor, k: torch.Tensor = k, v: torch.Tensor = v) -> torch.Tensor:
+            return (memory(W1, W2, k) - v).square().sum()
+
+        surprise = tuple(eta * s - theta * d for s, d in zip(surprise, _descent(loss, weights)))
+        weights = tuple((1 - alpha) * w + s for w, s in zip(weights, surprise))
+        outputs.append(memory(*weights, q))
+    return {"y": _along(outputs), **dict(zip(("state.W1", "state.W2", "state.S1", "state.S2"), weights + surprise))}
+
+
+def longhorn(given: Given) -> Tensors:
+    """Decays multiply up: each state is the sum of what was written, times the decays since."""
+    x, q, k, beta = (given.inputs[name] for name in ("x", "q", "k", "beta"))
+    delta = beta / (1 + beta * (k * k).sum(-1, keepdim=True))
+    decay = (1 - delta[..., None] * k[..., None, :] ** 2).cumprod(1)
+    written = (delta * x)[..., None] * k[..., None, :]
+    S = decay * (given.state["S"][:, None] + (written / decay).cumsum(1))
+    return {"o": (S @ q[..., None])[..., 0], "state.S": S[:, -1]}
+
+
+def longhorn_exact(given: Given) -> Tensors:
+    """The minimum of each position's loss, found by solving its normal equations."""
+    S, outputs = given.state["S"], []
+    for x, q, k, beta in zip(*_rows(given, "x", "q", "k", "beta")):
+        weighted = (beta[:, None] * k)[:, None]
+        normal = torch.eye(k.shape[-1], dtype=k.dtype) + k[..., None] * weighted
+        S = torch.linalg.solve(normal, S + x[..., None] * weighted, left=False)
+        outputs.append((S @ q[..., None])[..., 0])
+    return {"o": _along(outputs), "state.S": S}
+
+
+def _lattice(given: Given, loss: Callable[..., torch.Tensor], read: Callable[..., torch.Tensor]) -> Tensors:
+    """Descent on a loss of the normalised slots."""
+    (S,) = _starting(given, "S0")
+    outputs = []
+    for q, k, v, gamma in zip(*_rows(given, "q", "k", "v", "gamma")):
+        (step,) = _descent(lambda S, k=k, v=v: loss(normalize(S, dim=-1), k, v), (S,))
+        S = S - gamma[..., None, None] * step
+        outputs.append(read(normalize(S, dim=-1), q))
+    return {"o": _along(outputs), "state.S": S}
+
+
+def _mixed(Z: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+    return (k[..., None, :] @ Z)[..., 0, :]
+
+
+def _matched(Z: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    return (Z @ v[..., None])[..., 0]
+
+
+def lattice(given: Given) -> Tensors:
+    return _lattice(given, lambda Z, k, v: (_mixed(Z, k) - v).square().sum() / 2, _mixed)
+
+
+def lattice_encode(given: Given) -> Tensors:
+    return _lattice(given, lambda Z, k, v: (_matched(Z, v) - k).square().sum() / 2, _matched)
+
+
+def lattice_similarity(given: Given) -> Tensors:
+    return _lattice(given, lambda Z, k, v: -(_mixed(Z, k) * v).sum(), _mixed)
+
+
+def warp(given: Given) -> Tensors:
+    """Weights by convolving the changes with powers of A; the network is torch's."""
+    p, sizes, x, tau = given.params, given.sizes, given.inputs["x"], given.inputs["tau"]
+    change = torch.diff(x, dim=1, prepend=x[:, :1])
+    powers = [torch.linalg.matrix_power(p["A"], n) for n in range(x.shape[1] + 1)]
+    networks = torch.stack(
+        [
+            powers[t + 1] @ p["theta0"] + sum(change[:, t - n] @ (powers[n] @ p["B"]).T for n in range(t + 1))
+            for t in range(x.shape[1])
+        ],
+        1,
+    )
+    network = torch.nn.Sequential(
+        torch.nn.Linear(1, sizes["F"]), torch.nn.ReLU(), torch.nn.Linear(sizes["F"], sizes["O"])
+    )
+    shapes = {name: weight.shape for name, weight in network.named_parameters()}
+
+    def run(theta: torch.Tensor, tau: torch.Tensor) -> torch.Tensor:
+        parts = theta.split([shape.numel() for shape in shapes.values()])
+        weights = {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts)}
+        return torch.func.functional_call(network, weights, tau[None])
+
+    return {"y": torch.vmap(torch.vmap(run))(networks, tau), "state.theta": networks[:, -1]}
+
+
+def block_diagonal_rnn(given: Given) -> Tensors:
+    """States as rows, so that transitions are transposed; one large product makes the transitions of all blocks."""
+    p, x = given.params, given.inputs["x"]
+    raw = torch.einsum("btd,nijd->btnij", x, p["Wa"]) + p["ba"]
+    centred = raw - raw.mean(-2, keepdim=True)
+    largest = torch.linalg.vector_norm(centred, 1.2, dim=-2).amax(-1)
+    drive = torch.einsum("btd,npd->btnp", x, p["Wv"]) + p["bv"]
+    transition = (centred / largest[..., None, None]).transpose(-1, -2)
+    (start,) = _starting(given, "h0")
+    h = _unrolled(transition, drive[..., None, :], start[..., None, :])[..., 0, :]
+    return {"h": h, "state.h": h[:, -1]}
+
+
+HEADS = {"N": 2, "K": 3, "V": 5}
+SLOTS = {"N": 2, "M": 3, "V": 5}
+RATES = dict.fromkeys(("theta", "eta", "alpha"), unit)
+SLIP_OF_FLA = "fla adds the inner layer norm to q W + b itself; the paper, and this row, add it to q"
+
+ROWS: tuple[Row, ...] = (
+    Row("ttt_linear", {"N": 2, "D": 5}, "fla.ops.ttt.naive", ttt_linear, {"eta": unit}, starts=False, slip=SLIP_OF_FLA),
+    Row(
+        *(
+            "ttt_linear_batch",
+            {"N": 2, "D": 5, "M": 3},
+            "torch.autograd: one gradient per mini-batch",
+            ttt_linear_batch,
+        ),
+        ranges={"eta": unit},
+        starts=False,
+    ),
+    Row(
+        *("titans", HEADS, "closed form: an affine map of memory and surprise, unrolled", titans, RATES),
+        slip="fla's naive Titans has a layer norm inside the memory, with a gradient that is not the norm's: "
+        "D * grad is not divided by rstd * D. The paper has no such norm",
+    ),
+    Row("titans_mlp", {**HEADS, "F": 7}, "torch.autograd: the memory's loss", titans_mlp, RATES, starts=False),
+    Row("longhorn", {"D": 5, "M": 3}, "closed form: cumulative products of decays", longhorn, {"beta": positive}),
+    Row(
+        "longhorn_exact",
+        {"D": 5, "M": 3},
+        "torch.linalg.solve: the normal equations",
+        longhorn_exact,
+        {"beta": positive},
+    ),
+    Row("lattice", SLOTS, "torch.autograd: the decoding loss", lattice, starts=False),
+    Row("lattice_encode", SLOTS, "torch.autograd: the encoding loss", lattice_encode, starts=False),
+    Row("lattice_similarity", SLOTS, "torch.autograd: the similarity loss", lattice_similarity, starts=False),
+    Row("warp", {"D": 3, "F": 5, "O": 2}, "closed form: convolution with powers of A", warp, starts=False),
+    Row(
+        "block_diagonal_rnn",
+        {"N": 2, "P": 5, "D": 3},
+        "closed form: unrolled products",
+        block_diagonal_rnn,
+        starts=False,
+    ),
+)
