@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import mlstm_kernels.torch.chunkwise.native.fw as xlstm_kernel
 import torch
 import transformers.models.rwkv.modeling_rwkv as hf_rwkv
+import transformers.models.xlstm.modeling_xlstm as hf_xlstm
+import xlstm.xlstm_large.components as xlstm_components
 
 from support.peers.double import in_double
-from support.peers.row import Given, Row, Tensors, positive
+from support.peers.row import Given, Row, T, Tensors, positive
 
 
 class Slot:
@@ -63,6 +66,54 @@ def rwkv4_lm(given: Given) -> Tensors:
         return {"logits": torch.func.functional_call(model, weights, (given.inputs["token"],)).logits}
 
 
+def _xlstm_config(sizes: Mapping[str, int], value: str) -> hf_xlstm.xLSTMConfig:
+    """The package takes widths as multiples of D, cut off to whole numbers."""
+    d, heads = sizes["D"], sizes["N"]
+    return hf_xlstm.xLSTMConfig(
+        vocab_size=sizes.get("V", 5),
+        hidden_size=d,
+        num_hidden_layers=sizes.get("L", 1),
+        num_heads=heads,
+        qk_dim_factor=(heads * sizes["K"] + 0.5) / d,
+        v_dim_factor=(heads * sizes[value] + 0.5) / d,
+        ffn_proj_factor=(sizes["F"] + 0.5) / d,
+        ffn_round_up_to_multiple_of=1,
+        mode="train",
+        chunk_size=T,
+        autocast_kernel_dtype="float32",
+    )
+
+
+def _xlstm_weights(params: Tensors) -> Tensors:
+    """Parameters by the package's names."""
+    weights = {}
+    for name, tensor in params.items():
+        path = name.replace("_weight", ".weight").replace("_bias", ".bias")
+        weights[path if path.endswith((".weight", ".bias")) else f"{path}.weight"] = tensor
+    return weights
+
+
+def mlstm(given: Given) -> Tensors:
+    block = hf_xlstm.xLSTMBlock(_xlstm_config(given.sizes, "V").to_xlstm_block_config()).double()
+    C, n, m = (given.state[f"mlstm_layer.memory.{name}"] for name in "Cnm")
+    with in_double(xlstm_components, xlstm_kernel):
+        x, (C, n, m) = torch.func.functional_call(
+            block, _xlstm_weights(given.params), (given.inputs["x"], (C, n, m[..., None]))
+        )
+    last = {"C": C, "n": n, "m": m[..., 0]}
+    return {"x": x, **{f"state.mlstm_layer.memory.{name}": tensor for name, tensor in last.items()}}
+
+
+def xlstm_lm(given: Given) -> Tensors:
+    model = hf_xlstm.xLSTMForCausalLM(_xlstm_config(given.sizes, "P")).double()
+    params = {("lm_" if name == "head" else "backbone.") + name: tensor for name, tensor in given.params.items()}
+    with in_double(xlstm_components, xlstm_kernel):
+        outputs = torch.func.functional_call(
+            model, _xlstm_weights(params), (given.inputs["token"],), {"use_cache": False}
+        )
+    return {"logits": outputs.logits}
+
+
 ROWS: tuple[Row, ...] = (
     Row("blocks/rwkv4", {"D": 3, "A": 5, "I": 7}, "transformers RwkvBlock", rwkv4, {"attention.b": positive}),
     Row(
@@ -70,6 +121,14 @@ ROWS: tuple[Row, ...] = (
         {"V": 7, "D": 3, "L": 2, "A": 4, "I": 5},
         "transformers RwkvForCausalLM",
         rwkv4_lm,
+        starts=False,
+    ),
+    Row("blocks/mlstm", {"D": 6, "N": 2, "K": 3, "V": 5, "F": 7}, "transformers xLSTMBlock", mlstm),
+    Row(
+        "blocks/xlstm_lm",
+        {"V": 7, "D": 6, "L": 2, "N": 2, "K": 2, "P": 3, "F": 5},
+        "transformers xLSTMForCausalLM",
+        xlstm_lm,
         starts=False,
     ),
 )
