@@ -92,7 +92,7 @@ def _flip(value: Value, operands: Sequence[Operand], place: Place) -> Code:
 
 def _concat(value: Value, operands: Sequence[Operand], place: Place) -> Code:
     varies = any(operand.varies for operand in operands)
-    parts = [_spread(o, place) if varies else o.code for o in promoted(operands, value.kind, place.types)]
+    parts = [spread(o, place) if varies else o.code for o in promoted(operands, value.kind, place.types)]
     axis = integer(value.attr("axis"))
     whole = f"[{', '.join(map(str, parts))}]"
     if not varies and axis == 0:
@@ -100,7 +100,7 @@ def _concat(value: Value, operands: Sequence[Operand], place: Place) -> Code:
     return call("jnp.concatenate", whole, axis=axis - value.rank)
 
 
-def _spread(operand: Operand, place: Place) -> Code:
+def spread(operand: Operand, place: Place) -> Code:
     """The operand with leading axes."""
     if operand.varies:
         return operand.code

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 
-from lsrl.backends import jax_einsum, jax_layout, jax_reduce, jax_stencil
+from lsrl.backends import jax_einsum, jax_layout, jax_reduce, jax_stencil, jax_system
 from lsrl.backends.expressions import Code, call, infix, method, number, prefix
 from lsrl.backends.jax_place import Operand, Place, Printer, promoted
 from lsrl.ir.value import Kind, Value
@@ -171,4 +171,5 @@ PRINTERS: Mapping[str, Printer] = {
     **jax_layout.PRINTERS,
     **jax_reduce.PRINTERS,
     **jax_stencil.PRINTERS,
+    **jax_system.PRINTERS,
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 
-from lsrl.backends import torch_einsum, torch_layout, torch_reduce, torch_stencil
+from lsrl.backends import torch_einsum, torch_layout, torch_reduce, torch_stencil, torch_system
 from lsrl.backends.expressions import Code, attribute, call, infix, method, number, prefix
 from lsrl.backends.torch_place import Operand, Place, Printer, promoted
 from lsrl.ir.value import Kind, Value
@@ -171,4 +171,5 @@ PRINTERS: Mapping[str, Printer] = {
     **torch_layout.PRINTERS,
     **torch_reduce.PRINTERS,
     **torch_stencil.PRINTERS,
+    **torch_system.PRINTERS,
 }

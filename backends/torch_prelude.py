@@ -136,6 +136,13 @@ def uniform(shape, low, high, generator):
     return low + (high - low) * torch.rand(shape, generator=generator, dtype=REAL)
 '''
 
+SOLVE = '''
+def solve(matrix, right):
+    """The X with matrix @ X = right, for matrices in the last two axes; not finite where there is none."""
+    lead = torch.broadcast_shapes(matrix.shape[:-2], right.shape[:-2])
+    return torch.linalg.solve_ex(matrix, right.expand(*lead, *right.shape[-2:]))[0]
+'''
+
 REGISTER = '''
 def register(module, name, param):
     """A parameter under its dotted name: `layers.0.Wz` becomes the parameter Wz of module.layers.0."""
@@ -161,6 +168,7 @@ _FUNCTIONS: Mapping[str, str] = {
     "orthogonal": ORTHOGONAL,
     "take": TAKE,
     "scatter": SCATTER,
+    "solve": SOLVE,
     "conv": CONV,
     "conv_dx": CONV_DX,
     "conv_dw": CONV_DW,

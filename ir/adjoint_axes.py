@@ -163,6 +163,15 @@ def _softmax(value: Value, g: Value) -> Parts:
     return (mul(value, sub(g, expand(mean, value.shape, [axis]))),)
 
 
+def _solve(value: Value, g: Value) -> Parts:
+    """X = A^-1 B: B receives A^-H g, and A receives minus that times X^H."""
+    matrix = value.args[0]
+    lead = LETTERS[3 : 3 + value.rank - 2]
+    *front, row, column = range(matrix.rank)
+    right = ops.apply("solve", conj(ops.apply("transpose", matrix, perm=(*front, column, row))), g)
+    return unary("neg", einsum(f"{lead}ab,{lead}cb->{lead}ac", right, conj(value))), right
+
+
 def _conv(value: Value, g: Value) -> Parts:
     x, w = value.args
     attrs = dict(value.attrs)
@@ -217,6 +226,7 @@ RULES: Mapping[str, Rule] = {
     "reduce_min": _reduce_extreme,
     "logsumexp": _logsumexp,
     "softmax": _softmax,
+    "solve": _solve,
     "conv": _conv,
     "conv_dx": _conv_dx,
     "conv_dw": _conv_dw,

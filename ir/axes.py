@@ -79,6 +79,8 @@ def _relations(value: Value) -> Relations:
             return _einsum(value)
         case Family.REDUCTION:
             return _reduction(value)
+        case Family.SYSTEM:
+            return _system(value)
         case Family.LAYOUT if value.op in _LAYOUTS:
             return _LAYOUTS[value.op](value)
         case _:
@@ -101,6 +103,15 @@ def _einsum(value: Value) -> Relations:
             same.append((first.setdefault(letter, axis), axis))
             summed += [axis] if letter not in result else []
     return same, summed
+
+
+def _system(value: Value) -> Relations:
+    """solve: leading axes and the columns of the right side are lanes."""
+    matrix, right = value.args
+    lead = range(value.rank - 2)
+    same = [((value, axis), (arg, axis)) for arg in value.args for axis in lead]
+    last, rows = value.rank - 1, value.rank - 2
+    return [*same, ((value, last), (right, last))], [(value, rows), (right, rows), (matrix, rows), (matrix, last)]
 
 
 def _reduction(value: Value) -> Relations:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from lsrl.ir import build, fault, ops
 from lsrl.ir.cell import Cell, Distribution, State
-from lsrl.ir.dims import Dim
+from lsrl.ir.dims import Dim, Shape
 from lsrl.ir.fault import Fault
 from lsrl.ir.infer import dims, integer, integers
 from lsrl.ir.ops import Family, family
@@ -27,6 +27,11 @@ class Lifted:
     headed: bool
 
 
+def head(heads: Dim) -> Value:
+    """The number of the head, an int, in a cell that is written for one head: `with_heads` makes it 0, 1, ..., N-1."""
+    return ops.apply("select", ops.iota(heads), axis=0, index=Dim.of("the head"))
+
+
 def with_heads(cell: Cell, heads: Dim, shared: Collection[str]) -> Cell:
     """The cell with a leading axis of `heads` on every input, param, noise, state and output not named in `shared`.
 
@@ -35,16 +40,17 @@ def with_heads(cell: Cell, heads: Dim, shared: Collection[str]) -> Cell:
     Raises:
         Fault: a shared state depends on the head, or an operation has no form over heads.
     """
-    plain = set(shared) | _plain_hidden(cell, shared)
+    number = head(heads)
+    plain = set(shared) | _plain_hidden(cell, shared, number)
     leaves = {v: _leaf(v, heads) for v in postorder(cell.all_roots()) if _has_heads(v, plain)}
+    leaves[number] = ops.iota(heads)
     done = lifted(cell.all_roots(), leaves, heads)
 
     def full(value: Value) -> Value:
         return _spread(done[value], heads)
 
-    def init(distribution: Distribution, rank: int) -> Distribution:
-        args = tuple(full(arg) if arg.rank == rank and rank else done[arg].value for arg in distribution.args)
-        return replace(distribution, args=args)
+    def init(distribution: Distribution, shape: Shape) -> Distribution:
+        return replace(distribution, args=tuple(_initial(done[arg], (heads, *shape)) for arg in distribution.args))
 
     def state(state: State) -> State:
         if state.name not in plain:
@@ -59,7 +65,7 @@ def with_heads(cell: Cell, heads: Dim, shared: Collection[str]) -> Cell:
         heads=heads,
         inputs=tuple(i if i.name in plain else replace(i, shape=(heads, *i.shape)) for i in cell.inputs),
         params=tuple(
-            p if p.name in plain else replace(p, shape=(heads, *p.shape), init=init(p.init, len(p.shape)))
+            p if p.name in plain else replace(p, shape=(heads, *p.shape), init=init(p.init, p.shape))
             for p in cell.params
         ),
         noises=tuple(n if n.name in plain else replace(n, shape=(heads, *n.shape)) for n in cell.noises),
@@ -84,11 +90,11 @@ def lifted(roots: Iterable[Value], leaves: Mapping[Value, Value], heads: Dim) ->
     return done
 
 
-def _plain_hidden(cell: Cell, shared: Collection[str]) -> set[str]:
+def _plain_hidden(cell: Cell, shared: Collection[str], number: Value) -> set[str]:
     """Hidden states that hold nothing which differs from head to head."""
     plain = {state.name for state in cell.states if state.hidden}
     while True:
-        done = {v for v in postorder(cell.all_roots()) if _has_heads(v, {*shared, *plain})}
+        done = {v for v in postorder(cell.all_roots()) if v is number or _has_heads(v, {*shared, *plain})}
         for value in postorder(cell.all_roots()):
             if any(arg in done for arg in value.args):
                 done.add(value)
@@ -111,6 +117,14 @@ def _spread(lift: Lifted, heads: Dim) -> Value:
     return lift.value if lift.headed else build.expand(lift.value, (heads, *lift.value.shape), [0])
 
 
+def _initial(lift: Lifted, shape: Shape) -> Value:
+    """The argument of a distribution over all heads: a number stays one where heads agree, and fills them else."""
+    rank = lift.value.rank
+    if lift.headed:
+        return lift.value if rank == len(shape) else build.expand(lift.value, shape, range(rank, len(shape)))
+    return _spread(lift, shape[0]) if rank and rank == len(shape) - 1 else lift.value
+
+
 def _lift(value: Value, args: Sequence[Lifted], heads: Dim) -> Value:
     match family(value.op):
         case Family.ELEMENTWISE:
@@ -119,6 +133,8 @@ def _lift(value: Value, args: Sequence[Lifted], heads: Dim) -> Value:
             return _einsum(value, args)
         case Family.STENCIL:
             return _stencil(value, [_spread(arg, heads) for arg in args], heads)
+        case Family.SYSTEM:
+            return ops.apply(value.op, *(_spread(arg, heads) for arg in args))
         case Family.GRAPH:
             return ops.apply(value.op, args[0].value, **dict(value.attrs))
     if value.op == "gather" and not args[0].headed and value.attr("axis") == 0 and value.attr("batch") == 0:

@@ -125,6 +125,23 @@ def matmul(x: Operand | Diag, y: Operand | Diag) -> Value | Diag:
     return ops.apply("einsum", left, right, spec=spec)
 
 
+def solve(x: Operand | Diag, y: Operand | Diag) -> Value:
+    """The solution of `x @ s = y`; y is a matrix, or a vector, which is a matrix of one column."""
+    matrix, right = value(x), value(y)
+    if right.rank != matrix.rank - 1:
+        return ops.apply("solve", matrix, right)
+    column = expand(right, (*right.shape, Dim.of(1)), [right.rank])
+    return select(ops.apply("solve", matrix, column), 0, right.rank)
+
+
+def inverse(x: Operand | Diag) -> Value:
+    """The inverse of a square matrix [n, n]."""
+    matrix = value(x)
+    if matrix.rank != 2:
+        raise Fault(fault.RANK_MISMATCH, "`inverse` takes a matrix", shape_text(matrix.shape))
+    return ops.apply("solve", matrix, eye(matrix.shape[0]))
+
+
 def outer(x: Operand, y: Operand) -> Value:
     """[K] and [V] to [K, V]."""
     left, right = value(x), value(y)

@@ -40,6 +40,8 @@ def _flops(value: Value, sizes: Mapping[str, int]) -> int:
             return elements(value.args[0], sizes) * per * (COMPLEX_SUM if complex_ else 1)
         case Family.STENCIL:
             return 2 * _stencil(value, sizes)
+        case Family.SYSTEM:
+            return _system(value, sizes) * (COMPLEX_PRODUCT if complex_ else 1)
         case _:
             return 0
 
@@ -55,6 +57,12 @@ def _contraction(value: Value, sizes: Mapping[str, int], complex_: bool) -> int:
     products, sums = len(value.args) - 1, int(not set(lengths) <= set(result))
     per_point = products * COMPLEX_PRODUCT + sums * COMPLEX_SUM if complex_ else products + sums
     return prod(lengths.values()) * per_point
+
+
+def _system(value: Value, sizes: Mapping[str, int]) -> int:
+    """Elimination, and two triangles for each column: 2/3 n³ + 2 n² m."""
+    *lead, rows, columns = (dim.evaluate(sizes) for dim in value.shape)
+    return prod(lead) * (2 * rows**3 // 3 + 2 * rows**2 * columns)
 
 
 def _stencil(value: Value, sizes: Mapping[str, int]) -> int:

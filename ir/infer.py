@@ -247,6 +247,19 @@ def softmax(args: Sequence[Value], attrs: Attributes) -> Typing:
     return Typing(args[0].shape, Kind.FLOAT, args[0].domain)
 
 
+def system(args: Sequence[Value], _: Attributes) -> Typing:
+    """solve: A [*lead, n, n] and B [*lead, n, m] to X [*lead, n, m]."""
+    matrix, right = args
+    found = f"{shape_text(matrix.shape)} and {shape_text(right.shape)}"
+    if matrix.rank < 2 or matrix.shape[-1] != matrix.shape[-2]:
+        raise Fault(fault.SHAPES_DIFFER, "only a square matrix has a solution", shape_text(matrix.shape), "[n, n]")
+    if right.rank != matrix.rank or right.shape[:-1] != matrix.shape[:-1]:
+        raise Fault(
+            fault.SHAPES_DIFFER, "the right side of `solve` does not fit the matrix", found, "[n, n] and [n, m]"
+        )
+    return Typing(right.shape, promote([matrix.kind, right.kind, Kind.FLOAT]), common_domain(args))
+
+
 def same(args: Sequence[Value], _: Attributes) -> Typing:
     """The operand's own type."""
     return Typing(args[0].shape, args[0].kind, args[0].domain)

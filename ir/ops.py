@@ -25,6 +25,7 @@ class Family(StrEnum):
     LAYOUT = "layout"  # moves, repeats or picks elements, computes nothing
     REDUCTION = "reduction"  # axes go away, or are normalised over
     STENCIL = "stencil"  # convolution
+    SYSTEM = "system"  # equations, for square matrices in the last two axes
     GRAPH = "graph"  # between nodes, edges and turns
 
 
@@ -139,6 +140,7 @@ _ROWS: tuple[Op, ...] = (
         "the adjoint of conv for its first operand",
     ),
     Op("conv_dw", Family.STENCIL, 2, _CONV_ADJOINT, convolution.kernel_adjoint, "the adjoint of conv for its kernel"),
+    Op("solve", Family.SYSTEM, 2, (), infer.system, "the X with A X = B, matrices in the last two axes"),
     Op("read", _G, 1, ("via",), infer.read, "a node's or edge's value at the edges or turns that touch it"),
     Op("sum_in", _G, 1, ("via",), infer.gathered, "sum over incoming edges of a node, or turns into an edge"),
     Op("max_in", _G, 1, ("via",), infer.gathered, "largest of the incoming, -inf where there is none"),

@@ -80,6 +80,15 @@ def outer(x: Operand, y: Operand) -> Traced:
     return made(lambda: build.outer(value(x), value(y)))
 
 
+def solve(matrix: Operand, right: Operand) -> Traced:
+    """The x with `matrix @ x == right`, a vector or a matrix."""
+    return made(lambda: build.solve(value(matrix), value(right)))
+
+
+def inverse(matrix: Operand) -> Traced:
+    return made(lambda: build.inverse(value(matrix)))
+
+
 def dot(x: Operand, y: Operand) -> Traced:
     return made(lambda: build.dot(value(x), value(y)))
 

@@ -31,6 +31,29 @@ def _einsum(value: Value, args: Sequence[Array], scope: Scope) -> Array:
     return contract(str(value.attr("spec")), *(array.astype(scope.dtype(value.kind), copy=False) for array in args))
 
 
+def _solve(value: Value, args: Sequence[Array], scope: Scope) -> Array:
+    matrix, right = (array.astype(scope.dtype(value.kind), copy=False) for array in args)
+    places = np.broadcast_shapes(matrix.shape[:-2], right.shape[:-2])
+    right = np.broadcast_to(right, (*places, *right.shape[-2:]))
+    try:
+        return np.asarray(np.linalg.solve(matrix, right))
+    except np.linalg.LinAlgError:
+        matrix = np.broadcast_to(matrix, (*places, *matrix.shape[-2:]))
+        found = [
+            _one_solution(a, b)
+            for a, b in zip(matrix.reshape(-1, *matrix.shape[-2:]), right.reshape(-1, *right.shape[-2:]))
+        ]
+        return np.stack(found).reshape(right.shape)
+
+
+def _one_solution(matrix: Array, right: Array) -> Array:
+    """nan where there is none."""
+    try:
+        return np.asarray(np.linalg.solve(matrix, right))
+    except np.linalg.LinAlgError:
+        return np.full_like(right, np.nan)
+
+
 def _transpose(value: Value, args: Sequence[Array], _: Scope) -> Array:
     first = args[0].ndim - value.rank
     return args[0].transpose(*range(first), *(first + axis for axis in integers(value.attr("perm"))))
@@ -156,6 +179,7 @@ def _softmax(value: Value, args: Sequence[Array], scope: Scope) -> Array:
 
 KERNELS: Mapping[str, Kernel] = {
     "einsum": _einsum,
+    "solve": _solve,
     "transpose": _transpose,
     "reshape": _reshape,
     "expand": _expand,

@@ -291,6 +291,18 @@ def _stencil(value: Value, reader: Reader) -> LinearForm | None:
     return opaque(value, dependent[0], [None] * value.rank, reader) if len(dependent) == 1 else None
 
 
+def _solve(value: Value, reader: Reader) -> LinearForm | None:
+    """Linear in the right side, by the inverse; not in the matrix."""
+    matrix, right = value.args
+    if reader.form(matrix):
+        return None
+    lead = build.LETTERS[3 : 3 + value.rank - 2]
+    spec = f"{lead}ab,{lead}bc->{lead}ac"
+    identity = build.expand(build.eye(matrix.shape[-1]), matrix.shape, range(value.rank - 2))
+    form = _einsum(build.einsum(spec, ops.apply("solve", matrix, identity), right), reader)
+    return form and replace(form, rest=reader.rest(value, right, _some(reader.form(right)).rest))
+
+
 def taken(value: Value, reader: Reader) -> LinearForm:
     """The form of an operand; one that does not depend on the states is its own rest."""
     return reader.form(value) or LinearForm(value.shape, value.kind, (), value)
@@ -310,6 +322,7 @@ ARITHMETIC: Mapping[str, Rule] = {
     "where": _where,
     "cast": _cast,
     "einsum": _einsum,
+    "solve": _solve,
     "reshape": _other_shape,
     **dict.fromkeys(("re", "im", "conj"), _partly),
     **dict.fromkeys(("stopgrad", "read", "sum_in"), _same_axes),

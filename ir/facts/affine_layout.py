@@ -13,7 +13,7 @@ from lsrl.ir import build, ops
 from lsrl.ir.dims import Dim
 from lsrl.ir.facts.affine import ARITHMETIC, Reader, Rule, interpret, made, taken
 from lsrl.ir.facts.factors import repeated
-from lsrl.ir.facts.linear import Factor, LinearForm, Term
+from lsrl.ir.facts.linear import Factor, LinearForm, Term, is_ones
 from lsrl.ir.infer import dim, integer, integers
 from lsrl.ir.value import Kind, Value
 
@@ -77,7 +77,8 @@ def _moved(term: Term, axis: int, value: Value, reader: Reader) -> Term:
     letter = term.result[axis]
     gone = value.op == "select"
     if letter not in term.axes:
-        factors = tuple(_part_of(factor, letter, value) for factor in term.factors)
+        known = (f for f in term.factors if not (gone and f.axes == (letter,) and is_ones(f.value)))
+        factors = tuple(_part_of(factor, letter, value) for factor in known)
         result = tuple(each for each in term.result if not (gone and each == letter))
         return replace(term, factors=factors, result=result)
     length = term.size(letter)

@@ -110,6 +110,10 @@ def moves(value: Value, arg: Value) -> dict[int, Reach]:
         case Family.STENCIL:
             spatial = range(1, arg.rank) if arg is value.args[0] and value.op != "conv_dw" else range(0)
             return {axis: Reach(axis, near=True) for axis in spatial}
+        case Family.SYSTEM:
+            return {
+                axis: Reach(axis) for axis in range(arg.rank) if axis < arg.rank - 2 or _is_column(value, arg, axis)
+            }
         case Family.REDUCTION:
             return _reduction(value, arg)
         case _:
@@ -124,6 +128,11 @@ def _einsum(value: Value, arg: Value) -> dict[int, Reach]:
         if operand is arg:
             found.append({a: Reach(result.index(x)) for a, x in enumerate(letters) if x in result})
     return {axis: reach for axis, reach in found[0].items() if all(other.get(axis) == reach for other in found)}
+
+
+def _is_column(value: Value, arg: Value, axis: int) -> bool:
+    """Whether an axis of an operand of `solve` is that of the right side's columns, which are solved one by one."""
+    return axis == arg.rank - 1 and arg is not value.args[0]
 
 
 def _reduction(value: Value, arg: Value) -> dict[int, Reach]:

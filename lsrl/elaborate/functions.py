@@ -104,6 +104,14 @@ def _dot(a: Arguments) -> Term:
     return build.dot(*a.values("x", "y"))
 
 
+def _solve(a: Arguments) -> Term:
+    return build.solve(*a.values("A", "b"))
+
+
+def _inverse(a: Arguments) -> Term:
+    return build.inverse(a.value("A"))
+
+
 def _einsum(a: Arguments) -> Term:
     spec = a.env.text(a.rest[0])
     return build.einsum(spec, *replace(a, rest=a.rest[1:]).others())
@@ -168,6 +176,8 @@ _ALL = (
     Builtin("where", ("condition", "x", "y"), _where),
     Builtin("outer", ("x", "y"), _outer),
     Builtin("dot", ("x", "y"), _dot),
+    Builtin("solve", ("A", "b"), _solve),
+    Builtin("inverse", ("A",), _inverse),
     Builtin("einsum", ("*spec_and_operands",), _einsum),
     Builtin("conv", ("x", "w", "stride=", "dilation=", "groups=", "padding="), _conv),
     Builtin("grad", ("loss", "wrt"), _grad),

@@ -80,6 +80,11 @@ def einsum(spec: str, *shapes: tuple[int, ...], kinds: str | None = None) -> Cas
     return Case("einsum", lambda *xs: torch.einsum(spec, *(x * one for x in xs)), shapes, letters, {"spec": spec})
 
 
+def solve(matrix: tuple[int, ...], right: tuple[int, ...], kinds: str = "ff") -> Case:
+    alike = torch.complex128 if "c" in kinds else torch.float64
+    return Case("solve", lambda a, b: torch.linalg.solve(a.to(alike), b.to(alike)), (matrix, right), kinds)
+
+
 def conv(stride: int, dilation: int, groups: int, padding: tuple[int, int], kinds: str = "ff") -> list[Case]:
     attrs: dict[str, Attr] = {"stride": (stride,), "dilation": (dilation,), "groups": groups, "padding": padding}
 
@@ -264,6 +269,8 @@ CASES = [
     *conv(2, 2, 2, (2, 1)),
     Case("conv", lambda x, w: F.conv1d(x[None], w)[0], ((2, 5), (3, 2, 2)), "cc", dict(conv(1, 1, 1, (0, 0))[0].attrs)),
     plane(),
+    *(solve((3, 3), (3, 2), kinds) for kinds in ("ff", "cc", "cf", "fc")),
+    solve((2, 3, 3), (2, 3, 4)),
     *between(),
 ]
 

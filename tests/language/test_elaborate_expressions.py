@@ -20,6 +20,7 @@ B = np.array([1.5, 0.25, -3.0, 2.5])
 M = np.arange(12.0).reshape(3, 4) / 7 - 0.6
 S = np.arange(24.0).reshape(2, 3, 4) ** 0.5
 Z = np.array([1 + 2j, -0.5j, 3.0, -1 + 1j])
+R = np.array([[2.0, -1.0, 0.5], [0.0, 1.5, 1.0], [-1.0, 0.25, 3.0]])
 P, Q = np.array([True, False, True, False]), np.array([True, True, False, False])
 
 CASES: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -102,6 +103,10 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "stopgrad(a)": (A, {"a": A}),
     "atan2(a, b)": (np.arctan2(A, B), {"a": A, "b": B}),
     "logaddexp(a, b)": (np.logaddexp(A, B), {"a": A, "b": B}),
+    "solve(r, b[:3])": (np.linalg.solve(R, B[:3]), {"r": R, "b": B}),
+    "solve(r, m)": (np.linalg.solve(R, M), {"r": R, "m": M}),
+    "solve(diag(a), b)": (B / A, {"a": A, "b": B}),
+    "inverse(r) @ b[:3]": (np.linalg.solve(R, B[:3]), {"r": R, "b": B}),
     "cos(2 * pi / 3) * a": (-0.5 * A, {"a": A}),
     "min(a, inf)": (A, {"a": A}),
     "grad(sum(a ** 3), a)": (3 * A**2, {"a": A}),

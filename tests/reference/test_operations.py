@@ -160,6 +160,8 @@ MANY = [
     build.reduce("argmax", X),
     build.softmax(X, 0),
     build.conv(X, leaf("w", 4, 2, 3)),
+    build.solve(leaf("a", 2, 2), X),
+    build.solve(leaf("a", 2, 2), leaf("r", 2)),
 ]
 
 
@@ -184,6 +186,12 @@ def test_many_places_at_once_are_each_place_alone(value: Value, still: str) -> N
 
 def _leaves(value: Value) -> list[Value]:
     return [value] if not value.args else [leaf for arg in value.args for leaf in _leaves(arg)]
+
+
+def test_a_singular_system_has_no_solution_and_leaves_the_others_theirs() -> None:
+    matrices, right = np.stack([np.eye(2), np.zeros((2, 2))]), np.ones((2, 3))
+    found = evaluate([build.solve(leaf("a", 2, 2), X)], {leaf("a", 2, 2): matrices, X: right}, Scope({}))[0]
+    np.testing.assert_array_equal(found, [right, np.full((2, 3), nan)])
 
 
 def test_nan_is_not_hidden() -> None:

@@ -136,6 +136,13 @@ def _scatter(g: Grower, op: str) -> Value:
     return ops.apply(op, g.operand((c, b)), g.operand((c,), Kind.INT), axis=0, batch=0, size=a)
 
 
+def _solve(g: Grower, op: str) -> Value:
+    """A matrix whose diagonal dominates."""
+    a, b = g.shape(2)
+    matrix = build.unary("tanh", g.operand((a, a)))
+    return ops.apply(op, build.add(matrix, build.mul(8, build.eye(a))), g.operand((a, b)))
+
+
 def _conv(g: Grower, op: str) -> Value:
     x, w = g.operand(_of("H", 8, 8)), g.operand(_of(4, "H", 3, 3))
     made = build.conv(x, w, stride=g.random.randrange(1, 3))
@@ -178,6 +185,7 @@ MAKERS: dict[str, Callable[[Grower, str], Value]] = {
     "concat": _concat,
     "gather": _gather,
     "scatter": _scatter,
+    "solve": _solve,
     "read": _read,
     "sum_in": _incoming,
     "max_in": _incoming,
