@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import fla.ops.gla.naive as fla_gla
 import mlstm_kernels.torch.chunkwise.native.fw as xlstm_kernel
 import torch
+import torch.nn.functional as F
 import transformers.models.rwkv.modeling_rwkv as hf_rwkv
 import transformers.models.xlstm.modeling_xlstm as hf_xlstm
 import xlstm.xlstm_large.components as xlstm_components
@@ -114,6 +116,27 @@ def xlstm_lm(given: Given) -> Tensors:
     return {"logits": outputs.logits}
 
 
+def gated_norm(given: Given) -> Tensors:
+    o, weight = given.inputs["o"], given.params["weight"]
+    return {"y": F.rms_norm(o, o.shape[-1:], weight, 1e-5) * F.silu(given.inputs["g"])}
+
+
+def _in_heads(x: torch.Tensor, weight: torch.Tensor, heads: int) -> torch.Tensor:
+    """A projection to all heads at once, taken apart: [B, T, N, width of a head]."""
+    return F.linear(x, weight).unflatten(-1, (heads, -1))
+
+
+def gla(given: Given) -> Tensors:
+    p, x, heads = given.params, given.inputs["x"], given.sizes["N"]
+    q, k, v, g = (_in_heads(x, p[f"{name}_proj"], heads) for name in "qkvg")
+    decay = F.linear(F.linear(x, p["gk_proj_0"]), p["gk_proj_1"], p["gk_proj_1_bias"])
+    log_a = F.logsigmoid(decay).unflatten(-1, (heads, -1)) / 16
+    with in_double(fla_gla):
+        o, last = fla_gla.naive_recurrent_gla(q, k, v, log_a, given.state["attention.S"], output_final_state=True)
+    y = F.rms_norm(o, o.shape[-1:], p["g_norm_swish_gate.weight"], 1e-5) * F.silu(g)
+    return {"y": F.linear(y.flatten(2), p["o_proj"]), "state.attention.S": last}
+
+
 ROWS: tuple[Row, ...] = (
     Row("blocks/rwkv4", {"D": 3, "A": 5, "I": 7}, "transformers RwkvBlock", rwkv4, {"attention.b": positive}),
     Row(
@@ -131,4 +154,6 @@ ROWS: tuple[Row, ...] = (
         xlstm_lm,
         starts=False,
     ),
+    Row("blocks/gated_norm", {"N": 2, "V": 5}, "torch rms_norm and silu", gated_norm),
+    Row("blocks/gla", {"D": 7, "N": 2, "K": 3, "V": 5, "R": 4}, "fla.ops.gla.naive, between torch's parts", gla),
 )
