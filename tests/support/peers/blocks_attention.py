@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import fla.ops.gated_delta_rule.gate as fla_gate
+import fla.ops.gated_delta_rule.naive as fla_gated_delta
 import fla.ops.gla.naive as fla_gla
 import mlstm_kernels.torch.chunkwise.native.fw as xlstm_kernel
 import torch
@@ -137,6 +139,33 @@ def gla(given: Given) -> Tensors:
     return {"y": F.linear(y.flatten(2), p["o_proj"]), "state.attention.S": last}
 
 
+def _convolved(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Channel by channel over earlier positions: the package's Conv1d, padded on both sides and cut off."""
+    taps = weight.shape[-1]
+    y = F.conv1d(x.transpose(1, 2), weight[:, None], padding=taps - 1, groups=len(weight))
+    return F.silu(y[..., : -(taps - 1)]).transpose(1, 2)
+
+
+def short_conv(given: Given) -> Tensors:
+    return {"y": _convolved(given.inputs["x"], given.params["weight"])}
+
+
+def gated_delta(given: Given) -> Tensors:
+    p, x, heads = given.params, given.inputs["x"], given.sizes["N"]
+    q, k, v = (
+        _convolved(F.linear(x, p[f"{name}_proj"]), p[f"{name}_conv1d.weight"]).unflatten(-1, (heads, -1))
+        for name in "qkv"
+    )
+    q, k = (y / (y.square().sum(-1, keepdim=True) + 1e-6).sqrt() for y in (q, k))
+    with in_double(fla_gated_delta):
+        decay = fla_gate.naive_gdn_gate(F.linear(x, p["a_proj"]), p["A_log"], p["dt_bias"], torch.float64)
+        rate = F.linear(x, p["b_proj"]).sigmoid()
+        o = fla_gated_delta.naive_recurrent_gated_delta_rule(q, k, v, rate, decay)[0]
+    g = _in_heads(x, p["g_proj"], heads)
+    y = F.rms_norm(o, o.shape[-1:], p["o_norm.weight"], 1e-5) * F.silu(g)
+    return {"y": F.linear(y.flatten(2), p["o_proj"])}
+
+
 ROWS: tuple[Row, ...] = (
     Row("blocks/rwkv4", {"D": 3, "A": 5, "I": 7}, "transformers RwkvBlock", rwkv4, {"attention.b": positive}),
     Row(
@@ -156,4 +185,12 @@ ROWS: tuple[Row, ...] = (
     ),
     Row("blocks/gated_norm", {"N": 2, "V": 5}, "torch rms_norm and silu", gated_norm),
     Row("blocks/gla", {"D": 7, "N": 2, "K": 3, "V": 5, "R": 4}, "fla.ops.gla.naive, between torch's parts", gla),
+    Row("blocks/short_conv", {"C": 3, "K": 4}, "torch conv1d", short_conv, starts=False),
+    Row(
+        "blocks/gated_delta",
+        {"D": 7, "N": 2, "K": 3, "V": 5},
+        "fla.ops.gated_delta_rule.naive, between torch's parts",
+        gated_delta,
+        starts=False,
+    ),
 )
