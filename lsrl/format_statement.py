@@ -57,7 +57,8 @@ def const(node: Const) -> Document:
 
 
 def cell_header(cell: Cell) -> Document:
-    heads = (" heads ", expression(cell.heads, tight=True)) if cell.heads is not None else ""
+    number = f"{cell.counter.id} in " if cell.counter else ""
+    heads = (" heads ", number, expression(cell.heads, tight=True)) if cell.heads is not None else ""
     over = f" over {_names(cell.axes)}" if cell.axes else ""
     return (f"cell {cell.name.id}", _parameters(cell.sizes), heads, over, ":")
 

@@ -305,7 +305,10 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """`cell gru(D, H) heads N over y, x:` and its statements; `axes` is empty for time."""
+    """`cell gru(D, H) heads h in N over y, x:` and its statements.
+
+    `axes` is empty for time; `counter` is what the head's number is called.
+    """
 
     name: Name
     sizes: tuple[Parameter, ...]
@@ -313,6 +316,7 @@ class Cell:
     axes: tuple[Name, ...]
     doc: str | None
     body: tuple[Statement, ...]
+    counter: Name | None = None
     span: Span = _span()
 
 

@@ -126,15 +126,16 @@ class Builder(ExpressionBuilder):
         meta: Meta,
         name: Token,
         sizes: tuple[syntax.Parameter, ...],
-        heads: Expr | None,
+        heads: tuple[syntax.Name | None, Expr] | None,
         axes: tuple[syntax.Name, ...] | None,
         doc: str | None,
         *body: syntax.Statement,
     ) -> syntax.Cell:
-        return syntax.Cell(self._name(name), sizes, heads, axes or (), doc, body, self._span(meta))
+        counter, count = heads or (None, None)
+        return syntax.Cell(self._name(name), sizes, count, axes or (), doc, body, counter, self._span(meta))
 
-    def heads(self, meta: Meta, count: Expr) -> Expr:
-        return count
+    def heads(self, meta: Meta, counter: syntax.Name | None, count: Expr) -> tuple[syntax.Name | None, Expr]:
+        return counter, count
 
     def over(self, meta: Meta, *axes: Token) -> tuple[syntax.Name, ...]:
         return tuple(self._name(axis) for axis in axes)

@@ -81,7 +81,7 @@ def _name(env: Env, target: syntax.Target, term: Term) -> None:
                 f"`{name}` is the value of a state that arrives",
                 remedy=f"did you mean `{name}' = ...`, the value that is passed on?",
             )
-        case (Role.SIZE | Role.CONST | Role.PARAM | Role.NOISE | Role.COUNTER) as role:
+        case (Role.SIZE | Role.CONST | Role.PARAM | Role.NOISE | Role.COUNTER | Role.HEAD) as role:
             raise Fault(code.FIXED_NAME, f"`{name}` is a {role}", remedy="choose another name")
         case None:
             _mention_hidden(env, name, target.span)
@@ -117,7 +117,9 @@ def _update(env: Env, target: syntax.Target, term: Term, span: Span) -> None:
     slot.updated_at, slot.poisoned = target.span, True
     if not slot.arriving:
         raise Poisoned
-    slot.next = _passed_on(env, slot, target.id, value_of(term, span), span)
+    following = _passed_on(env, slot, target.id, value_of(term, span), span)
+    # Without `hold when`, nothing is said of which arriving value stays: a state along several axes has more than one.
+    slot.next = env.body.passed_on(next(iter(slot.arriving.values())), following)
     slot.poisoned = False
     remember(env, f"{target.id}'", slot.next)
 

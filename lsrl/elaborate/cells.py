@@ -21,7 +21,7 @@ from lsrl.elaborate.scope import Binding, Role, Scope
 from lsrl.elaborate.session import Numbers, Session
 from lsrl.elaborate.statements import run
 from lsrl.ir import ops
-from lsrl.ir.batching import with_heads
+from lsrl.ir.batching import head, with_heads
 from lsrl.ir.cell import GRAPH, TIME, Cell, Output, Size, State
 from lsrl.ir.dims import Dim
 from lsrl.ir.fault import Fault
@@ -127,12 +127,15 @@ def _header(env: Env, node: syntax.Cell) -> Dim | None:
         if number is not None and parameter.name not in body.numbers:
             body.numbers = {**body.numbers, parameter.name: number}
         body.sizes.append(Size(parameter.name, default))
-    return _heads(env, node.heads) if node.heads is not None else None
+    return _heads(env, node.heads, node.counter) if node.heads is not None else None
 
 
-def _heads(env: Env, expr: syntax.Expr) -> Dim | None:
+def _heads(env: Env, expr: syntax.Expr, counter: syntax.Name | None) -> Dim | None:
     try:
-        return sizes.dim(env, expr)
+        heads = sizes.dim(env, expr)
+        if counter is not None:
+            declare(env, counter, Binding(Role.HEAD, head(heads), counter.span))
+        return heads
     except Poisoned:
         return None
     except Fault as fault:

@@ -25,6 +25,7 @@ class Role(StrEnum):
     LOCAL = "name"
     ARGUMENT = "argument"
     COUNTER = "number of the turn"
+    HEAD = "number of the head"
 
 
 @dataclass

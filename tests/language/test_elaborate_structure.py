@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import lsrl
 from lsrl import elaborate
 from lsrl.backends.topology import make_topology
 from lsrl.ir.cell import bind_sizes
@@ -192,6 +193,40 @@ cell f(D, N) heads N:
     n, d = Dim.of("N"), Dim.of("D")
     assert shapes == {"c": (d,), "y[t-1]": (n, d), "x[t-1]": (d,), "W": (d, d), "V": (n, d, d)}
     assert cell.outputs[0].value.shape == (n, d)
+
+
+def test_heads_know_their_number(rng: np.random.Generator) -> None:
+    text = """
+cell f(K, N) heads h in N:
+    input x: [K]
+    param w: [K] = 1 / (1 + h), v: [] = h, table: [N] shared
+    state S: [K] = 2 * h
+    y = h * x
+    S' = S + w * y[t-1]
+    output o = S' + table[h] + v
+"""
+    x, table = rng.normal(size=(2, 4, 3, 2)), rng.normal(size=3)
+    numbers = np.arange(3.0)
+    params = lsrl.compile(lsrl.parse(text), target="reference", sizes={"K": 2, "N": 3}).init(0)
+    same(params["w"], np.tile(1 / (1 + numbers)[:, None], 2))
+    same(params["v"], numbers)
+    found = run_text(text, {"K": 2, "N": 3}, {"x": x}, {**params, "table": table})
+    per_head = 3 * numbers + table
+    sums = np.cumsum(shifted(x, 1), axis=1) * (numbers / (1 + numbers))[:, None]
+    same(found.outputs["o"], sums + per_head[:, None])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("y = ones([h])", "size"),
+        ("h = 2", "is a number of the head"),
+        ("state s: [] shared\n    s' = s + h", "differs from head"),
+    ],
+)
+def test_the_number_of_a_head_is_no_size(line: str, message: str) -> None:
+    with pytest.raises(LsrlError, match=message):
+        cell_of_text(f"cell f(N) heads h in N:\n    input x: []\n    {line}\n    output z = x * h\n")
 
 
 # Used cells

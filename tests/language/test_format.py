@@ -81,7 +81,7 @@ from std import gru,lstm as L
 
 const  table : [2,2]int=[[0,1],[1,0]]   # a table
 const a=1
-cell one( D , H = 2*D )   heads N over  y,x :   # one
+cell one( D , H = 2*D )   heads  h  in N over  y,x :   # one
   """One thing."""
   node input q,k:[D],v:[H] shared  int(8)  pad  -1
 
@@ -122,7 +122,7 @@ const table: [2, 2] int = [[0, 1], [1, 0]]  # a table
 const a = 1
 
 
-cell one(D, H=2*D) heads N over y, x:  # one
+cell one(D, H=2*D) heads h in N over y, x:  # one
     """One thing."""
     node input q, k: [D], v: [H] int(8) shared pad -1
 

@@ -274,7 +274,7 @@ def b(c):
     "Twice."
     a = c
     return a, c
-cell c(a, b=2*a) heads b over x, y:
+cell c(a, b=2*a) heads x in b over x, y:
     """Doc.
 
        Indented.
@@ -296,6 +296,7 @@ cell c(a, b=2*a) heads b over x, y:
                 (Name("x"), Name("y")),
                 "Doc.\n\nIndented.",
                 (Output((OutputItem(Target("a", False), None),)),),
+                Name("x"),
             ),
         ),
     )

@@ -154,6 +154,9 @@ items = st.one_of(
         st.just(False),
         docs,
     ),
-    st.builds(Cell, names, parameters, st.none() | sizes, several(names), docs, several(statements, least=1, most=4)),
+    st.builds(Cell, names, parameters, st.none(), several(names), docs, several(statements, least=1, most=4)),
+    st.builds(
+        Cell, names, parameters, sizes, several(names), docs, several(statements, least=1, most=4), st.none() | names
+    ),
 )
 programs = st.builds(Program, docs, several(items))
