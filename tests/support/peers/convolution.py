@@ -1,7 +1,137 @@
-"""Convolutions: of the state, and as a finite memory."""
+"""Convolutions: of the state, in depth, and as a finite memory."""
 
 from __future__ import annotations
 
-from support.peers.row import Row
+from collections.abc import Mapping, Sequence
 
-ROWS: tuple[Row, ...] = ()
+import torch
+import torchrecurrent
+from torch.nn.functional import conv2d, gelu, grid_sample, linear
+
+from support.peers.row import B, Given, Row, T, Tensors
+
+# Cells on maps, as cells of a package on all numbers of the maps, with matrices that convolve
+
+
+def _matrix(kernel: torch.Tensor, places: tuple[int, int]) -> torch.Tensor:
+    """The matrix of a convolution with padding: what it makes of every map that is 1 at one place."""
+    channels = kernel.shape[1]
+    basis = torch.eye(channels * places[0] * places[1], dtype=kernel.dtype).unflatten(1, (channels, *places))
+    return conv2d(basis, kernel, padding="same").flatten(1).T
+
+
+def _on_maps(
+    given: Given, cell: type[torch.nn.Module], gates: Mapping[str, Sequence[str]], *states: str
+) -> list[torch.Tensor]:
+    """What a cell of torchrecurrent gives, [B, T, H, Y, X]; `gates` names its parameters, block upon block."""
+    x, p, places = given.inputs["x"], given.params, (given.sizes["Y"], given.sizes["X"])
+    start = tuple(given.state[name].flatten(1) for name in states)
+    weights = {
+        "weight_ih": torch.cat([_matrix(p[name], places) for name in gates["W"]]),
+        "weight_hh": torch.cat([_matrix(p[name], places) for name in gates["U"]]),
+        "bias_ih": torch.cat([p[name].repeat_interleave(places[0] * places[1]) for name in gates["b"]]),
+    }
+    weights["bias_hh"] = torch.zeros_like(weights["bias_ih"])
+    if "p" in gates:
+        weights["weight_ph"] = torch.cat([p[name].flatten() for name in gates["p"]])
+    module = cell(x[0, 0].numel(), start[0].shape[-1], dtype=torch.float64)
+    steps = []
+    for t in range(T):
+        told = start if len(start) > 1 else start[0]
+        found = torch.func.functional_call(module, weights, (x[:, t].flatten(1), told))
+        found = found if isinstance(found, tuple) else (found,)
+        start = found[-len(states) :]
+        steps.append(found)
+    return [torch.stack(step, dim=1).unflatten(-1, given.state[states[0]].shape[1:]) for step in zip(*steps)]
+
+
+def conv_lstm(given: Given) -> Tensors:
+    gates = {"W": ("Wxi", "Wxf", "Wxc", "Wxo"), "U": ("Whi", "Whf", "Whc", "Who")}
+    more = {"b": ("bi", "bf", "bc", "bo"), "p": ("Wci", "Wcf", "Wco")}
+    h, c = _on_maps(given, torchrecurrent.PeepholeLSTMCell, {**gates, **more}, "h", "c")
+    return {"h": h, "state.h": h[:, -1], "state.c": c[:, -1]}
+
+
+def conv_gru(given: Given) -> Tensors:
+    gates = {"W": ("Wz", "Wr", "W"), "U": ("Uz", "Ur", "U"), "b": ("bz", "br", "b")}
+    (h,) = _on_maps(given, torchrecurrent.MUT2Cell, gates, "h")
+    return {"h": h, "state.h": h[:, -1]}
+
+
+def conv_ugrnn(given: Given) -> Tensors:
+    (h,) = _on_maps(given, torchrecurrent.UGRNNCell, {"W": ("Wc", "Wg"), "U": ("Uc", "Ug"), "b": ("bc", "bg")}, "h")
+    return {"h": h, "state.h": h[:, -1]}
+
+
+def conv_intersection_rnn(given: Given) -> Tensors:
+    gates = {letter: [f"{letter}{gate}" for gate in ("y", "h", "gy", "gh")] for letter in "WUb"}
+    y, h = _on_maps(given, torchrecurrent.IntersectionRNNCell, gates, "h")
+    return {"y": y, "state.h": h[:, -1]}
+
+
+# Recurrence in depth
+
+
+def point_gru(given: Given) -> Tensors:
+    """All points at once, and a package's cell, whose weights of h and x are apart."""
+    p, sizes = given.params, given.sizes
+    rows = {k: torch.cat([p[f"gru.{k}{gate}"] for gate in "zrq"]) for k in "Wb"}
+    weights = {"weight_hh": rows["W"][:, : sizes["H"]], "weight_ih": rows["W"][:, sizes["H"] :], "bias_ih": rows["b"]}
+    weights["bias_hh"] = torch.zeros_like(rows["b"])
+    cell = torchrecurrent.MUT2Cell(sizes["D"], sizes["H"], dtype=torch.float64)
+    x = linear(given.inputs["offset"], p["W_offset"], p["b_offset"]).flatten(0, 1)
+    h = given.inputs["v"].flatten(0, 1)
+    for _ in range(sizes["K"]):
+        h = torch.func.functional_call(cell, weights, (x, h))
+    flow = linear(gelu(linear(torch.cat([h, x], 1), p["W1"], p["b1"])), p["W2"], p["b2"])
+    return {"flow": flow.unflatten(0, (B, T)), "h": h.unflatten(0, (B, T))}
+
+
+def raft_gru(given: Given) -> Tensors:
+    """All frames at once, with torch's sampling of images."""
+    p = {name.removeprefix("update."): value for name, value in given.params.items()}
+    radius, wide = given.sizes["R"], given.sizes["X"]
+    h, context, volume = (given.inputs[name].flatten(0, 1) for name in ("h", "context", "volume"))
+    lines = volume.reshape(-1, 1, 1, wide)
+    left = torch.arange(wide, dtype=torch.float64)
+    shifts = torch.arange(-radius, radius + 1, dtype=torch.float64)
+
+    def convolved(maps: torch.Tensor, name: str) -> torch.Tensor:
+        return conv2d(maps, p[f"W{name}"], p[f"b{name}"], padding="same")
+
+    flow = torch.zeros_like(volume[..., 0])[:, None]
+    for _ in range(given.sizes["K"]):
+        flow = flow.detach()
+        at = (left + flow[:, 0]).reshape(-1, 1, 1) + shifts
+        grid = torch.stack([2 * at / (wide - 1) - 1, torch.zeros_like(at)], dim=-1)
+        found = grid_sample(lines, grid, align_corners=True).reshape(*volume.shape[:3], -1).movedim(-1, 1)
+        motion = torch.cat([convolved(found, "c").relu(), convolved(flow, "d").relu()], 1)
+        x = torch.cat([context, convolved(motion, "m").relu(), flow], 1)
+        z, r = (convolved(torch.cat([h, x], 1), gate).sigmoid() for gate in "zr")
+        h = torch.lerp(h, convolved(torch.cat([r * h, x], 1), "q").tanh(), z)
+        flow = flow + convolved(convolved(h, "f1").relu(), "f2")
+    return {"d": flow[:, 0].unflatten(0, (B, T)), "h": h.unflatten(0, (B, T))}
+
+
+MAPS = {"C": 2, "H": 3, "Y": 2, "X": 4, "K": 3}
+INTERSECTION = {"H": 2, "Y": 3, "X": 4, "K": 3}
+RAFT = {"H": 2, "C": 1, "M": 3, "Y": 2, "X": 5, "R": 1, "K": 2}
+
+ROWS: tuple[Row, ...] = (
+    Row(
+        "conv_lstm",
+        MAPS,
+        "torchrecurrent.PeepholeLSTM on all numbers of the maps, with matrices that convolve",
+        conv_lstm,
+    ),
+    Row("conv_gru", MAPS, "torchrecurrent.MUT2 with matrices that convolve", conv_gru),
+    Row("conv_ugrnn", MAPS, "torchrecurrent.UGRNN with matrices that convolve", conv_ugrnn),
+    Row(
+        "conv_intersection_rnn",
+        INTERSECTION,
+        "torchrecurrent.IntersectionRNN with matrices that convolve",
+        conv_intersection_rnn,
+    ),
+    Row("point_gru", {"D": 5, "H": 3, "K": 3}, "torchrecurrent.MUT2, one input K times", point_gru),
+    Row("raft_gru", RAFT, "torch.nn.functional.grid_sample and conv2d", raft_gru),
+)
