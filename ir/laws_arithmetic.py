@@ -213,7 +213,7 @@ def known_choice(v: Value) -> Value | None:
     match v:
         case Value("where", (c, a, b)):
             if number(c) is not None or a is b:
-                return in_place_of(v, b if number(c) is False else a)
+                return in_place_of(v, build.promoted(b if number(c) is False else a, v.kind))
             if number(a) is True and number(b) is False:
                 return in_place_of(v, c)
     return None

@@ -166,6 +166,7 @@ EXAMPLES: list[tuple[str, Value, Value]] = [
     ("logic_with_constant", both("xor", b, true), unary("not", b)),
     ("known_choice", where(true, x, y), x),
     ("known_choice", where(false, x, s), spread(s, 0, shape=[H])),
+    ("known_choice", where(false, x, 0), spread(to(ops.const(0), "float"), 0, shape=[H])),
     ("known_choice", where(b, x, x), x),
     ("known_choice", where(b, True, False), b),
     ("choice_by_negation", where(unary("not", b), x, y), where(b, y, x)),
