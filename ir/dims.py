@@ -100,7 +100,8 @@ class Dim:
 
     def __mul__(self, other: DimLike) -> Dim:
         pairs = ((a, b) for a in self.terms for b in Dim.of(other).terms)
-        return _collect([(_multiply(a[0], b[0]), a[1] * b[1]) for a, b in pairs])
+        products = [(_multiply(a[0], b[0]), a[1] * b[1]) for a, b in pairs]
+        return _collect(term for product in products for term in _cancelled(*product))
 
     def __rmul__(self, other: DimLike) -> Dim:
         return Dim.of(other) * self
@@ -131,7 +132,12 @@ class Dim:
         if not divisor.terms:
             raise DimError("division of a size by zero")
         exact = self / divisor
-        return exact if _integral(exact) else _opaque("//", self, divisor)
+        if _integral(exact):
+            return exact
+        whole = _multiples(self, divisor)
+        if not whole.terms:
+            return _opaque("//", self, divisor)
+        return whole / divisor + (self - whole) // divisor  # (2*H + 1) // 2 is H
 
     def __mod__(self, other: DimLike) -> Dim:
         divisor = Dim.of(other)
@@ -139,7 +145,10 @@ class Dim:
             return Dim.of(self.constant % divisor.constant)
         if not divisor.terms:
             raise DimError("division of a size by zero")
-        return Dim.of(0) if _integral(self / divisor) else _opaque("%", self, divisor)
+        if _integral(self / divisor):
+            return Dim.of(0)
+        whole = _multiples(self, divisor)
+        return (self - whole) % divisor if whole.terms else _opaque("%", self, divisor)
 
     def substitute(self, sizes: Mapping[str, DimLike]) -> Dim:
         """This dim with sizes replaced by other dims."""
@@ -212,6 +221,17 @@ def _multiply(left: Monomial, right: Monomial) -> Monomial:
     return tuple(sorted(powers.items(), key=lambda item: str(item[0])))
 
 
+def _cancelled(monomial: Monomial, factor: Fraction) -> tuple[tuple[Monomial, Fraction], ...]:
+    """A product without the exact divisions that it undoes: `G * (H / G)` is H."""
+    for atom, power in monomial:
+        if isinstance(atom, Opaque) and atom.op == "/" and len(atom.right.terms) == 1:
+            others = tuple((a, p - (a == atom)) for a, p in monomial if a != atom or power > 1)
+            quotient = _divided(Dim(((others, factor),)), *atom.right.terms[0])
+            if quotient is not None:
+                return (quotient * atom.left).terms
+    return ((monomial, factor),)
+
+
 def _divided(dim: Dim, monomial: Monomial, factor: Fraction) -> Dim | None:
     terms = []
     for own, own_factor in dim.terms:
@@ -227,6 +247,11 @@ def _divided(dim: Dim, monomial: Monomial, factor: Fraction) -> Dim | None:
 
 def _opaque(op: str, left: Dim, right: Dim) -> Dim:
     return _collect([(((Opaque(op, left, right), 1),), Fraction(1))])
+
+
+def _multiples(dim: Dim, divisor: Dim) -> Dim:
+    """The terms that are multiples of a number."""
+    return Dim(tuple(term for term in dim.terms if divisor.constant and _integral(Dim((term,)) / divisor)))
 
 
 def _integral(dim: Dim) -> bool:

@@ -52,6 +52,11 @@ def test_equal_means_equal_for_all_sizes() -> None:
     assert (H + K) * (H - K) == H**2 - K**2
     assert 2 * H / 2 == H
     assert (H * K + K) / K == H + 1
+    assert K * (H / K) == H
+    assert (H / K) * (K + 1) * K == H * (K + 1)
+    assert (2 * H + 1) // 2 == H
+    assert (2 * H + K + 5) // 2 == H + (K + 5) // 2
+    assert (4 * H * K + 7) % 4 == Dim.of(3)
     assert H != K
     assert hash(H + K) == hash(K + H)
 
