@@ -23,7 +23,9 @@ class _Torch:
 
 @contextmanager
 def in_double(*modules: ModuleType) -> Iterator[None]:
-    """Meanwhile, casts to float32 inside these modules go to float64 instead."""
+    """Meanwhile, casts to float32 inside these modules go to float64 instead, as do new arrays."""
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
     with mock.patch.object(torch.Tensor, "float", lambda tensor: tensor.double()):
         patches = [mock.patch.object(module, "torch", _Torch()) for module in modules]
         for patch in patches:
@@ -31,5 +33,6 @@ def in_double(*modules: ModuleType) -> Iterator[None]:
         try:
             yield
         finally:
+            torch.set_default_dtype(usual)
             for patch in patches:
                 patch.stop()
