@@ -54,8 +54,10 @@ def _whole(
     found = set(states)
     for value in tied:
         form = forms[value]
-        if form is None:
-            is_whole = not found.isdisjoint(value.args)
+        if found.isdisjoint(value.args):
+            is_whole = False  # made of what is read, whose axes may have become others: `reshape(q @ S', [N*V])`
+        elif form is None:
+            is_whole = True
         else:
             is_whole = any(t.through or all(t.source(axis) in t.result for axis in both) for t in form.terms)
         if is_whole:

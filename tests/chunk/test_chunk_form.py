@@ -53,6 +53,14 @@ def test_vectors_of_each_head_have_no_columns() -> None:
     assert memory.step.keys == normaliser.step.keys  # both are written by k
 
 
+def test_what_is_read_may_be_given_another_shape() -> None:
+    text = "cell merged(D, N, K, V):\n    input q, k: [N, K], v: [N, V]\n    param W: [D, N*V]\n"
+    text += "    state S: [N, K, V] = 0\n    S' = S + einsum(\"n k, n v -> n k v\", k, v)\n"
+    text += "    o = einsum(\"n k, n k v -> n v\", q, S')\n    output y = W @ reshape(o, [N * V])\n"
+    (read,) = formed(text).reads
+    assert [str(term.side) for term in read.terms] == ["rows"]
+
+
 def test_equal_readers_and_equal_keys_are_one() -> None:
     text = "cell twice(K, V):\n    input k: [K], v: [V], a, b: []\n    state S: [K, V] = 0\n"
     text += "    S' = S - a * outer(k, k @ S) - b * outer(k, k @ S - v)\n    output o = k @ S'\n"
