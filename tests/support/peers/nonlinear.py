@@ -19,8 +19,8 @@ class HardSigmoid(torch.nn.Module):
 
 GATED = (
     row("atr", tr.ATRCell, weight_ih="W", weight_hh="U", bias_ih="bp", bias_hh="bq"),
-    row("br", tr.BRCell, weight_ih="Ua Uc U", weight_hh="wa wc", bias_ih="ba bc b"),
-    row("nbr", tr.NBRCell, weight_ih="Ua Uc U", weight_hh="Wa Wc", bias_ih="ba bc b"),
+    row("br", tr.BRCell, weight_ih="Ua Uc U", weight_hh="wa wc", bias_ih="ba bc none"),
+    row("nbr", tr.NBRCell, weight_ih="Ua Uc U", weight_hh="Wa Wc", bias_ih="ba bc none"),
     row("cfn", tr.CFNCell, weight_ih="Vt Ve W", weight_hh="Ut Ue", bias_hh="bt be"),
     row(
         "sgu",
@@ -77,7 +77,16 @@ RESIDUAL = (
         weight_hh="W",
         bias_ih="bz bh",
     ),
-    row("fast_rnn", tr.FastRNNCell, weight_ih="W", weight_hh="U", bias_ih="b", alpha="alpha", beta="beta"),
+    row(
+        "fast_rnn",
+        tr.FastRNNCell,
+        slip="alpha and beta start at each other's initial values",
+        weight_ih="W",
+        weight_hh="U",
+        bias_ih="b",
+        alpha="alpha",
+        beta="beta",
+    ),
     row(
         "fast_grnn",
         tr.FastGRNNCell,
