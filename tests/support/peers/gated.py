@@ -8,6 +8,7 @@ import torch
 import torchrecurrent
 from torch.nn.functional import layer_norm
 
+from support.peers import gated_relatives
 from support.peers.row import Given, Row, T, Tensors
 
 RNN = {"D": 3, "H": 5}
@@ -188,4 +189,5 @@ ROWS: tuple[Row, ...] = (
     Row("para_lstm", {"N": 2, "P": 3, "H": 5}, "torchrecurrent.PeepholeLSTM with diagonal matrices", para_lstm),
     Row("jordan", {"D": 3, "H": 5, "O": 2}, "second derivation: the context as a sum over all earlier outputs", jordan),
     Row("layer_norm_lstm", RNN, "torch.nn.functional.layer_norm in a loop", layer_norm_lstm),
+    *gated_relatives.ROWS,
 )
