@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
+from types import ModuleType
+from unittest import mock
 
-import fla.ops.gated_delta_rule.gate as fla_gate
-import fla.ops.gated_delta_rule.naive as fla_gated_delta
 import fla.ops.gla.naive as fla_gla
 import mlstm_kernels.torch.chunkwise.native.fw as xlstm_kernel
 import torch
 import torch.nn.functional as F
+import transformers.models.kimi_linear.modeling_kimi_linear as hf_kimi
+import transformers.models.olmo_hybrid.modeling_olmo_hybrid as hf_olmo
 import transformers.models.rwkv.modeling_rwkv as hf_rwkv
 import transformers.models.xlstm.modeling_xlstm as hf_xlstm
 import xlstm.xlstm_large.components as xlstm_components
@@ -201,20 +205,66 @@ def short_conv(given: Given) -> Tensors:
     return {"y": _convolved(given.inputs["x"], given.params["weight"])}
 
 
+def _in_torch(module: ModuleType, name: str) -> AbstractContextManager[object]:
+    """In double precision, with the module's own text of a function whose kernel it would take."""
+    stack = ExitStack()
+    stack.enter_context(in_double(module))
+    stack.enter_context(mock.patch.object(module, name, inspect.unwrap(getattr(module, name))))
+    return stack
+
+
+def _convolutions(params: Tensors) -> torch.Tensor:
+    """Those of queries, keys and values as one: [channels, 1, taps]."""
+    return torch.cat([params[f"{name}_conv1d.weight"] for name in "qkv"])[:, None]
+
+
 def gated_delta(given: Given) -> Tensors:
-    p, x, heads = given.params, given.inputs["x"], given.sizes["N"]
-    q, k, v = (
-        _convolved(F.linear(x, p[f"{name}_proj"]), p[f"{name}_conv1d.weight"]).unflatten(-1, (heads, -1))
-        for name in "qkv"
+    sizes = given.sizes
+    config = hf_olmo.OlmoHybridConfig(
+        hidden_size=sizes["D"],
+        num_hidden_layers=2,
+        num_attention_heads=sizes["N"],
+        linear_key_head_dim=sizes["K"],
+        linear_value_head_dim=sizes["V"],
+        linear_allow_neg_eigval=sizes["rate"] == 2,
+        layer_types=["linear_attention", "full_attention"],
     )
-    q, k = (y / (y.square().sum(-1, keepdim=True) + 1e-6).sqrt() for y in (q, k))
-    with in_double(fla_gated_delta):
-        decay = fla_gate.naive_gdn_gate(F.linear(x, p["a_proj"]), p["A_log"], p["dt_bias"], torch.float64)
-        rate = F.linear(x, p["b_proj"]).sigmoid()
-        o = fla_gated_delta.naive_recurrent_gated_delta_rule(q, k, v, rate, decay)[0]
-    g = _in_heads(x, p["g_proj"], heads)
-    y = F.rms_norm(o, o.shape[-1:], p["o_norm.weight"], 1e-5) * F.silu(g)
-    return {"y": F.linear(y.flatten(2), p["o_proj"])}
+    layer = hf_olmo.OlmoHybridGatedDeltaNet(config, 0).double()
+    plain = {name: tensor for name, tensor in given.params.items() if "_conv1d" not in name}
+    weights = {f"{name}.weight" if name.endswith("proj") else name: tensor for name, tensor in plain.items()}
+    weights["conv1d.weight"] = _convolutions(given.params)
+    with _in_torch(hf_olmo, "torch_chunk_gated_delta_rule"):
+        return {"y": torch.func.functional_call(layer, weights, (given.inputs["x"],))}
+
+
+def kda(given: Given) -> Tensors:
+    """Written in two steps there: a gate that forgets, and the rest."""
+    sizes, p = given.sizes, given.params
+    config = hf_kimi.KimiLinearConfig(
+        hidden_size=sizes["D"], linear_num_heads=sizes["N"], linear_head_dim=sizes["K"], num_hidden_layers=4
+    )
+    layer = hf_kimi.KimiLinearDeltaAttention(config, 0).double()
+    plain = {name: tensor for name, tensor in p.items() if name.endswith("proj")}
+    weights = {f"forget_gate.{name}.weight" if name[0] == "f" else f"{name}.weight": plain[name] for name in plain}
+    weights |= {"forget_gate.A_log": p["A_log"][None, None, :, None], "forget_gate.dt_bias": p["dt_bias"]}
+    weights |= {"conv1d.weight": _convolutions(p), "o_norm.weight": p["o_norm.weight"]}
+    with _in_torch(hf_kimi, "chunk_kimi_delta_attention"):
+        return {"y": torch.func.functional_call(layer, weights, (given.inputs["x"],))}
+
+
+def retnet(given: Given) -> Tensors:
+    """All pairs: pairs of channels as complex numbers, whose product turns and decays with the distance."""
+    p, x, n, k = given.params, given.inputs["x"], given.sizes["N"], given.sizes["K"]
+    q, key = (torch.view_as_complex(_in_heads(x, p[f"{name}_proj"], n).unflatten(-1, (-1, 2))) for name in "qk")
+    theta = 10000.0 ** -torch.linspace(0, 1, k // 2, dtype=torch.float64)
+    lag = torch.arange(T)[:, None] - torch.arange(T)
+    turned = torch.polar(torch.ones(T, T, k // 2, dtype=torch.float64), lag[..., None] * theta)
+    gamma = 1 - 2.0 ** (-5 - torch.arange(n, dtype=torch.float64))
+    kept = torch.where(lag >= 0, gamma[:, None, None] ** lag.clamp(min=0), 0)
+    scores = torch.einsum("btnk,bsnk,tsk->bnts", q, key.conj(), turned).real * kept / k**0.5
+    o = torch.einsum("bnts,bsnv->btnv", scores, _in_heads(x, p["v_proj"], n))
+    y = F.rms_norm(o, o.shape[-1:], eps=1e-6).flatten(2) * F.silu(F.linear(x, p["g_proj"]))
+    return {"y": F.linear(y, p["out_proj"])}
 
 
 ROWS: tuple[Row, ...] = (
@@ -239,9 +289,17 @@ ROWS: tuple[Row, ...] = (
     Row("blocks/short_conv", {"C": 3, "K": 4}, "torch conv1d", short_conv, starts=False),
     Row(
         "blocks/gated_delta",
-        {"D": 7, "N": 2, "K": 3, "V": 5},
-        "fla.ops.gated_delta_rule.naive, between torch's parts",
+        {"D": 7, "N": 2, "K": 3, "V": 5, "rate": 2},
+        "transformers OlmoHybridGatedDeltaNet",
         gated_delta,
+        starts=False,
+    ),
+    Row("blocks/kda", {"D": 7, "N": 2, "K": 3}, "transformers KimiLinearDeltaAttention", kda, starts=False),
+    Row(
+        "blocks/retnet",
+        {"D": 7, "N": 2, "K": 4, "V": 3},
+        "second derivation: retention of all pairs, complex",
+        retnet,
         starts=False,
     ),
     Row(
