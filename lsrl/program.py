@@ -16,6 +16,7 @@ from lsrl.ir.cell import Cell, Input, Noise, Output, Param, State, check_sizes, 
 from lsrl.ir.dims import Dim, shape_text
 from lsrl.ir.fault import Refusal
 from lsrl.ir.span import LsrlError
+from lsrl.latex import equations
 from lsrl.loader import Loaded, is_library_name, load_source, load_text
 from lsrl.sizes import infer_sizes
 from lsrl.syntax import Cell as CellSyntax
@@ -115,6 +116,11 @@ class Program:
     def outputs(self) -> Mapping[str, Declared]:
         """The outputs."""
         return _by_name(_output(declared) for declared in self.graph.outputs)
+
+    def equations(self) -> str:
+        """The step as LaTeX, an `aligned` environment with a row for each line."""
+        cells = self.loaded.program.cells
+        return equations(next(cell for cell in cells if cell.name.id == self.main) if self.main else cells[-1])
 
     def cell(self, sizes: Mapping[str, int] | None = None) -> Cell:
         """The graph for these sizes: shapes stay symbolic, `repeat` is unrolled.

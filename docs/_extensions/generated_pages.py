@@ -10,13 +10,14 @@ from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
+from library_page import library_page
 from sphinx.application import Sphinx
 
 from lsrl import elaborate
 from lsrl.codes import CODES
 from lsrl.codes_types import CodeEntry
 from lsrl.ir.span import Diagnostic, LsrlError
-from lsrl.loader import library, load_library, load_text
+from lsrl.loader import load_text
 
 DOCS = Path(__file__).parents[1]
 PACKAGES = (
@@ -70,23 +71,6 @@ def _reports(example: str) -> Iterable[Diagnostic]:
         return elaborate.check(loaded.program, loader=loaded.loader)
     except LsrlError as error:
         return error.diagnostics
-
-
-def library_page() -> str:
-    """Every program of the library, from `lsrl/std/`."""
-    head = (
-        "# The library\n\n"
-        "Programs are used by name, `lsrl run std/gru`, or inside others, `from std import gru`. Each is tested\n"
-        "against an implementation that was not written here, to 1e-10 in float64.\n"
-    )
-    return "\n".join([head, *(_program(name) for name in library())])
-
-
-def _program(name: str) -> str:
-    loaded = load_library(name)
-    doc = (loaded.program.doc or "").strip()
-    source = loaded.program.source.text.split('"""', 2)[2].strip("\n")
-    return f"## {name}\n\n{doc}\n\n{_fenced('lsrl', source)}\n"
 
 
 def modules_page() -> str:

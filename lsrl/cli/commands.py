@@ -22,6 +22,7 @@ COMMANDS = {
     "bench": "Measure every legal schedule.",
     "tune": "Measure, and keep the fastest schedule.",
     "graph": "Draw a program.",
+    "tex": "Print the equations of a program as LaTeX.",
     "list": "List the library.",
     "completion": "Print what completes `lsrl` in a shell.",
 }

@@ -3,90 +3,70 @@
 from __future__ import annotations
 
 import json
+import shutil
+import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from itertools import groupby
 
 import rich_click as click
 
+from lsrl.catalog import Check, Entry, Recurrence, catalog
 from lsrl.cli.options import json_option
-from lsrl.ir.cell import TIME
-from lsrl.ir.cell import Cell as Graph
-from lsrl.ir.pipeline import components
-from lsrl.loader import library
-from lsrl.program import Program, load
-from lsrl.syntax import Cell, Function
 
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A program of the library: what it is, and how it compiles."""
-
-    name: str
-    signature: str
-    about: str
-    how: str
+DETAILED = 12  # matches that are shown with all that is known of them
 
 
 @click.command("list")
-@click.argument("search", default="")
+@click.argument("search", nargs=-1)
 @json_option
-def command(search: str, as_json: bool) -> None:
+def command(search: tuple[str, ...], as_json: bool) -> None:
     """List the library: what each program is, and how it compiles.
 
-    With SEARCH only the programs whose name or description has these letters.
+    With SEARCH only the programs that have all these words in their name, description, source, inputs, kind of
+    recurrence, schedules or reference. A few are shown with all that is known about them.
 
     \b
     Examples:
       lsrl list
       lsrl list gru
-      lsrl explain std/gru               all about one of them
+      lsrl list diagonal newton          what Newton's method can run
+      lsrl list titans                   programs of a paper, or of an author
+      lsrl explain std/gru               how one of them runs
     """
-    entries = [entry for entry in map(_entry, library()) if _matches(entry, search)]
+    entries = [entry for entry in catalog() if entry.matches(" ".join(search))]
     if as_json:
         click.echo(json.dumps([asdict(entry) for entry in entries], indent=2, ensure_ascii=False))
         return
-    click.echo("\n".join(_lines(entries)) if entries else f"nothing in the library has `{search}` in it")
+    if not entries:
+        click.echo(f"nothing in the library has `{' '.join(search)}` in it")
+        return
+    short = len(entries) > DETAILED
+    click.echo("\n".join(_short(entries) if short else _long(entries)))
 
 
-def _matches(entry: Entry, search: str) -> bool:
-    return search.lower() in f"{entry.name} {entry.signature} {entry.about}".lower()
-
-
-def _entry(name: str) -> Entry:
-    program = load(name)
-    if not program.has_cell or program.name != name.rpartition("/")[2]:
-        file = program.loaded.program
-        names = [item.name.id for item in file.items if isinstance(item, Function | Cell)]
-        return Entry(name, ", ".join(names), _title(file.doc or ""), "to be imported by programs that use them")
-    return Entry(name, _signature(program), _title(program.doc), _how(program.graph))
-
-
-def _signature(program: Program) -> str:
-    inputs = ", ".join(f"{name}: {declared!r}" for name, declared in program.inputs.items())
-    outputs = ", ".join(f"{name}: {declared!r}" for name, declared in program.outputs.items())
-    return f"({', '.join(map(repr, program.sizes.values()))}) {inputs} -> {outputs}"
-
-
-def _how(cell: Graph) -> str:
-    recurrences = [part for part in components(cell) if part.cyclic]
-    if cell.axes != (TIME,):
-        return f"over {', '.join(cell.axes)}; reference only"
-    parts = [" and ".join(state.name for state in part.states) for part in recurrences]
-    return f"{_counted(parts)}; jax, triton" if parts else "no recurrence; jax, triton"
-
-
-def _counted(parts: Sequence[str]) -> str:
-    word = "recurrence" if len(parts) == 1 else "recurrences"
-    return f"{len(parts)} {word}: {'; '.join(parts)}"
-
-
-def _title(doc: str) -> str:
-    return doc.strip().partition("\n")[0]
-
-
-def _lines(entries: Sequence[Entry]) -> Iterator[str]:
+def _short(entries: Sequence[Entry]) -> Iterator[str]:
+    """A line for each program, under its family."""
     width = max(len(entry.name) for entry in entries)
+    room = max(shutil.get_terminal_size((120, 24)).columns - width - 4, 20)
+    for family, members in groupby(entries, key=lambda entry: entry.family):
+        yield click.style(family, bold=True)
+        for entry in members:
+            yield f"  {entry.name:<{width}}  {textwrap.shorten(entry.title, room, placeholder=' …')}"
+
+
+def _long(entries: Sequence[Entry]) -> Iterator[str]:
     for entry in entries:
-        yield f"{click.style(f'{entry.name:<{width}}', bold=True)}  {entry.about}"
-        yield f"{'':<{width}}  {entry.signature}"
-        yield f"{'':<{width}}  {entry.how}"
+        yield f"{click.style(entry.name, bold=True)}  {entry.title}"
+        yield f"  {entry.signature}"
+        yield from (f"  {_recurrence(each)}" for each in entry.recurrences)
+        yield from (f"  {_check(each)}" for each in entry.checks)
+
+
+def _recurrence(found: Recurrence) -> str:
+    return f"{', '.join(found.states)}: {found.kind}; {', '.join(found.schedules)}"
+
+
+def _check(check: Check) -> str:
+    slip = f" ({check.slip})" if check.slip else ""
+    return f"agrees with {check.reference}: values {check.values:.0e}, gradients {check.gradients:.0e}{slip}"

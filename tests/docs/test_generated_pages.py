@@ -1,9 +1,11 @@
 """Pages that are written from tables say what the tables say, and pages written by hand leave nothing out."""
 
 import re
-import runpy
+from pathlib import Path
 
 import pytest
+from generated_pages import PAGES
+from library_page import PICTURES, pictures
 
 from lsrl.codes import CODES
 from lsrl.elaborate.functions import FUNCTIONS
@@ -20,8 +22,14 @@ LANGUAGE = (ROOT / "docs/language.md").read_text()
 
 @pytest.mark.parametrize("name", ["errors.md", "library.md"])
 def test_page_is_current(name: str, golden: Golden) -> None:
-    pages = runpy.run_path(str(ROOT / "docs/_extensions/generated_pages.py"))["PAGES"]
-    golden.check(ROOT / "docs" / name, pages[name]())
+    golden.check(ROOT / "docs" / name, PAGES[name]())
+
+
+def test_pictures_of_the_library_are_current(golden: Golden) -> None:
+    drawn = pictures()
+    for path, text in drawn.items():
+        golden.check(ROOT / "docs" / path, text)
+    assert {path.name for path in (ROOT / "docs" / PICTURES).iterdir()} == {Path(path).name for path in drawn}
 
 
 def test_every_code_has_an_example_that_provokes_it_or_cannot_be_shown() -> None:

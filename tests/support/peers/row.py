@@ -82,13 +82,13 @@ class Errors:
 Drawn = tuple[Arrays, Arrays, Arrays]
 
 
-def draw(row: Row, batch: int = B, length: int = T, seed: int = 0) -> Drawn:
-    """Params, inputs and initial states that are valid for a row's program."""
+def draw(row: Row, batch: int = B, length: int = T, *, started: bool = False, seed: int = 0) -> Drawn:
+    """Params, inputs and initial states that are valid for a row's program; `started` even where no peer takes them."""
     cell, sizes = lsrl.load(row.name).bind(row.sizes)
     params, inputs, state = random_arrays(cell, sizes, batch, length, seed)
     unknown = set(row.ranges) - {*params, *inputs, *state}
     assert not unknown, f"{row.name} has no {', '.join(sorted(unknown))}"
-    return _valid(row, params), _valid(row, inputs), _valid(row, state) if row.starts else {}
+    return _valid(row, params), _valid(row, inputs), _valid(row, state) if row.starts or started else {}
 
 
 def _valid(row: Row, arrays: Mapping[str, Array]) -> Arrays:

@@ -1,0 +1,129 @@
+"""The equations of a program as LaTeX, the way its paper sets them.
+
+A state that arrives is written with the position before, one that is passed on with the position itself; parameters
+have none.  Used cells and functions stay names: their equations are those of their own file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from lsrl.latex_expression import formula
+from lsrl.latex_names import name as named
+from lsrl.latex_names import operator
+from lsrl.latex_scope import Scope, rank
+from lsrl.syntax import (
+    Assign,
+    Cell,
+    Const,
+    Declaration,
+    Expr,
+    Function,
+    Group,
+    Name,
+    Output,
+    Repeat,
+    Reset,
+    Statement,
+    Target,
+)
+from lsrl.tree_walk import names_read
+
+TIME = ("t",)
+
+
+def equations(cell: Cell) -> str:
+    """The step of a cell, one equation in each row of an `aligned`."""
+    rows = " \\\\\n".join(_rows(cell.body, _scope(cell)))
+    return f"\\begin{{aligned}}\n{rows}\n\\end{{aligned}}\n"
+
+
+def function_equation(function: Function) -> str:
+    """A function with the lines of its block."""
+    arguments = [parameter.name for parameter in function.parameters]
+    scope = Scope((), {}, frozenset(), {})
+    head = f"{operator(function.name.id)}\\!\\left({', '.join(map(named, arguments))}\\right)"
+    values = ", ".join(formula(value, scope) for value in function.result.values)
+    rows = " \\\\\n".join([*_rows(function.body, scope), f"{head} &= {values}"])
+    return f"\\begin{{aligned}}\n{rows}\n\\end{{aligned}}\n"
+
+
+def _scope(cell: Cell) -> Scope:
+    """What moves: inputs, noises, and what is computed of them or of states."""
+    axes = tuple(axis.id for axis in cell.axes) or TIME
+    axes = () if axes == ("graph",) else axes
+    groups = [(each.role, group) for each in _declarations(cell.body) for group in each.groups]
+    states = {name.id: _arrives(group, axes) for role, group in groups if role == "state" for name in group.names}
+    given = {name.id for role, group in groups if role in ("input", "noise") for name in group.names}
+    ranks = {name.id: len(group.type.shape) for _, group in groups for name in group.names}
+    sizes = {size.name: 0 for size in cell.sizes}
+    return _extended(Scope(axes, states, frozenset(given), ranks | sizes), cell.body)
+
+
+def _arrives(group: Group, axes: tuple[str, ...]) -> tuple[str, ...]:
+    """A state along one axis comes from the neighbour on it; one along several is always read with its neighbour."""
+    along = tuple(axis.id for axis in group.type.along) or axes
+    return tuple(f"{axis}-1" if (axis,) == along else axis for axis in axes)
+
+
+def _declarations(body: tuple[Statement, ...]) -> Iterator[Declaration]:
+    for statement in body:
+        match statement:
+            case Declaration():
+                yield statement
+            case Repeat(body=inner):
+                yield from _declarations(inner)
+
+
+def _extended(scope: Scope, body: tuple[Statement, ...]) -> Scope:
+    """The scope with the names that a body defines."""
+    for statement in body:
+        match statement:
+            case Assign(targets=targets, value=value):
+                scope = _defined(scope, targets, value)
+            case Output(items=items):
+                for item in items:
+                    scope = scope if item.value is None else _defined(scope, (item.target,), item.value)
+            case Repeat(body=inner):
+                scope = _extended(scope, inner)
+    return scope
+
+
+def _defined(scope: Scope, targets: tuple[Target, ...], value: Expr) -> Scope:
+    moves = any(name in scope.moving or name in scope.arriving for name in names_read(value))
+    new = frozenset(target.id for target in targets if not target.primed)
+    found = rank(value, scope)
+    known = {each: number for each, number in scope.ranks.items() if each not in new}
+    return replace(
+        scope,
+        moving=scope.moving | new if moves else scope.moving - new,
+        ranks=known if found is None else {**known, **dict.fromkeys(new, found)},
+    )
+
+
+def _rows(body: tuple[Statement, ...], scope: Scope, indent: str = "") -> Iterator[str]:
+    for statement in body:
+        match statement:
+            case Assign(targets=targets, value=value):
+                yield f"{indent}{_targets(targets, scope)} &= {formula(value, scope)}"
+            case Const(name=Name(id=text), value=value):
+                yield f"{indent}{named(text)} &= {formula(value, scope)}"
+            case Output(items=items):
+                computed = [item for item in items if item.value is not None]
+                yield from (f"{_targets((i.target,), scope)} &= {formula(i.value, scope)}" for i in computed if i.value)
+            case Reset(condition=condition):
+                yield f"&\\text{{start anew where }} {formula(condition, scope)}"
+            case Repeat(count=count, shared=shared, body=inner):
+                same = " with the same parameters" if shared else ""
+                yield f"{indent}&\\text{{repeat }} {formula(count, scope)} \\text{{ times{same}:}}"
+                yield from _rows(inner, scope, f"{indent}\\quad ")
+
+
+def _targets(targets: tuple[Target, ...], scope: Scope) -> str:
+    return ",\\; ".join(_target(target, scope) for target in targets)
+
+
+def _target(target: Target, scope: Scope) -> str:
+    moves = target.primed or target.id in scope.moving
+    return named(target.id, scope.axes if moves else ())
