@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import lsrl.checkpoints as checkpoints
     import lsrl.jax as jax
     import lsrl.torch as torch
     import lsrl.trace as trace
@@ -32,6 +33,7 @@ __all__ = [
     "Program",
     "Refusal",
     "Result",
+    "checkpoints",
     "compile",
     "jax",
     "load",
@@ -50,6 +52,7 @@ _PLACES = {
     "Program": "lsrl.program:Program",
     "Refusal": "lsrl.ir.fault:Refusal",
     "Result": "lsrl.backends.result:Result",
+    "checkpoints": "lsrl.checkpoints",
     "compile": "lsrl.compiling:compile_program",
     "jax": "lsrl.jax",
     "load": "lsrl.program:load",

@@ -1,0 +1,8 @@
+"""The architectures that there are tables for."""
+
+from __future__ import annotations
+
+from lsrl.checkpoints import mamba, mamba2
+from lsrl.checkpoints.table import Architecture
+
+ARCHITECTURES: tuple[Architecture, ...] = (mamba.MAMBA, mamba2.MAMBA2)

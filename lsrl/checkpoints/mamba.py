@@ -1,0 +1,66 @@
+"""Mamba, as `transformers.MambaForCausalLM` saves it."""
+
+from __future__ import annotations
+
+from lsrl.checkpoints.table import Architecture, Config, Scope, Source
+
+
+def _rank(config: Config) -> int:
+    """Of the step sizes: a sixteenth of the width, rounded up, where it is `auto`."""
+    rank = config["time_step_rank"]
+    return -(-int(config["hidden_size"]) // 16) if rank == "auto" else int(rank)
+
+
+MAMBA = Architecture(
+    model_type="mamba",
+    program="std/blocks/mamba_lm",
+    sizes={
+        "vocab": "vocab_size",
+        "n_layer": "num_hidden_layers",
+        "d_model": "hidden_size",
+        "d_inner": lambda config: int(config["expand"] * config["hidden_size"]),
+        "d_state": "state_size",
+        "dt_rank": _rank,
+        "d_conv": "conv_kernel",
+        "bias": lambda config: int(config["use_bias"]),
+        "untied": lambda config: int(not config["tie_word_embeddings"]),
+    },
+    scopes=(
+        Scope(
+            ours="",
+            theirs="",
+            params={
+                "embeddings": "backbone.embeddings.weight",
+                "norm_f_weight": "backbone.norm_f.weight",
+                "lm_head.0.weight": "lm_head.weight",
+            },
+        ),
+        Scope(
+            ours="layers.*",
+            theirs="backbone.layers.{}",
+            params={
+                "norm_weight": "norm.weight",
+                "mixer.in_proj": "mixer.in_proj.weight",
+                "mixer.biased.0.in_proj_bias": "mixer.in_proj.bias",
+                "mixer.conv1d.weight": Source(("mixer.conv1d.weight",), reshape=True),
+                "mixer.conv1d.bias": Source(("mixer.conv1d.bias",), absent=0),
+                "mixer.x_proj": "mixer.x_proj.weight",
+                "mixer.dt_proj": "mixer.dt_proj.weight",
+                "mixer.dt_proj_bias": "mixer.dt_proj.bias",
+                "mixer.A_log": "mixer.A_log",
+                "mixer.D": "mixer.D",
+                "mixer.out_proj": "mixer.out_proj.weight",
+                "mixer.biased_2.0.out_proj_bias": "mixer.out_proj.bias",
+            },
+        ),
+    ),
+    defaults={
+        "expand": 2,
+        "conv_kernel": 4,
+        "time_step_rank": "auto",
+        "use_bias": False,
+        "tie_word_embeddings": True,
+    },
+    fixed={"hidden_act": "silu", "layer_norm_epsilon": 1e-5},
+    ignored=("lm_head.weight",),
+)
