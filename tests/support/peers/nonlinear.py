@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torchrecurrent as tr
 
-from support.peers import nonlinear_papers
+from support.peers import nonlinear_dynamics, nonlinear_papers
 from support.peers.row import Row
 from support.peers.torchrecurrent_cell import row
 
@@ -240,4 +240,11 @@ CELL_AND_OUTPUT = (
     ),
 )
 
-ROWS: tuple[Row, ...] = (*GATED, *RESIDUAL, *SEARCHED, *CELL_AND_OUTPUT, *nonlinear_papers.ROWS)
+ROWS: tuple[Row, ...] = (
+    *GATED,
+    *RESIDUAL,
+    *SEARCHED,
+    *CELL_AND_OUTPUT,
+    *nonlinear_papers.ROWS,
+    *nonlinear_dynamics.ROWS,
+)
