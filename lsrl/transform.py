@@ -60,7 +60,7 @@ def expand_state(
     layouts = parts or {}
     _check_names(program.name, shapes, params, layouts, fresh)
     expanded = init_params(cell, after, seed) if fresh else {}
-    for name in shapes.keys() - set(fresh):
+    for name in [name for name in shapes if name not in fresh]:
         old, new = (tuple(dim.evaluate(numbers) for dim in shapes[name]) for numbers in (before, after))
         array = np.asarray(params[name])
         if array.shape != old:
