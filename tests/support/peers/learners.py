@@ -211,6 +211,18 @@ def block_diagonal_rnn(given: Given) -> Tensors:
     return {"h": h, "state.h": h[:, -1]}
 
 
+def unitary_rnn(given: Given) -> Tensors:
+    """Generators made entry by entry; a state is the product of all rotations so far, times the first state."""
+    p, size = given.params, given.sizes["H"]
+    upper = torch.nn.functional.pad(p["E"], (0, 0, 0, size - given.sizes["K"])).triu(1)
+    rotations = torch.linalg.matrix_exp(upper - upper.transpose(-1, -2))[given.inputs["token"]]
+    product, states = torch.eye(size, dtype=upper.dtype), []
+    for rotation in rotations.unbind(1):
+        product = rotation @ product
+        states.append(product @ p["h0"])
+    return {"h": _along(states), "state.h": states[-1]}
+
+
 HEADS = {"N": 2, "K": 3, "V": 5}
 SLOTS = {"N": 2, "M": 3, "V": 5}
 RATES = dict.fromkeys(("theta", "eta", "alpha"), unit)
@@ -253,4 +265,5 @@ ROWS: tuple[Row, ...] = (
         block_diagonal_rnn,
         starts=False,
     ),
+    Row("unitary_rnn", {"V": 5, "H": 4, "K": 2}, "torch.linalg.matrix_exp", unitary_rnn, starts=False),
 )
