@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lsrl.checkpoints import mamba, mamba2
+from lsrl.checkpoints import mamba, mamba2, rwkv, xlstm
 from lsrl.checkpoints.table import Architecture
 
-ARCHITECTURES: tuple[Architecture, ...] = (mamba.MAMBA, mamba2.MAMBA2)
+ARCHITECTURES: tuple[Architecture, ...] = (mamba.MAMBA, mamba2.MAMBA2, rwkv.RWKV, rwkv.RWKV_TIED, xlstm.XLSTM)
