@@ -38,6 +38,29 @@ def earlier(last, sequence):
     return whole[:, 1:], whole[:, 0]
 '''
 
+WITH_PAST = '''
+def with_past(first, sequence, axis, reverse=False):
+    """The sequence behind the line that it joins, whose places lie along `axis`, and the line that it leaves."""
+    sequence = jnp.flip(sequence, 1) if reverse else sequence
+    whole = jnp.concatenate([jnp.moveaxis(first, 1 + axis, 1), sequence], axis=1)
+    return whole, jnp.moveaxis(whole[:, sequence.shape[1] :], 1, 1 + axis)
+'''
+
+WINDOWED = '''
+def windowed(whole, length, start, count, step, axis, reverse=False):
+    """Places of a line of `length` at every position, along a new `axis`; one place, and no axis, without a `count`."""
+    positions = whole.shape[1] - length
+    if count is None:
+        part = whole[:, start : start + positions]
+    elif count <= 16:
+        places = range(start, start + count * step, step)
+        part = jnp.stack([whole[:, place : place + positions] for place in places], axis=2 + axis)
+    else:
+        places = jnp.arange(positions)[:, None] + start + step * jnp.arange(count)
+        part = jnp.moveaxis(whole[:, places], 2, 2 + axis)
+    return jnp.flip(part, 1) if reverse else part
+'''
+
 STARTING = '''
 def starting(params, state, batch):
     """The initial states, with those that are given in place of the program's."""
@@ -98,6 +121,8 @@ FUNCTIONS = {
     "starting": STARTING,
     "over_time": OVER_TIME,
     "later": LATER,
+    "with_past": WITH_PAST,
+    "windowed": WINDOWED,
     "earlier": EARLIER,
     "noise_key": NOISE_KEY,
     "scatter": SCATTER,

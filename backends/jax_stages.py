@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from lsrl.backends.jax_module import SEQUENCE, Module, constant_leaves
 from lsrl.backends.jax_primitives import write_primitive
+from lsrl.backends.line import LineSite, write_line
 from lsrl.backends.primitive_site import Site, needed
-from lsrl.ir.cell import State
 from lsrl.ir.dims import shape_of, shape_text
 from lsrl.ir.plan import Loop, Parallel, Primitive, Shift, Stage
 from lsrl.ir.value import Value, postorder, users
@@ -55,15 +55,15 @@ class Stages:
         if unread:
             self.writer.blank()
         for state in unread:
-            self.shift(state)  # nothing reads it, but it is passed on
+            self.shift(Shift(state, self.module.plan.lines.get(state.name)))  # nothing reads it, but it is passed on
         self.write_statics([output.value for output in self.cell.outputs])
 
     def stage(self, stage: Stage) -> None:
         match stage:
             case Parallel(values):
                 self.parallel(values)
-            case Shift(state):
-                self.shift(state)
+            case Shift():
+                self.shift(stage)
             case Loop():
                 self.loop(stage)
             case Primitive():
@@ -99,9 +99,16 @@ class Stages:
 
         return frozenset(value for value in values if value in roots or goes_on(value))
 
-    def shift(self, state: State) -> None:
-        """A lag: the sequence of `next` one position later, and its end."""
+    def shift(self, shift: Shift) -> None:
+        """A lag: the sequence of `next` one position later, and its end; of a line, the parts of it that are needed."""
+        state = shift.state
         self.write_statics([state.next])
+        if shift.line is not None:
+            following = self.module.array(state.next, self.statements.codes, SEQUENCE)
+            wanted = needed(self.module.plan)
+            site = LineSite(self.writer, self.module.names, wanted.__contains__, self.statements.bind)
+            self.final[state.name] = write_line(shift, self.starts[state.name], str(following), site)
+            return
         leaf = self.leaves.get(("state", state.name))
         arriving = "_" if leaf is None else self.statements.bind(leaf)
         last = self.module.names.fresh(f"{state.name if leaf is None else arriving}_last")

@@ -174,6 +174,7 @@ class Names:
 def identifier(name: str) -> str:
     """A Python identifier that reads like a name of a program: `gru.h'` is `gru_h_next`, `x[t-1]` is `x_prev`."""
     text = re.sub(r"\[\w+-(\d+)\]", lambda lag: "_prev" + ("" if lag[1] == "1" else lag[1]), name)
+    text = re.sub(r"\[\w+-(\d+):\w+\]", r"_last\1", text)
     text = re.sub(r"\W+", "_", text.replace("'", "_next")).strip("_" if not name.startswith("_") else "")
     if not text or text[0].isdigit():
         text = f"v{text}"

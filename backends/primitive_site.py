@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lsrl.backends.expressions import Code
 from lsrl.backends.naming import Names
 from lsrl.backends.writer import Writer
-from lsrl.ir.plan import Loop, Plan, Primitive
+from lsrl.ir.plan import Loop, Plan, Primitive, Shift
 from lsrl.ir.value import Value, postorder
 
 
@@ -54,6 +54,8 @@ def needed(plan: Plan) -> frozenset[Value]:
             case Primitive():
                 wanted += stage.form.operands
                 made.update(stage.form.results)
+            case Shift():
+                made.update(stage.taps)
         carried |= {state.name for state in stage.states} if isinstance(stage, Loop | Primitive) else set()
     wanted += [state.next for state in plan.cell.states if state.name not in carried]
     return frozenset(postorder(wanted, stop=made.__contains__))

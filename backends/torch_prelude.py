@@ -35,6 +35,28 @@ def earlier(last, sequence):
     return whole[:, 1:], whole[:, 0]
 '''
 
+WITH_PAST = '''
+def with_past(first, sequence, axis, reverse=False):
+    """The sequence behind the line that it joins, whose places lie along `axis`, and the line that it leaves."""
+    sequence = sequence.flip(1) if reverse else sequence
+    whole = torch.cat([first.movedim(1 + axis, 1), sequence], 1)
+    return whole, whole[:, sequence.shape[1] :].movedim(1, 1 + axis)
+'''
+
+WINDOWED = '''
+def windowed(whole, length, start, count, step, axis, reverse=False):
+    """Places of a line of `length` at every position, along a new `axis`; one place, and no axis, without a `count`."""
+    positions = whole.shape[1] - length
+    if count is None:
+        part = whole[:, start : start + positions]
+    elif positions:
+        reach = (count - 1) * step + 1
+        part = whole[:, start : start + positions + reach - 1].unfold(1, reach, 1)[..., ::step].movedim(-1, 2 + axis)
+    else:
+        part = whole[:, :0].unsqueeze(2 + axis).repeat_interleave(count, 2 + axis)
+    return part.flip(1) if reverse else part
+'''
+
 TAKEN = '''
 def taken(tensors, name, shape, dtype):
     """A tensor by name; its shape is checked, since kernels read as much as they are made for."""
@@ -168,6 +190,8 @@ _FUNCTIONS: Mapping[str, str] = {
     "orthogonal": ORTHOGONAL,
     "take": TAKE,
     "scatter": SCATTER,
+    "with_past": WITH_PAST,
+    "windowed": WINDOWED,
     "solve": SOLVE,
     "conv": CONV,
     "conv_dx": CONV_DX,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from lsrl.backends.line import LineSite, write_line
 from lsrl.backends.loop_cell import LoopCell
 from lsrl.backends.newton_cell import TOLD
 from lsrl.backends.primitive_site import Site
@@ -50,6 +51,7 @@ class Stages:
         self.wanted = frozenset([*results, *arguments, *shifted])
         kept = {v for _, loop in functions.values() for v in loop.emits}
         kept |= {result for form in forms for result in form.results}
+        kept.update(plan.taps)
         self.needed = frozenset(postorder(self.wanted, stop=kept.__contains__))
 
     def write(self) -> None:
@@ -59,7 +61,7 @@ class Stages:
             self.stage(place, stage)
         for state in self.shifts():
             if state.name not in self.final:
-                self.shift(state)
+                self.shift(Shift(state, self.plan.lines.get(state.name)))
 
     def shifts(self) -> list[State]:
         """States that no recurrence carries."""
@@ -71,8 +73,8 @@ class Stages:
         match stage:
             case Parallel(values):
                 self.parallel([value for value in values if value in self.needed])
-            case Shift(state):
-                self.shift(state)
+            case Shift():
+                self.shift(stage)
             case Loop():
                 self.loop(*self.functions[place], stage)
             case Primitive():
@@ -101,10 +103,16 @@ class Stages:
 
         return frozenset(v for v in values if v not in constants and (v in self.wanted or leaves(v)))
 
-    def shift(self, state: State) -> None:
-        """A lag: the sequence of `next` one position later."""
+    def shift(self, shift: Shift) -> None:
+        """A lag: the sequence of `next` one position later; of a line, the parts of it that are needed."""
+        state = shift.state
         statics = self.missing_statics([state.next])
         self.statements.write(statics, {*statics})
+        if shift.line is not None:
+            following = self.frame.array(state.next, self.statements.codes).wide()
+            site = LineSite(self.writer, self.frame.names, self.needed.__contains__, self.statements.bind)
+            self.final[state.name] = write_line(shift, self.starts[state.name], str(following.code), site)
+            return
         leaf = next((v for v in self.order if v.op == "state" and v.attr("name") == state.name), None)
         name = "_" if leaf is None else self.statements.bind(leaf)
         last = self.frame.names.fresh(f"{state.name}_last" if leaf is None else f"{name}_last")

@@ -2,18 +2,19 @@
 
 The strongly connected components of the state dependency graph are the recurrences of a program.  A component whose
 state does not depend on itself is no recurrence at all but a shift (a lag): its value at a position is another value
-one position back.
+one position back, or several of those in a line (`lsrl.ir.lines`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import networkx as nx
 
 from lsrl.ir.cell import Cell, State
 from lsrl.ir.fault import Refusal
+from lsrl.ir.lines import Line, line_of
 from lsrl.ir.value import Value, postorder
 
 VARYING = ("input", "noise", "state")
@@ -58,12 +59,28 @@ def components(cell: Cell) -> tuple[Component, ...]:
 
 
 def dependencies(cell: Cell) -> nx.DiGraph:
-    """An edge from each state to every state whose next value reads it (through any number of operations)."""
+    """An edge from each state to every state whose next value reads it (through any number of operations).
+
+    A line does not count as its own reader: its values only move up.
+    """
     graph = nx.DiGraph()
     graph.add_nodes_from(state.name for state in cell.states)
     for state in cell.states:
-        graph.add_edges_from((name, state.name) for name in states_read([state.next]))
+        line = line_of(state)
+        graph.add_edges_from((name, state.name) for name in states_read([line.taken if line else state.next]))
     return graph
+
+
+def fed(cell: Cell) -> tuple[Cell, dict[str, Line]]:
+    """The cell in which every line that no recurrence contains passes on what it takes in, and these lines by name."""
+    found = {state.name: line for state in cell.states if (line := line_of(state)) is not None}
+    lines = {
+        s.name: found[s.name] for p in components(cell) if found and not p.cyclic for s in p.states if s.name in found
+    }
+    if not lines:
+        return cell, {}
+    states = tuple(replace(s, next=lines[s.name].taken) if s.name in lines else s for s in cell.states)
+    return replace(cell, states=states), lines
 
 
 def states_read(roots: Iterable[Value]) -> tuple[str, ...]:

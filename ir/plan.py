@@ -1,9 +1,9 @@
 """The straight way through a cell along one axis: what is computed once, for all positions at once, and in loops.
 
 A plan is a list of stages.  Values that depend on no state are computed for all positions at once (`Parallel`); a lag
-is a shift of a whole sequence (`Shift`); each recurrence becomes a `Loop` that runs only what needs its states.
-Between two recurrences a product with a parameter ends the first loop, so that a stack of layers becomes a sequence
-of loops with one large product between; element-wise work does not, so a cell's states share one loop.
+is a shift of a whole sequence, or a window on it (`Shift`); each recurrence becomes a `Loop` that runs only what needs
+its states.  Between two recurrences a product with a parameter ends the first loop, so that a stack of layers becomes
+a sequence of loops with one large product between; element-wise work does not, so a cell's states share one loop.
 
 A recurrence that a scan or chunks serve needs no loop: a `Primitive` makes its results for all positions from
 operands that are known for all positions, and everything around it is parallel work.
@@ -12,15 +12,16 @@ operands that are known for all positions, and everything around it is parallel 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import networkx as nx
 
 from lsrl.ir.cell import TIME, Cell, State
 from lsrl.ir.cut import minimum_cut
 from lsrl.ir.fault import Refusal
+from lsrl.ir.lines import Line, Tap, taps
 from lsrl.ir.ops import Family, family
-from lsrl.ir.pipeline import VARYING, Component, components, leaf_of, states_read
+from lsrl.ir.pipeline import VARYING, Component, components, fed, leaf_of, states_read
 from lsrl.ir.schedules.forms import Form, form_of
 from lsrl.ir.schedules.how import Chunk, How, Quadratic, Scan, Sequential
 from lsrl.ir.value import Value, depends_on, postorder
@@ -43,9 +44,14 @@ class Parallel:
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """A state whose value at each position is its `next` one position back (`init` at the start)."""
+    """A state whose value at each position is its `next` one position back (`init` at the start).
+
+    A line holds several: its `next` is what it takes in, and `taps` are the values that are parts of it.
+    """
 
     state: State
+    line: Line | None = None
+    taps: Mapping[Value, Tap] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +102,22 @@ class Plan:
     """How a cell runs.
 
     Attributes:
-        cell, sizes: what is run, and the number of every size.
+        cell, sizes: what is run (of lines, what they take in), and the number of every size.
         statics: operations on params and constants alone, computed once, operands first (leaves excluded).
         stages: in order of execution.
+        lines: the states that are lines outside of recurrences, by name.
     """
 
     cell: Cell
     sizes: Mapping[str, int]
     statics: tuple[Value, ...]
     stages: tuple[Stage, ...]
+    lines: Mapping[str, Line] = field(default_factory=dict)
+
+    @property
+    def taps(self) -> tuple[Value, ...]:
+        """The values that are parts of lines."""
+        return tuple(tap for stage in self.stages if isinstance(stage, Shift) for tap in stage.taps)
 
     @property
     def roots(self) -> tuple[Value, ...]:
@@ -163,6 +176,7 @@ class _Planner:
         hows: Mapping[str, How],
         inline: Collection[type[How]],
     ) -> None:
+        cell, self.lines = fed(cell)
         self.cell = cell
         self.sizes = sizes
         self.late = hoist_elementwise
@@ -177,6 +191,7 @@ class _Planner:
         self.varying = depends_on(self.roots, lambda value: value.op in VARYING)
         self.groups = tuple(_groups(cell, parts, self.varying, chosen))
         self.shifts = {s.name: s for part in parts if not part.cyclic for s in part.states}
+        self.taps = {value: line.leaf for line in self.lines.values() for value in taps(line, self.order)}
         self.ran: set[str] = set()
 
     def plan(self) -> Plan:
@@ -187,7 +202,7 @@ class _Planner:
             self.ran.update(state.name for state in group)
         wanted = [*(o.value for o in self.cell.outputs), *(s.next for s in self.shifts.values())]
         stages += self.outside(wanted, done)
-        return Plan(self.cell, self.sizes, self.statics(), tuple(stages))
+        return Plan(self.cell, self.sizes, self.statics(), tuple(stages), self.lines)
 
     def recurrence(self, states: tuple[State, ...], done: set[Value]) -> Iterator[Stage]:
         """The stages that run one group of states, preceded by what they need."""
@@ -210,16 +225,22 @@ class _Planner:
         """Stages that compute the wanted values for all positions; what they compute is added to `done`."""
         run: list[Value] = []
         for value in self.outside_order(wanted, done):
-            done.add(value)
             if value.op == "state":
                 if run:
                     yield Parallel(tuple(run))
-                yield Shift(self.shifts[str(value.attr("name"))])
+                shift = self.shift(self.shifts[str(value.attr("name"))])
+                yield shift
+                done.update(shift.taps)
                 run = []
-            elif value.args:
+            elif value.args and value not in done:
                 run.append(value)
+            done.add(value)
         if run:
             yield Parallel(tuple(run))
+
+    def shift(self, state: State) -> Shift:
+        line = self.lines.get(state.name)
+        return Shift(state) if line is None else Shift(state, line, taps(line, self.order))
 
     def outside_order(self, wanted: Iterable[Value], done: set[Value]) -> Iterator[Value]:
         """The values still to compute for the wanted ones, operands first; a shifted state follows its next value."""
@@ -239,6 +260,8 @@ class _Planner:
                 stack.extend(arg for arg in reversed(self.outside_args(value)))
 
     def outside_args(self, value: Value) -> tuple[Value, ...]:
+        if value in self.taps and value.op != "state":
+            return (self.taps[value],)
         return (self.shifts[str(value.attr("name"))].next,) if value.op == "state" else value.args
 
     def loop(self, states: tuple[State, ...], done: set[Value]) -> Loop:

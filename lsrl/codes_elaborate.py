@@ -151,8 +151,8 @@ STRUCTURE: tuple[CodeEntry, ...] = (
     CodeEntry(
         "E0510",
         "an earlier position that cannot be read",
-        "`x[t-1]` reads a named value a known number of positions back. Later positions are read by running a cell "
-        "backwards.",
+        "`x[t-1]` reads a named value a known number of positions back, `window(x, K)` the last K values. Later "
+        "positions are read by running a cell backwards.",
         _X + "    output y = x[t+1]\n",
     ),
     CodeEntry(
@@ -226,7 +226,7 @@ SIZES: tuple[CodeEntry, ...] = (
     CodeEntry(
         "E0606",
         "too far back",
-        "At most 4096 positions back can be read, since each one is a state.",
+        "At most 4096 positions back can be read, since all values up to there are kept.",
         _X + "    output y = x[t-5000]\n",
     ),
 )

@@ -73,7 +73,8 @@ def _fact(plan: Plan, stage: Stage, sentences: Sentences, wanted: frozenset[Valu
             )
         case Shift(state):
             place = "after" if state.reverse else "before"
-            line = f"{state.name} = {sentences.expression(state.next)} of the position {place}"
+            which = f"position {place}" if stage.line is None else f"{stage.line.length} positions {place}"
+            line = f"{state.name} = {sentences.expression(state.next)} of the {which}"
             return StageFact("for all b, t at once", (), (line,), 0, 2 * _size([state.next], plan), 0, sequential=False)
         case Primitive():
             return _primitive(plan, stage, sentences)

@@ -49,7 +49,7 @@ _PYTHON = {
     "if": "a choice between values is `where(condition, a, b)`",
     "else": "a choice between values is `where(condition, a, b)`",
     "elif": "a choice between values is `where(condition, a, b)`",
-    "for": "the step is applied at every position by itself; to stack layers use `repeat L:`, with their number `repeat i in L:`",
+    "for": "the step is applied at every position by itself; to stack layers use `repeat L:` or `repeat i in L:`",
     "while": "the step is applied at every position by itself; to stack layers use `repeat L:`",
     "lambda": "name the function: `def f(x) = ...`",
     "class": "a program is a `cell`",

@@ -17,6 +17,7 @@ from lsrl.backends.evaluation.evaluate import Env, evaluate, run, split_loop
 from lsrl.backends.evaluation.scope import Scope, at, places, spread
 from lsrl.ir import ops
 from lsrl.ir.cell import Cell, State
+from lsrl.ir.lines import line_of
 from lsrl.ir.pipeline import Component, components
 from lsrl.ir.value import Value
 
@@ -115,7 +116,7 @@ def _start(state: State, axis: str, cell: Cell, scope: Scope, lead: tuple[int, .
 
 def _advance(swept: Sweep, component: Component) -> None:
     """Fill in what the component's states pass on and what arrives."""
-    if component.cyclic:
+    if component.cyclic or any(line_of(state) is not None for state in component.states):
         _loop(swept, component)
     for state in component.states:
         passed = swept.everywhere(state.next)

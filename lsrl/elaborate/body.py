@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from lsrl.elaborate import fault_codes as code
 from lsrl.elaborate.scope import Slot
 from lsrl.elaborate.session import Numbers, Session
-from lsrl.ir import fold
+from lsrl.ir import build, fold
 from lsrl.ir.cell import TIME, Input, Noise, Param, Requirement, Size, State
 from lsrl.ir.dims import Dim, DimError, Shape
 from lsrl.ir.fault import SIZE_MEANINGLESS, Fault
@@ -24,15 +24,21 @@ MOST_PLACES = 8
 
 @dataclass
 class Lag:
-    """A name's value some positions back: `registers[k]` arrived k + 1 positions ago."""
+    """A value some positions back: `registers[k]` arrived k + 1 positions ago, `lines[n]` holds the last n at once.
+
+    `first` is how far back the first register is, as its name says it.  What only the condition of a `reset` or `hold`
+    reads (`condition` says which) is not subject to it.
+    """
 
     source: Value | None
     name: str
     axis: str
     init: Value
-    registers: list[Value]
     span: Span
-    exempt: bool
+    first: int = 1
+    condition: str = ""
+    registers: list[Value] = field(default_factory=list)
+    lines: dict[int, Value] = field(default_factory=dict)
 
 
 @dataclass
@@ -48,6 +54,8 @@ class Body:
         shared: inputs, params, states and noises that have no axis of heads.
         later: where the names that are assigned further down are defined.
         copies: how often each name of a scope was taken.
+        pads: what inputs are before the start, where they say so.
+        reset, held: the conditions of `reset when` and `hold when`.
         exempt: states that a reset leaves alone, since it is computed from them.
     """
 
@@ -71,13 +79,18 @@ class Body:
     shared: set[str] = field(default_factory=set)
     later: dict[str, Span] = field(default_factory=dict)
     copies: dict[str, int] = field(default_factory=dict)
+    pads: dict[Value, Value] = field(default_factory=dict)
     reset: tuple[Value, Span] | None = None
+    held: Value | None = None
 
     @property
     def exempt(self) -> frozenset[str]:
-        return frozenset(
-            str(register.attr("name")) for lag in self.lags.values() if lag.exempt for register in lag.registers
-        )
+        lags = [lag for lag in self.lags.values() if lag.condition == "reset"]
+        return frozenset(str(kept.attr("name")) for lag in lags for kept in (*lag.registers, *lag.lines.values()))
+
+    def passed_on(self, arriving: Value, following: Value) -> Value:
+        """What a state passes on: where the cell holds, what arrived."""
+        return following if self.held is None else build.where(self.held, arriving, following)
 
     def placed(self, value: Value, span: Span) -> Value:
         """The value, folded where it is constant, with a note of its place."""

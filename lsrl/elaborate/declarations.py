@@ -102,6 +102,8 @@ def _input(env: Env, name: syntax.Name, declared: Declared) -> None:
                 RANK_MISMATCH, "`pad` is a scalar", shape_text(pad.shape), span=declared.group.type.pad.span
             )
     value = ops.leaf("input", name.id, declared.shape, declared.kind, declared.domain)
+    if pad is not None:
+        env.body.pads[value] = pad
     declare(env, name, Binding(Role.INPUT, value, name.span, pad=pad))
     env.body.inputs.append(Input(name.id, declared.shape, declared.kind, limit, declared.domain))
     _share(env, name.id, declared)

@@ -45,7 +45,7 @@ class Env:
         builtins: names of the functions of the language itself.
         uses: the calls that this code is inlined for, outermost first; `inlining` are the functions called.
         collecting: inside `sum_in` or `max_in`.
-        resetting: inside the condition of `reset when`.
+        condition: inside the condition of `reset when` or `hold when`: which of them.
         checking: a function is looked at by itself, so the functions that it calls are not gone into.
     """
 
@@ -58,7 +58,7 @@ class Env:
     uses: tuple[Span, ...] = ()
     inlining: tuple[FunctionTerm, ...] = ()
     collecting: bool = False
-    resetting: bool = False
+    condition: str = ""
     checking: bool = False
 
     def inner(self) -> Env:

@@ -13,6 +13,7 @@ from lsrl.elaborate.functions_arrays import ARRAYS
 from lsrl.elaborate.functions_graph import GRAPH_FUNCTIONS
 from lsrl.elaborate.report import Misplaced
 from lsrl.elaborate.terms import Several, Term
+from lsrl.elaborate.windows import WINDOWS
 from lsrl.ir import build, ops
 from lsrl.ir.adjoint import gradient
 from lsrl.ir.cell import GRAPH
@@ -184,6 +185,7 @@ _ALL = (
     _collected("sum_in"),
     _collected("max_in"),
     *ARRAYS,
+    *WINDOWS,
     *GRAPH_FUNCTIONS,
 )
 

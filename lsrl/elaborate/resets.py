@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from itertools import chain
 
 from lsrl.ir import build, ops
 from lsrl.ir.cell import Cell, State
+from lsrl.ir.lines import Line, line_of, pushed
 from lsrl.ir.substitute import substitute
 from lsrl.ir.value import Kind, Value
 
@@ -15,9 +17,12 @@ def with_reset(cell: Cell, condition: Value, exempt: Collection[str], label: str
     """The cell in which every arriving state, `exempt` ones aside, is its initial value where `condition` holds.
 
     A state that travels backwards arrives from the position behind, so the boundary it crosses is that position's:
-    the condition is read one position later, by a hidden state that travels backwards too.
+    the condition is read one position later, by a hidden state that travels backwards too.  A line goes on as it is,
+    so that it stays one; what it holds of positions beyond a boundary is covered where it is read.
     """
     behind = {axis: ops.state(f"{label}[{axis}+1]", axis, (), Kind.BOOL) for axis in cell.axes}
+    covered = {s.name: line for s in cell.states if s.name not in exempt and (line := line_of(s)) is not None}
+    memories: dict[str, State] = {}
     arriving: dict[Value, Value] = {}
     unguarded: dict[Value, Value] = {}
     for state in cell.states:
@@ -26,14 +31,43 @@ def with_reset(cell: Cell, condition: Value, exempt: Collection[str], label: str
         for axis in state.axes:
             leaf = ops.state(state.name, axis, state.shape, state.kind, state.domain)
             stand_in = ops.state(f"{label} of {state.name}", axis, state.shape, state.kind, state.domain)
-            starts = behind[axis] if state.reverse else condition
+            if state.name in covered:
+                memory = _memory(state, covered[state.name], condition, label)
+                starts = _beyond(memories.setdefault(memory.name, memory), covered[state.name])
+            else:
+                starts = behind[axis] if state.reverse else condition
             arriving[leaf] = build.where(starts, state.init, stand_in)
             unguarded[stand_in] = leaf
     added = tuple(
         State(str(leaf.attr("name")), (), Kind.BOOL, (axis,), ops.const(False), condition, reverse=True, hidden=True)
         for axis, leaf in behind.items()
-        if any(state.reverse and axis in state.axes for state in cell.states)
+        if any(state.reverse and axis in state.axes and state.name not in covered for state in cell.states)
     )
+    feeding = tuple(replace(s, next=covered[s.name].taken) if s.name in covered else s for s in cell.states)
     # The stand-in keeps the substitution from replacing the state inside of its own replacement.
-    guarded = substitute(cell, arriving)
-    return replace(plain := substitute(guarded, unguarded), states=(*plain.states, *added))
+    plain = substitute(substitute(replace(cell, states=feeding), arriving), unguarded)
+    states = (
+        replace(s, next=pushed(covered[s.name].leaf, s.next, covered[s.name].at)) if s.name in covered else s
+        for s in plain.states
+    )
+    return replace(plain, states=tuple(chain(states, added, memories.values())))
+
+
+def _memory(state: State, line: Line, condition: Value, label: str) -> State:
+    """The line of the condition, as long as that of a state and travelling with it."""
+    (axis,) = state.axes
+    shape = (state.shape[line.at],)
+    name = f"{label}[{axis}+{line.length}:{axis}]" if state.reverse else f"{label}[{axis}-{line.length}:{axis}]"
+    leaf = ops.state(name, axis, shape, Kind.BOOL)
+    init = build.full(shape, False)
+    return State(name, shape, Kind.BOOL, (axis,), init, pushed(leaf, condition), state.reverse, hidden=True)
+
+
+def _beyond(memory: State, line: Line) -> Value:
+    """Which values of a line are of positions beyond the latest boundary."""
+    (size,) = memory.shape
+    flags = ops.state(memory.name, memory.axes[0], memory.shape, Kind.BOOL) if memory.reverse else memory.next
+    places = ops.iota(size)
+    latest = build.reduce("reduce_max", build.where(flags, places, build.full(places.shape, -1)), None)
+    hidden = ops.apply("le", places, latest)
+    return build.expand(hidden, line.leaf.shape, [axis for axis in range(line.leaf.rank) if axis != line.at])

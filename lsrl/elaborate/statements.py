@@ -110,7 +110,7 @@ def _reset(env: Env, node: syntax.Reset) -> None:
         raise Misplaced(
             code.WRONG_RESET, "there is one `reset when` already", remedy="join them with `or`", span=node.span
         )
-    condition = replace(env, resetting=True).value(node.condition)
+    condition = replace(env, condition="reset").value(node.condition)
     if condition.kind is not Kind.BOOL or condition.rank:
         found = f"{condition.kind}{shape_text(condition.shape)}"
         remedy = "compare it: `reset when start > 0`" if condition.kind is not Kind.BOOL else "combine it: `any(...)`"
