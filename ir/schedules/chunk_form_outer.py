@@ -78,6 +78,9 @@ def _apart(part: _Part, rest: Factor, axes: Axes) -> list[_Part]:
             guard = _narrowed(Factor(condition, letters if condition.rank else ()))
             chosen = [replace(part, rest=of(x), guards=(*part.guards, (guard, True)))]
             return [*chosen, replace(part, rest=of(y), guards=(*part.guards, (guard, False)))]
+        case Value("cast", (x,)) if _opens(value):
+            inner = ops.apply(x.op, *(build.cast(arg, value.kind) for arg in x.args), **dict(x.attrs))
+            return [replace(part, rest=Factor(inner, letters))]
     return _factored(part, rest, axes)
 
 
@@ -86,10 +89,17 @@ def _factored(part: _Part, rest: Factor, axes: Axes) -> list[_Part]:
     sign, factors = _factors(rest)
     joint = [factor for factor in factors if {axes.rows, axes.columns} <= set(factor.axes)]
     known = replace(part, rest=None, factors=(*part.factors, *factors), sign=part.sign * sign)
-    if len(joint) != 1 or joint[0].value.op not in ("add", "sub", "div", "where"):
+    if len(joint) != 1 or not _opens(joint[0].value):
         return [known]
     free = tuple(factor for factor in known.factors if factor is not joint[0])
     return [replace(known, rest=joint[0], factors=free)]
+
+
+def _opens(value: Value) -> bool:
+    """Whether a value with rows and columns is taken apart further; a real one in a complex state, before its cast."""
+    if value.op == "cast":
+        return value.args[0].op in ("add", "sub", "neg", "mul", "div", "einsum")
+    return value.op in ("add", "sub", "div", "where")
 
 
 def _factors(whole: Factor) -> tuple[int, tuple[Factor, ...]]:

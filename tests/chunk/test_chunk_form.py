@@ -17,6 +17,7 @@ MADE_OF = {
     "simple_gla": (0, 1, "K", "rows", ["rows"]),
     "rwkv6": (0, 1, "K", "rows", ["rows"]),
     "rwkv7": (1, 2, "K", "rows", ["rows"]),
+    "of_matrices": (2, 2, "K", "rows", ["rows"]),
     "delta_rule": (1, 1, "K", "", ["rows"]),
     "kda": (1, 1, "K", "rows", ["rows"]),
     "gdn2": (1, 1, "K", "rows", ["rows"]),
@@ -59,6 +60,13 @@ def test_what_is_read_may_be_given_another_shape() -> None:
     text += "    o = einsum(\"n k, n k v -> n v\", q, S')\n    output y = W @ reshape(o, [N * V])\n"
     (read,) = formed(text).reads
     assert [str(term.side) for term in read.terms] == ["rows"]
+
+
+def test_real_keys_and_values_are_written_to_a_complex_state() -> None:
+    text = "cell turned(K, V):\n    input q, k, angle: [K], v: [V], b: []\n    state S: [K, V] complex = 0\n"
+    text += "    S' = diag(cis(angle)) @ S + b * outer(k, v)\n    output o = re(q @ S')\n"
+    step = formed(text).step
+    assert [(key.rank, value.rank) for key, value in zip(step.keys, step.values)] == [(1, 1)]
 
 
 def test_equal_readers_and_equal_keys_are_one() -> None:
