@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 
 from lsrl import syntax
 from lsrl.elaborate import fault_codes as code
@@ -130,6 +130,22 @@ def _check_function(session: Session, term: FunctionTerm) -> None:
             env.term(parameter.default)
         env.scope.names[parameter.name] = Binding(Role.ARGUMENT, POISON, parameter.span)
     result_of(env, term.node)
+    mentioned = _names_in(term.node)
     for name, binding in env.scope.names.items():
-        if not binding.used:
+        if not binding.used and name not in mentioned:
             session.report.warn(code.UNUSED, f"the {binding.role} `{name}` is never used", binding.span)
+
+
+def _names_in(node: syntax.Function) -> set[str]:
+    """The names that occur in a function's expressions; a shape's are not evaluated before it is used."""
+    found: set[str] = set()
+    stack: list[object] = [*(line.value for line in node.body), node.result]
+    while stack:
+        match stack.pop():
+            case syntax.Name(id):
+                found.add(id)
+            case tuple() as items:
+                stack += items
+            case inner if is_dataclass(inner):
+                stack += [getattr(inner, each.name) for each in fields(inner)]
+    return found
