@@ -1,4 +1,4 @@
-"""Linear recurrences with a diagonal transition: gated ones.  State space models are in `state_space`."""
+"""Linear recurrences with a diagonal transition, and their nonlinear relatives; more are in `temporal`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from fla.ops.hgrn.naive import naive_recurrent_hgrn
 from minGRU_pytorch.minGRU import heinsen_associative_scan_log, log_g
 from torch.nn.functional import silu, softplus
 
+from support.peers import temporal
 from support.peers.double import in_double
 from support.peers.row import Given, Row, T, Tensors, unit
 from support.peers.torchrecurrent_cell import row as torchrecurrent_row
@@ -130,7 +131,7 @@ SIZES = {"D": 3, "H": 5}
 SUM = "closed form: sum over all earlier inputs, with torch.nn.functional"
 SWEEPS = "second derivation: iteration of whole sequences to their fixed point"
 
-ROWS: tuple[Row, ...] = (
+GATED: tuple[Row, ...] = (
     Row("mingru_log", SIZES, "minGRU_pytorch: log_g and heinsen_associative_scan_log", mingru_log),
     Row(
         "minlstm_log",
@@ -159,3 +160,4 @@ ROWS: tuple[Row, ...] = (
     Row("gilr", SIZES, SUM, gilr),
     Row("gilr_lstm", SIZES, SUM, gilr_lstm),
 )
+ROWS = (*GATED, *temporal.ROWS)
