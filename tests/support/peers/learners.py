@@ -74,6 +74,28 @@ def ttt_linear_batch(given: Given) -> Tensors:
     return {"o": torch.cat(outputs, 1), "state.W": W, "state.b": b}
 
 
+def ttt_mlp(given: Given) -> Tensors:
+    """Torch's perceptron and layer norm, and gradients of the loss by autograd."""
+    names = {"0.weight": "A1", "0.bias": "c1", "2.weight": "A2", "2.bias": "c2"}
+    weights = tuple(_starting(given, *names.values()))
+    network = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.GELU("tanh"), torch.nn.Linear(1, 1))
+
+    def one(weights: Weights, x: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(
+            network, {name: w.mT if w.ndim > 1 else w for name, w in zip(names, weights)}, x
+        )
+
+    def model(weights: Weights, x: torch.Tensor) -> torch.Tensor:
+        return x + _normed(given, torch.vmap(torch.vmap(one))(weights, x))
+
+    outputs = []
+    for q, k, v, eta in zip(*_rows(given, "q", "k", "v", "eta")):
+        steps = _descent(lambda *w, k=k, v=v: (model(w, k) - v).square().sum() / 2, weights)
+        weights = tuple(w - eta.view(*eta.shape, *[1] * (w.ndim - 2)) * step for w, step in zip(weights, steps))
+        outputs.append(model(weights, q))
+    return {"o": _along(outputs), **dict(zip(("state.W1", "state.b1", "state.W2", "state.b2"), weights))}
+
+
 def _unrolled(transitions: torch.Tensor, drives: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
     """States [B, T, …, R, K] of `state = state @ transition + drive`: each is a sum over all earlier drives."""
     states = []
@@ -99,6 +121,26 @@ def titans(given: Given) -> Tensors:
     start = torch.cat((given.state["M"], given.state["S"]), -1)
     M, S = _unrolled(torch.cat((above, below), -2), torch.cat((drive, drive), -1), start).chunk(2, -1)
     return {"y": (M @ q[..., None])[..., 0], "state.M": M[:, -1], "state.S": S[:, -1]}
+
+
+def titans_batch(given: Given) -> Tensors:
+    """Chunk by chunk: gradients at the first memory all at once, then sums with the products of what is kept since."""
+    size, outputs = given.sizes["B"], []
+    M = S = torch.zeros_like(given.inputs["v"][:, 0, ..., None] * given.inputs["k"][:, 0, :, None])
+    for q, k, v, theta, eta, alpha in zip(*(given.inputs[name].split(size, 1) for name in TITANS)):
+        gradient = 2 * ((k[..., None, :] @ M[:, None].mT)[..., 0, :] - v)[..., :, None] * k[..., None, :]
+        S_all = _discounted(eta, -theta[..., None, None] * gradient, S)
+        M_all = _discounted(1 - alpha, S_all, M)
+        outputs.append((M_all @ q[..., None])[..., 0])
+        M, S = M_all[:, -1], S_all[:, -1]
+    return {"y": torch.cat(outputs, 1), "state.M": M, "state.S": S}
+
+
+def _discounted(kept: torch.Tensor, written: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
+    """Sums of what was written, times the products of what was kept since: [B, T, N, V, K]."""
+    logs = kept.log().cumsum(1)
+    since = (logs[:, :, None] - logs[:, None]).exp() * torch.ones(kept.shape[1], kept.shape[1]).tril()[..., None]
+    return torch.einsum("btsn,bsnvk->btnvk", since, written) + logs.exp()[..., None, None] * start[:, None]
 
 
 def titans_mlp(given: Given) -> Tensors:
@@ -225,6 +267,7 @@ def unitary_rnn(given: Given) -> Tensors:
 
 HEADS = {"N": 2, "K": 3, "V": 5}
 SLOTS = {"N": 2, "M": 3, "V": 5}
+TITANS = ("q", "k", "v", "theta", "eta", "alpha")
 RATES = dict.fromkeys(("theta", "eta", "alpha"), unit)
 SLIP_OF_FLA = "fla adds the inner layer norm to q W + b itself; the paper, and this row, add it to q"
 
@@ -241,10 +284,19 @@ ROWS: tuple[Row, ...] = (
         starts=False,
     ),
     Row(
+        "ttt_mlp",
+        {"N": 2, "D": 3, "F": 5},
+        "torch.autograd: the loss of a torch.nn.Sequential",
+        ttt_mlp,
+        {"eta": unit},
+        starts=False,
+    ),
+    Row(
         *("titans", HEADS, "closed form: an affine map of memory and surprise, unrolled", titans, RATES),
         slip="fla's naive Titans has a layer norm inside the memory, with a gradient that is not the norm's: "
         "D * grad is not divided by rstd * D. The paper has no such norm",
     ),
+    Row("titans_batch", {**HEADS, "B": 3}, "closed form: discounted sums in chunks", titans_batch, RATES, starts=False),
     Row("titans_mlp", {**HEADS, "F": 7}, "torch.autograd: the memory's loss", titans_mlp, RATES, starts=False),
     Row("longhorn", {"D": 5, "M": 3}, "closed form: cumulative products of decays", longhorn, {"beta": positive}),
     Row(
