@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from lsrl import syntax
 from lsrl.elaborate import fault_codes as code
-from lsrl.elaborate import names
+from lsrl.elaborate import names, sizes
 from lsrl.elaborate.arguments import bound, evaluate_all, matched
 from lsrl.elaborate.binding import assign
 from lsrl.elaborate.definitions import CellTerm, FunctionTerm
@@ -17,6 +17,7 @@ from lsrl.elaborate.scope import Binding, Role, Scope
 from lsrl.elaborate.session import DEEPEST_INLINING
 from lsrl.elaborate.terms import POISON, BuiltinTerm, Several, Term, described
 from lsrl.elaborate.uses import used
+from lsrl.ir import ops
 from lsrl.ir.fault import ARGUMENT_COUNT, Fault
 
 
@@ -109,11 +110,16 @@ def _bind_arguments(env: Env, inside: Env, node: syntax.Function, expr: syntax.C
         raise Misplaced(ARGUMENT_COUNT, message, None, signature, span=expr.span)
     for parameter in node.parameters:
         if parameter.name in given:
-            term = env.term(given[parameter.name])
+            term = _argument(env, given[parameter.name])
         else:
             assert parameter.default is not None
             term = inside.term(parameter.default)
         inside.scope.names[parameter.name] = Binding(Role.ARGUMENT, term, parameter.span)
+
+
+def _argument(env: Env, expr: syntax.Expr) -> Term:
+    size = sizes.kept(env, expr)
+    return env.term(expr) if size is None else ops.size(size)
 
 
 def _not_callable(env: Env, function: syntax.Expr, term: Term) -> Fault:

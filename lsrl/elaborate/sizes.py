@@ -69,6 +69,27 @@ def maybe(env: Env, expr: syntax.Expr) -> Dim | None:
     return None
 
 
+def kept(env: Env, expr: syntax.Expr) -> Dim | None:
+    """The size that an argument is, so that a function can use it for a shape; `/` makes a float, which is none."""
+    if not isinstance(expr, syntax.Binary) or not _whole(expr):
+        return None
+    try:
+        return maybe(env, expr)
+    except (Fault, Misplaced, Poisoned):
+        return None
+
+
+def _whole(expr: syntax.Expr) -> bool:
+    match expr:
+        case syntax.Num(int()) | syntax.Name():
+            return True
+        case syntax.Unary("-", operand):
+            return _whole(operand)
+        case syntax.Binary(op, left, right):
+            return op in OPERATORS and op != "/" and _whole(left) and _whole(right)
+    return False
+
+
 def _combined(op: str, left: Dim, right: Dim, span: Span) -> Dim:
     try:
         match op:

@@ -144,6 +144,18 @@ def test_sizes_are_numbers() -> None:
     assert value_of("(2 * K + V // 2) / sqrt(K)", {"K": 4, "V": 5}) == 5.0
 
 
+def test_an_argument_that_is_a_size_stays_one() -> None:
+    text = "def ends(x, n) = concat(x[0:n], x[size(x) - n:size(x)])\n\n"
+    text += "cell f(D):\n    input x: [D]\n    y = x\n    repeat i in 1:\n        y = ends(x, 2**i + D // 5)\n"
+    text += "    output y\n"
+    x = np.arange(5.0)
+    np.testing.assert_array_equal(run_text(text, {"D": 5}, {"x": x[None, None]}).outputs["y"][0, 0], [0, 1, 3, 4])
+
+
+def test_a_fraction_of_sizes_is_no_size() -> None:
+    assert value_of("square(K / 2) + square(-K / V)", {"K": 4, "V": 2}) == 8.0
+
+
 def test_constants_are_exact() -> None:
     cell = cell_of_text("cell f():\n    output y = 1/3 + 1/6 - 0.1 * 5, z = 2 * pi / 5 + pi, w = -inf\n")
     y, z, w = (output.value for output in cell.outputs)
