@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# One process for each core; each test goes to whichever is free.
+WORKERS ?= auto
 EXTRAS := torch,triton,jax,demo,peers,dev,docs,bench
 
 .DEFAULT_GOAL := help
@@ -28,10 +30,10 @@ demo: $(READY)  ## compile a language model for JAX and Triton, train it on real
 	$(BIN)/python examples/digits.py --quick -o build/demo
 
 test: $(READY)  ## run the tests, without the slow ones
-	$(BIN)/python -m pytest -m 'not slow and not gpu'
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'not slow and not gpu'
 
 test-all: $(READY)  ## run all tests that need no GPU
-	$(BIN)/python -m pytest -m 'not gpu'
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'not gpu'
 
 test-gpu: $(READY)  ## run the tests that need a CUDA device
 	TRITON_INTERPRET=0 $(BIN)/python -m pytest -m gpu

@@ -108,7 +108,7 @@ def _written(node: Expr, scope: Scope) -> Written:
 def _number(value: int | Fraction | complex) -> Written:
     match value:
         case complex(real=real, imag=imag):
-            return (SUM, f"{real:g} + {imag:g}i") if real else (PRODUCT, f"{imag:g}i")
+            return (SUM, f"{real:g} + {imag:g}i") if real else (ATOM, f"{imag:g}i")
         case Fraction(denominator=1) | int():
             return ATOM, str(int(value))
         case _:
@@ -133,19 +133,26 @@ def _binary(node: Binary, scope: Scope) -> Written:
             return PRODUCT, _product(node, scope)
         case _:
             level, sign = SIGNS[node.op]
-            return level, f"{formula(node.left, scope, level)} {sign} {formula(node.right, scope, level + 1)}"
+            return level, f"{formula(node.left, scope, level)} {sign} {_right(node.right, scope, level + 1)}"
 
 
 def _product(node: Binary, scope: Scope) -> str:
     """Element by element, or a product that needs no sign; a number written in digits needs a dot before it."""
-    left, right = formula(node.left, scope, PRODUCT), formula(node.right, scope, UNARY)
     ranks = rank(node.left, scope), rank(node.right, scope)
+    mixed = isinstance(node.left, Binary) and (node.left.op == "@") != (node.op == "@")
+    left = formula(node.left, scope, UNARY if mixed and 0 not in ranks else PRODUCT)
+    right = _right(node.right, scope, UNARY)
     if isinstance(node.right, Num):
         return f"{left} \\cdot {right}"
     if node.op == "@":
         row = f"{formula(node.left, scope, POSTFIX)}^\\top" if ranks[0] == 1 else left
         return f"{row} \\, {right}"
     return f"{left} \\, {right}" if 0 in ranks else f"{left} \\odot {right}"
+
+
+def _right(node: Expr, scope: Scope, level: int) -> str:
+    """What stands behind a sign: no second sign may follow the first."""
+    return f"\\left({formula(node, scope)}\\right)" if isinstance(node, Unary) else formula(node, scope, level)
 
 
 def _indexed(node: Index, scope: Scope) -> Written:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lsrl.ir import text as graph_text
+from lsrl.loader import library
 from support.commands import Run
 from support.golden import ROOT, Golden
 
@@ -191,14 +192,43 @@ def test_pictures(run: Run, suffix: str, start: str) -> None:
 
 def test_the_library_is_listed(run: Run) -> None:
     everything = {entry["name"] for entry in run("list", "--json").data}
-    library = Path(__file__).parents[2] / "lsrl" / "std"
-    assert everything == {f"std/{path.stem}" for path in library.glob("*.lsrl")} - {"std/prelude"}
+    assert everything == set(library())
     found = run("list", "gru", "--json").data
     assert {"std/gru", "std/gru2014"} <= {entry["name"] for entry in found} < everything
     gru = next(entry for entry in found if entry["name"] == "std/gru")
     assert gru["signature"] == "(D, H) x: [D] -> h: [H]"
-    assert gru["how"] == "1 recurrence: h; jax, triton"
+    assert gru["recurrences"] == [
+        {"states": ["h"], "kind": "nonlinear, dense Jacobian", "schedules": ["sequential", "newton"]}
+    ]
+    (check,) = gru["checks"]
+    assert check["reference"] == "torch.nn.GRU"
+    assert max(check["values"], check["gradients"]) < 1e-12
     assert "nothing in the library" in run("list", "no such thing").out
+
+
+def test_few_matches_are_shown_with_what_is_known_of_them(run: Run) -> None:
+    lines = run("list", "std/gru", "torch.nn.GRU").out.splitlines()
+    assert lines[:3] == [
+        "std/gru  Gated recurrent unit, reset after the product (torch.nn.GRU and cuDNN).",
+        "  (D, H) x: [D] -> h: [H]",
+        "  h: nonlinear, dense Jacobian; sequential, newton",
+    ]
+    assert lines[3].startswith("  agrees with torch.nn.GRU: values ")
+    assert len(lines) == 4
+    many = run("list").out.splitlines()
+    assert "Classic cells" in many
+    assert any(line.startswith("  std/gru ") for line in many)
+
+
+def test_equations_are_printed(run: Run) -> None:
+    rows = run("tex", "std/mingru").out.splitlines()
+    assert rows == [
+        r"\begin{aligned}",
+        r"z_{t} &= \sigma\!\left(W_{z} \, x_{t} + b_{z}\right) \\",
+        r"c_{t} &= W_{h} \, x_{t} + b_{h} \\",
+        r"h_{t} &= \left(1 - z_{t}\right) \odot h_{t-1} + z_{t} \odot c_{t}",
+        r"\end{aligned}",
+    ]
 
 
 def test_a_backward_pass_can_be_left_out(run: Run) -> None:
