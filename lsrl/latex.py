@@ -15,6 +15,7 @@ from lsrl.latex_names import operator
 from lsrl.latex_scope import Scope, rank
 from lsrl.syntax import (
     Assign,
+    Binary,
     Cell,
     Const,
     Declaration,
@@ -22,6 +23,7 @@ from lsrl.syntax import (
     Function,
     Group,
     Name,
+    Num,
     Output,
     Repeat,
     Reset,
@@ -85,8 +87,9 @@ def _extended(scope: Scope, body: tuple[Statement, ...]) -> Scope:
             case Output(items=items):
                 for item in items:
                     scope = scope if item.value is None else _defined(scope, (item.target,), item.value)
-            case Repeat(body=inner):
-                scope = _extended(scope, inner)
+            case Repeat(body=inner, counter=counter):
+                turn = {} if counter is None else {counter.id: 0}
+                scope = _extended(replace(scope, ranks={**scope.ranks, **turn}), inner)
     return scope
 
 
@@ -114,10 +117,18 @@ def _rows(body: tuple[Statement, ...], scope: Scope, indent: str = "") -> Iterat
                 yield from (f"{_targets((i.target,), scope)} &= {formula(i.value, scope)}" for i in computed if i.value)
             case Reset(condition=condition):
                 yield f"&\\text{{start anew where }} {formula(condition, scope)}"
-            case Repeat(count=count, shared=shared, body=inner):
-                same = " with the same parameters" if shared else ""
-                yield f"{indent}&\\text{{repeat }} {formula(count, scope)} \\text{{ times{same}:}}"
+            case Repeat(body=inner):
+                yield f"{indent}&{_turns(statement, scope)}"
                 yield from _rows(inner, scope, f"{indent}\\quad ")
+
+
+def _turns(node: Repeat, scope: Scope) -> str:
+    """The first line of a block that is repeated."""
+    same = " with the same parameters" if node.shared else ""
+    if node.counter is None:
+        return f"\\text{{repeat }} {formula(node.count, scope)} \\text{{ times{same}:}}"
+    last = formula(Binary("-", node.count, Num(1)), scope)
+    return f"\\text{{for }} {named(node.counter.id)} = 0, \\ldots, {last} \\text{{{same}:}}"
 
 
 def _targets(targets: tuple[Target, ...], scope: Scope) -> str:
