@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torchrecurrent as tr
 
-from support.peers import nonlinear_dynamics, nonlinear_papers
+from support.peers import nonlinear_dynamics, nonlinear_memory, nonlinear_papers
 from support.peers.row import Row
 from support.peers.torchrecurrent_cell import row
 
@@ -247,4 +247,5 @@ ROWS: tuple[Row, ...] = (
     *CELL_AND_OUTPUT,
     *nonlinear_papers.ROWS,
     *nonlinear_dynamics.ROWS,
+    *nonlinear_memory.ROWS,
 )
