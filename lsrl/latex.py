@@ -109,7 +109,7 @@ def _rows(body: tuple[Statement, ...], scope: Scope, indent: str = "") -> Iterat
     for statement in body:
         match statement:
             case Assign(targets=targets, value=value):
-                yield f"{indent}{_targets(targets, scope)} &= {formula(value, scope)}"
+                yield f"{indent}{_targets(targets, scope)} {_sign(targets, value)} {formula(value, scope)}"
             case Const(name=Name(id=text), value=value):
                 yield f"{indent}{named(text)} &= {formula(value, scope)}"
             case Output(items=items):
@@ -129,6 +129,12 @@ def _turns(node: Repeat, scope: Scope) -> str:
         return f"\\text{{repeat }} {formula(node.count, scope)} \\text{{ times{same}:}}"
     last = formula(Binary("-", node.count, Num(1)), scope)
     return f"\\text{{for }} {named(node.counter.id)} = 0, \\ldots, {last} \\text{{{same}:}}"
+
+
+def _sign(targets: tuple[Target, ...], value: Expr) -> str:
+    """A name that is computed from itself takes a new value."""
+    anew = {target.id for target in targets if not target.primed} & set(names_read(value))
+    return r"&\leftarrow" if anew else "&="
 
 
 def _targets(targets: tuple[Target, ...], scope: Scope) -> str:

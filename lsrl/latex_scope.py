@@ -45,6 +45,9 @@ def rank(node: Expr, scope: Scope) -> int | None:
             return _common(rank(left, scope), rank(right, scope))
         case Index(base=base, items=(item,)) if lag(item, scope) is not None:
             return rank(base, scope)
+        case Index(base=base, items=items):
+            whole, taken = rank(base, scope), sum(not isinstance(item, Slice | Ellipsis) for item in items)
+            return whole - taken if whole else None
         case Call():
             return _result(node, scope)
         case _:

@@ -87,6 +87,19 @@ def test_grids_have_two_indices() -> None:
     ]
 
 
+def test_turns_have_their_number_and_names_take_new_values() -> None:
+    text = (
+        "cell f(D, n=3):\n    input k: [n, D], b: [n]\n    state h: [D] = 0\n    x = h\n"
+        "    repeat i in n:\n        x = x + b[i] * k[i]\n    h' = x\n    output h'\n"
+    )
+    assert program(text).equations().splitlines()[1:5] == [
+        r"x_{t} &= h_{t-1} \\",
+        r"&\text{for } i = 0, \ldots, n - 1 \text{:} \\",
+        r"\quad x_{t} &\leftarrow x_{t} + b_{t}\left[i\right] \, k_{t}\left[i\right] \\",
+        r"h_{t} &= x_{t}",
+    ]
+
+
 def test_functions_have_equations_too() -> None:
     (glu,) = parse("def glu(a, b) = a * sigmoid(b)\n", "f.lsrl").items
     assert function_equation(glu).splitlines()[1] == (  # type: ignore[arg-type]
