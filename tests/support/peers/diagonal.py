@@ -1,4 +1,5 @@
-"""Linear recurrences with a diagonal transition, and their nonlinear relatives; more are in `temporal`."""
+"""Linear recurrences with a diagonal transition, and their nonlinear relatives; more are in `temporal` and
+`state_space`."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from fla.ops.hgrn.naive import naive_recurrent_hgrn
 from minGRU_pytorch.minGRU import heinsen_associative_scan_log, log_g
 from torch.nn.functional import silu, softplus
 
-from support.peers import temporal
+from support.peers import state_space, temporal
 from support.peers.double import in_double
 from support.peers.row import Given, Row, T, Tensors, unit
 from support.peers.torchrecurrent_cell import row as torchrecurrent_row
@@ -160,4 +161,4 @@ GATED: tuple[Row, ...] = (
     Row("gilr", SIZES, SUM, gilr),
     Row("gilr_lstm", SIZES, SUM, gilr_lstm),
 )
-ROWS = (*GATED, *temporal.ROWS)
+ROWS = (*GATED, *temporal.ROWS, *state_space.ROWS)
