@@ -23,7 +23,12 @@ UNNAMED = "window"
 
 
 def _window(a: Arguments) -> Term:
-    """`window(x, K, dilation=d)`: x at t - (K-1) d, ..., t - d, t."""
+    """`window(x, K, dilation=d)`: x at t - (K-1) d, ..., t - d, t; its axis is K, whatever number it is built for."""
+    found, size = _last_values(a), a.dim("size")
+    return found if size.constant is not None else build.slice_(found, 0, size)
+
+
+def _last_values(a: Arguments) -> Value:
     term = a.env.term(a.given["x"])
     size, dilation = _number(a, "size", "the window"), _number(a, "dilation", "the dilation")
     axis, x = _axis(a), value_of(term, a.given["x"].span)

@@ -93,6 +93,15 @@ def test_a_window_continues_from_a_state(rng: np.random.Generator) -> None:
         same(rest.state[name], array)
 
 
+def test_a_window_is_as_long_as_the_size_says(rng: np.random.Generator) -> None:
+    text = "cell f(D, K=2):\n    input x: [D]\n    param w: [D, K]\n"
+    text += "    output y = causal_conv(x, w.T), z = window(x, K).T * w\n"
+    x, w = rng.normal(size=(B, T, D)), rng.normal(size=(D, 3))
+    found = run_text(text, {"D": D, "K": 3}, {"x": x}, {"w": w}).outputs
+    same(found["y"], (windows(x, 3) * w.T).sum(2))
+    same(found["z"], windows(x, 3).swapaxes(2, 3) * w)
+
+
 def test_functions_look_back_on_their_arguments(rng: np.random.Generator) -> None:
     text = (
         "def ahead(x) = x - x[t-2]\n\ncell f(D):\n    input x: [D] pad 1\n    param w: [4, D], v: [3, D]\n"
