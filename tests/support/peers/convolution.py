@@ -1,4 +1,4 @@
-"""Convolutions: of the state, in depth, and as a finite memory."""
+"""Convolutions of states, and refinement in depth."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import torch
 import torchrecurrent
-from torch.nn.functional import conv1d, conv2d, gelu, grid_sample, linear, pad
+from torch.nn.functional import conv2d, gelu, grid_sample, linear
 
+from support.peers import finite_memory
 from support.peers.row import B, Given, Row, T, Tensors
 
 # Cells on maps, as cells of a package on all numbers of the maps, with matrices that convolve
@@ -113,27 +114,6 @@ def raft_gru(given: Given) -> Tensors:
     return {"d": flow[:, 0].unflatten(0, (B, T)), "h": h.unflatten(0, (B, T))}
 
 
-# Finite memory
-
-
-def causal(x: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None = None, **options: int) -> torch.Tensor:
-    """torch's convolution over a whole sequence [B, T, D], which sees nothing that comes later."""
-    reach = (kernel.shape[-1] - 1) * options.get("dilation", 1)
-    return conv1d(pad(x.mT, (reach, 0)), kernel, bias, **options).mT
-
-
-def trellis_net(given: Given) -> Tensors:
-    """Level by level over whole sequences, as published."""
-    weight, bias, x = given.params["level.W"], given.params["level.b"], given.inputs["x"]
-    c = z = torch.zeros(B, T, given.sizes["H"], dtype=torch.float64)
-    for _ in range(given.sizes["L"]):
-        gates = causal(torch.cat([x, z], -1), weight, bias).unflatten(-1, (4, -1))
-        i, o, f = gates[:, :, [0, 1, 3]].sigmoid().unbind(2)
-        c = f * c.roll(1, 1).index_fill(1, torch.tensor([0]), 0) + i * gates[:, :, 2].tanh()
-        z = o * c.tanh()
-    return {"z": z}
-
-
 MAPS = {"C": 2, "H": 3, "Y": 2, "X": 4, "K": 3}
 INTERSECTION = {"H": 2, "Y": 3, "X": 4, "K": 3}
 RAFT = {"H": 2, "C": 1, "M": 3, "Y": 2, "X": 5, "R": 1, "K": 2}
@@ -155,7 +135,5 @@ ROWS: tuple[Row, ...] = (
     ),
     Row("point_gru", {"D": 5, "H": 3, "K": 3}, "torchrecurrent.MUT2, one input K times", point_gru),
     Row("raft_gru", RAFT, "torch.nn.functional.grid_sample and conv2d", raft_gru),
-    Row(
-        "trellis_net", {"D": 3, "H": 5, "L": 3}, "torch.nn.functional.conv1d, level by level", trellis_net, starts=False
-    ),
+    *finite_memory.ROWS,
 )
