@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from typing import Any
@@ -59,7 +59,7 @@ def convert(config: Any, tensors: Mapping[str, Any]) -> Checkpoint:
     for param in cell.params:
         shape = tuple(dim.evaluate(sizes) for dim in param.shape)
         if param.name in architecture.computed:
-            params[param.name] = np.full(shape, architecture.computed[param.name](settings))
+            params[param.name] = np.full(shape, architecture.computed[param.name](settings), np.float32)
             continue
         source = source_of(architecture, settings, param.name)
         used.update(source.tensors)
@@ -75,7 +75,8 @@ def architecture_of(config: Config) -> tuple[Architecture, Config]:
     if not tables:
         known = ", ".join(sorted({table.model_type for table in ARCHITECTURES}))
         raise CheckpointError(f"config: no program for the model_type {kind!r}; there are programs for {known}")
-    complete = [(table, {**table.defaults, **config}) for table in tables]
+    given = {**config, **(config.get("rope_parameters") or {})}  # which stood beside the others in former versions
+    complete = [(table, {**table.defaults, **given}) for table in tables]
     differing = [_differing(table, settings) for table, settings in complete]
     if "" not in differing:
         raise CheckpointError(f"config: {'; '.join(differing)}")
@@ -85,10 +86,11 @@ def architecture_of(config: Config) -> tuple[Architecture, Config]:
 def _differing(table: Architecture, settings: Config) -> str:
     """The first thing that a configuration wants otherwise than the program does it; empty where there is none."""
     for name, value in table.fixed.items():
-        found = settings.get(name, value)
+        wanted = value(settings) if callable(value) else value
+        found = settings.get(name)
         found = list(found) if isinstance(found, tuple) else found
-        if found != value:
-            return f"{name} is {found!r}, and {table.program} computes {value!r}"
+        if found is not None and found != wanted:
+            return f"{name} is {found!r}, and {table.program} computes {wanted!r}"
     return ""
 
 
@@ -112,12 +114,13 @@ def _sources(scope: Scope, settings: Config, name: str) -> Iterator[Source]:
     yield replace(source, tensors=tuple(prefix + tensor for tensor in source.tensors))
 
 
-def _size(settings: Config, source: Any) -> int:
-    if callable(source):
-        return int(source(settings))
-    if source not in settings:
+def _size(settings: Config, source: str | Callable[[Config], float]) -> int:
+    if isinstance(source, str) and source not in settings:
         raise CheckpointError(f"config: {source} is missing")
-    return int(settings[source])
+    number = settings[source] if isinstance(source, str) else source(settings)
+    if number != int(number):
+        raise CheckpointError(f"config: {source if isinstance(source, str) else 'a size'} is {number}, no whole number")
+    return int(number)
 
 
 def _made(source: Source, tensors: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> Array:

@@ -63,14 +63,14 @@ class Architecture:
         sizes: each size that the program is given: an entry of the configuration, or a function of it.
         scopes: where its parameters come from.
         defaults: what the configuration means where it is silent.
-        fixed: what the program does; configurations that say otherwise are refused.
+        fixed: what the program does, a value or a function of the configuration; those that say otherwise are refused.
         ignored: tensors that are no parameters, or repeat one: patterns such as `*.inv_freq`.
         computed: parameters that no tensor holds, made of the configuration.
     """
 
     model_type: str
     program: str
-    sizes: Mapping[str, str | Callable[[Config], int]]
+    sizes: Mapping[str, str | Callable[[Config], float]]
     scopes: tuple[Scope, ...]
     defaults: Config = field(default_factory=dict)
     fixed: Config = field(default_factory=dict)
