@@ -187,6 +187,13 @@ STRUCTURE: tuple[CodeEntry, ...] = (
         "cell f(K) over graph:\n    node input u: [K]\n    edge state C: [K] = 0\n    C' = C + u\n"
         "    output v = sum_in(C)\n",
     ),
+    CodeEntry(
+        "E0516",
+        "a hold that cannot be",
+        "A cell has at most one `hold when`, above all updates and uses of cells. States along several axes, or of "
+        "edges, have no one value to keep.",
+        _STATE + "    h' = W @ x + h\n    hold when h[0] > 1\n    output h'\n",
+    ),
 )
 
 SIZES: tuple[CodeEntry, ...] = (

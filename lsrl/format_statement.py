@@ -13,6 +13,7 @@ from lsrl.syntax import (
     Expr,
     FromImport,
     Function,
+    Hold,
     Import,
     ImportedName,
     Name,
@@ -42,11 +43,13 @@ def statement(node: Statement | Return) -> Document:
             return ("output ", join(", ", [_output_item(item) for item in items]))
         case Reset(condition=condition):
             return ("reset when ", _value(condition))
+        case Hold(condition=condition):
+            return ("hold when ", _value(condition))
         case Const():
             return const(node)
         case Repeat(count=count, shared=shared, name=name, counter=counter):
-            turns = expression(count, tight=True)
-            return ("repeat ", f"{counter.id} in " if counter else "", turns, " shared" if shared else "", f" as {name}" if name else "", ":")
+            turns = (f"{counter.id} in " if counter else "", expression(count, tight=True))
+            return ("repeat ", turns, " shared" if shared else "", f" as {name}" if name else "", ":")
         case Return(values=values):
             return ("return ", join(", ", [_value(value) for value in values]))
 

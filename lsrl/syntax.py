@@ -245,6 +245,14 @@ class Reset:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """`hold when p`"""
+
+    condition: Expr
+    span: Span = _span()
+
+
+@dataclass(frozen=True, slots=True)
 class Const:
     """`const N = 8`, `const T: [2, 2] int = [[0, 1], [1, 0]]`; in a cell or at the top level."""
 
@@ -275,7 +283,7 @@ class Return:
     span: Span = _span()
 
 
-Statement = Union[Declaration, Assign, Output, Reset, Const, Repeat]  # noqa: UP007
+Statement = Union[Declaration, Assign, Output, Reset, Hold, Const, Repeat]  # noqa: UP007
 
 
 # Top level

@@ -82,7 +82,7 @@ class Builder(ExpressionBuilder):
 
     def docstring(self, meta: Meta, token: Token) -> str:
         text = token[3:-3] if token.startswith('"""') else token[1:-1]
-        return "\n".join(line.rstrip() for line in inspect.cleandoc(text).split("\n"))
+        return inspect.cleandoc("\n".join(line.rstrip() for line in text.split("\n")))
 
     def import_module(self, meta: Meta, path: list[Token], alias: Token | None) -> syntax.Import:
         return syntax.Import(tuple(map(str, path)), str(alias) if alias else None, self._span(meta))
@@ -251,6 +251,9 @@ class Builder(ExpressionBuilder):
     def reset(self, meta: Meta, condition: Expr) -> syntax.Reset:
         return syntax.Reset(condition, self._span(meta))
 
+    def hold(self, meta: Meta, condition: Expr) -> syntax.Hold:
+        return syntax.Hold(condition, self._span(meta))
+
     def counter(self, meta: Meta, name: Token) -> syntax.Name:
         return self._name(name)
 
@@ -267,9 +270,7 @@ class Builder(ExpressionBuilder):
         return syntax.Repeat(count, shared is not None, called, body, counter, self._span(meta), count.span)
 
 
-def _group(
-    names: tuple[syntax.Name, ...], type_: syntax.Type, initial: _Initial | None, last: Span
-) -> syntax.Group:
+def _group(names: tuple[syntax.Name, ...], type_: syntax.Type, initial: _Initial | None, last: Span) -> syntax.Group:
     init = initial.value if initial and initial.sign == "=" else None
     draw = initial.value if initial and initial.sign == "~" else None
     return syntax.Group(names, type_, init, draw, names[0].span.to(last))

@@ -41,7 +41,7 @@ _PHRASES = tuple(
         ("CELL DEF", "CELL DEF CONST IMPORT FROM", "a cell or a function"),
         (
             "INPUT OUTPUT",
-            "INPUT PARAM STATE NOISE NODE EDGE TURN CONST OUTPUT RESET REPEAT NAME PRIMED",
+            "INPUT PARAM STATE NOISE NODE EDGE TURN CONST OUTPUT RESET HOLD REPEAT NAME PRIMED",
             "a statement",
         ),
         (

@@ -5,7 +5,7 @@ from pygments.token import Comment, Keyword, Name, Number, Operator, Punctuation
 from sphinx.application import Sphinx
 
 _DECLARATIONS = ("cell", "def", "input", "param", "const", "state", "noise", "output", "node", "edge", "turn")
-_WORDS = ("and", "along", "as", "from", "graph", "heads", "import", "in", "not", "or", "over", "pad")
+_WORDS = ("and", "along", "as", "from", "graph", "heads", "hold", "import", "in", "not", "or", "over", "pad")
 _WORDS += ("repeat", "reset", "return", "reverse", "shared", "when")
 _KINDS = ("float", "complex", "int", "bool")
 _CONSTANTS = ("true", "false", "inf", "pi")

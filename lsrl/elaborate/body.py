@@ -55,7 +55,7 @@ class Body:
         later: where the names that are assigned further down are defined.
         copies: how often each name of a scope was taken.
         pads: what inputs are before the start, where they say so.
-        reset, held: the conditions of `reset when` and `hold when`.
+        reset, held: where the cell starts anew, and where it keeps its states; `holds`, because it says so itself.
         exempt: states that a reset leaves alone, since it is computed from them.
     """
 
@@ -82,6 +82,7 @@ class Body:
     pads: dict[Value, Value] = field(default_factory=dict)
     reset: tuple[Value, Span] | None = None
     held: Value | None = None
+    holds: bool = False
 
     @property
     def exempt(self) -> frozenset[str]:

@@ -11,6 +11,7 @@ from lsrl.elaborate import fault_codes as code
 from lsrl.elaborate import lags, sizes
 from lsrl.elaborate.binding import declare, warn_unused
 from lsrl.elaborate.body import Body
+from lsrl.elaborate.conditions import HELD, held_from_outside
 from lsrl.elaborate.definitions import CellTerm
 from lsrl.elaborate.env import Env
 from lsrl.elaborate.expressions import evaluate
@@ -32,7 +33,7 @@ from lsrl.ir.value import Value, postorder
 MOST_GUESSES = 4
 
 
-def make(session: Session, term: CellTerm, numbers: Numbers) -> Cell | None:
+def make(session: Session, term: CellTerm, numbers: Numbers, held: bool = False) -> Cell | None:
     """The graph of a cell; None when it is at fault, which has been reported.
 
     Names that are read one step back before they are defined have a type that only the rest of the cell tells: it is
@@ -41,7 +42,7 @@ def make(session: Session, term: CellTerm, numbers: Numbers) -> Cell | None:
     guesses: dict[str, Typing] = {}
     for _ in range(MOST_GUESSES):
         mark, known = session.report.mark(), set(session.cells)
-        env = environment(session, term, numbers, guesses)
+        env = environment(session, term, numbers, guesses, held)
         cell, wrong = _elaborated(env, term.node)
         if not wrong:
             return cell
@@ -55,11 +56,16 @@ def make(session: Session, term: CellTerm, numbers: Numbers) -> Cell | None:
     return None
 
 
-def environment(session: Session, term: CellTerm, numbers: Numbers, guesses: Mapping[str, Typing]) -> Env:
+def environment(
+    session: Session, term: CellTerm, numbers: Numbers, guesses: Mapping[str, Typing], held: bool = False
+) -> Env:
     """Where the statements of a cell stand."""
     node = term.node
     axes = tuple(axis.id for axis in node.axes) or (TIME,)
     body = Body(session, node.name.id, axes, dict(numbers), guesses)
+    if held:
+        body.held = held_from_outside()
+        body.shared.add(HELD)
     body.later = {name: span for one in reversed(node.body) for name, span in _named(one)}
     return Env(body, Scope(), term.module, evaluate, FUNCTIONS)
 

@@ -9,6 +9,7 @@ from lsrl import syntax
 from lsrl.elaborate import fault_codes as code
 from lsrl.elaborate import sizes
 from lsrl.elaborate.binding import declare
+from lsrl.elaborate.conditions import check_axes
 from lsrl.elaborate.env import Env
 from lsrl.elaborate.functions_arrays import fitted
 from lsrl.elaborate.report import Misplaced, Poisoned
@@ -148,6 +149,7 @@ def _state(env: Env, name: syntax.Name, declared: Declared) -> None:
     if declared.group.init is not None:
         given = fitted(static(env, declared.group.init), declared.kind)
         init = _filled(given, declared, declared.group.init.span)
+    check_axes(env, axes)
     full = env.naming.prefix + name.id
     arriving = {axis: ops.state(full, axis, declared.shape, declared.kind, domain) for axis in axes}
     slot = Slot(full, declared.kind, domain, axes, init, arriving, name.span)

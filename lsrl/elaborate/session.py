@@ -21,7 +21,7 @@ DEEPEST_INLINING = 50
 DEEPEST_EXPRESSION = 80
 
 Numbers = Mapping[str, int]
-CellMaker = Callable[["Session", CellTerm, Numbers], Cell | None]
+CellMaker = Callable[["Session", CellTerm, Numbers, bool], Cell | None]
 
 
 @dataclass
@@ -40,16 +40,20 @@ class Session:
     report: Report
     modules: Modules
     make: CellMaker
-    cells: dict[tuple[int, tuple[tuple[str, int], ...]], Cell | None] = field(default_factory=dict)
+    cells: dict[tuple[int, tuple[tuple[str, int], ...], bool], Cell | None] = field(default_factory=dict)
     constants: dict[int, Value | Poison | None] = field(default_factory=dict)
     open: list[CellTerm] = field(default_factory=list)
     turns: int = 0
     values: int = 0
     depth: int = 0
 
-    def cell(self, term: CellTerm, numbers: Numbers, span: Span) -> Cell | None:
-        """The graph of a cell, built once for the same numbers; None when it is at fault, which has been reported."""
-        key = (id(term.node), tuple(sorted(numbers.items())))
+    def cell(self, term: CellTerm, numbers: Numbers, span: Span, held: bool = False) -> Cell | None:
+        """The graph of a cell, built once for the same numbers; None when it is at fault, which has been reported.
+
+        Args:
+            held: it is used where `hold when` stands, and so has one more input, which says when.
+        """
+        key = (id(term.node), tuple(sorted(numbers.items())), held)
         if key in self.cells:
             return self.cells[key]
         if any(other.node is term.node for other in self.open):
@@ -59,7 +63,7 @@ class Session:
             raise Fault(code.TOO_DEEP, f"cells are used inside cells more than {DEEPEST_INLINING} deep")
         self.open.append(term)
         try:
-            self.cells[key] = self.make(self, term, numbers)
+            self.cells[key] = self.make(self, term, numbers, held)
         finally:
             self.open.pop()
         return self.cells[key]

@@ -9,16 +9,15 @@ from lsrl import syntax
 from lsrl.elaborate import fault_codes as code
 from lsrl.elaborate import names, sizes
 from lsrl.elaborate.binding import assign, bind, declare, remember, warn_unused
+from lsrl.elaborate.conditions import hold, reset
 from lsrl.elaborate.declarations import declaration
 from lsrl.elaborate.env import Env, Naming, value_of
 from lsrl.elaborate.report import Misplaced, Poisoned
 from lsrl.elaborate.scope import Binding, Role, Scope
 from lsrl.elaborate.terms import POISON
 from lsrl.ir import ops
-from lsrl.ir.cell import GRAPH
-from lsrl.ir.dims import shape_text
-from lsrl.ir.fault import KIND_MISMATCH, Fault
-from lsrl.ir.value import Domain, Kind, depends_on
+from lsrl.ir.fault import Fault
+from lsrl.ir.value import Domain, depends_on
 
 
 def run(env: Env, body: Sequence[syntax.Statement]) -> None:
@@ -48,7 +47,10 @@ def _statement(env: Env, node: syntax.Statement) -> None:
                 _tried_output(env, item)
         case syntax.Reset():
             _only_outside(env, node, "`reset when`")
-            _reset(env, node)
+            reset(env, node)
+        case syntax.Hold():
+            _only_outside(env, node, "`hold when`")
+            hold(env, node)
 
 
 def _only_outside(env: Env, node: syntax.Statement, what: str) -> None:
@@ -98,34 +100,6 @@ def _output(env: Env, item: syntax.OutputItem) -> None:
             span=target.span,
         )
     body.outputs[target.id] = value
-
-
-def _reset(env: Env, node: syntax.Reset) -> None:
-    body, span = env.body, node.condition.span
-    if GRAPH in body.axes:
-        raise Misplaced(
-            code.WRONG_RESET, "a graph has nothing to reset: states start at nodes without edges", span=span
-        )
-    if body.reset is not None:
-        raise Misplaced(
-            code.WRONG_RESET, "there is one `reset when` already", remedy="join them with `or`", span=node.span
-        )
-    condition = replace(env, condition="reset").value(node.condition)
-    if condition.kind is not Kind.BOOL or condition.rank:
-        found = f"{condition.kind}{shape_text(condition.shape)}"
-        remedy = "compare it: `reset when start > 0`" if condition.kind is not Kind.BOOL else "combine it: `any(...)`"
-        raise Misplaced(
-            KIND_MISMATCH, "the condition of `reset when` is a truth value", found, "bool[]", remedy, span=span
-        )
-    exempt = body.exempt
-    if depends_on([condition], lambda v: v.op == "state" and v.attr("name") not in exempt):
-        raise Misplaced(
-            code.WRONG_RESET,
-            "the condition of `reset when` depends on a state",
-            span=span,
-            remedy="it can read inputs, also of earlier positions",
-        )
-    body.reset = condition, span
 
 
 def _repeat(env: Env, node: syntax.Repeat) -> None:

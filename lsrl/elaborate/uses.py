@@ -9,6 +9,7 @@ from lsrl.elaborate import fault_codes as code
 from lsrl.elaborate import names, places, sizes
 from lsrl.elaborate.arguments import evaluate_all, matched
 from lsrl.elaborate.body import MOST_PLACES
+from lsrl.elaborate.conditions import HELD
 from lsrl.elaborate.definitions import CellTerm
 from lsrl.elaborate.env import Env, value_of
 from lsrl.elaborate.functions_arrays import fitted
@@ -28,12 +29,13 @@ def used(env: Env, term: CellTerm, sized: syntax.Call, applied: syntax.Call, rev
     """A cell with sizes and inputs: its outputs as a record, or the only one."""
     dims = _sizes(env, term, sized)
     numbers = {name: number for name, dim in dims.items() if (number := env.body.number(dim)) is not None}
-    cell = env.body.session.cell(term, numbers, sized.span)
+    held = env.body.held
+    cell = env.body.session.cell(term, numbers, sized.span, held is not None)
     if cell is None:
         evaluate_all(env, applied)
         raise Poisoned
     _check_axes(env, cell, sized.span)
-    inputs = _inputs(env, cell, dims, applied)
+    inputs = _inputs(env, cell, dims, applied) | ({} if held is None else {HELD: held})
     local = _local_name(env, _called(sized.function) or term.node.name.id)
     place = Place(dims, inputs, env.naming.prefix + local, env.naming.params + local, reverse)
     env.body.session.count_values(len(cell.spans), applied.span)

@@ -53,6 +53,23 @@ def test_a_mistake_in_the_use_of_a_library_function_is_said_of_the_use() -> None
 
 
 @pytest.mark.parametrize(
+    ("lines", "code"),
+    [
+        (["hold when p", "hold when p", "h' = h + x"], "E0516"),
+        (["h' = h + x", "hold when p"], "E0516"),
+        (["hold when x", "h' = h + x"], "E0402"),
+        (["hold when h' > 0", "h' = h + x"], "E0505"),
+        (["repeat 2:", "    hold when p", "h' = h + x"], "E0509"),
+        (["repeat i in 2:", "    z = x[t-i]", "h' = h + i * x"], "E0301"),
+    ],
+)
+def test_what_cannot_be_held(lines: list[str], code: str) -> None:
+    body = "".join(f"    {line}\n" for line in lines)
+    text = f"cell f(D):\n    input x: [D], p: [] bool\n    state h: [D] = 0\n{body}    output h'\n"
+    assert code in codes(text)
+
+
+@pytest.mark.parametrize(
     ("text", "found"),
     [
         ("cell f(D):\n    input x: [D]\n    state h: [D] = 0\n    z = h\n    h' = x\n    output z\n", []),

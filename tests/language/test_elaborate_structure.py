@@ -144,6 +144,82 @@ def test_a_reset_reaches_used_and_reversed_cells(rng: np.random.Generator) -> No
             same(found[name][:, part], alone[name])
 
 
+# Holds
+
+HELD = """
+cell inner(D):
+    input x: [D]
+    state h: [D] = 1
+    h' = 0.5 * h + x + x[t-1] + mean(window(x, 19), axis=0)
+    output h', y = h'
+
+cell f(D):
+    input x: [D], p: [] bool
+    state n: [] = 0, g: [D] = 3
+    hold when p
+    s = inner(D)(x)
+    u = reverse inner(D)(x)
+    g' = x
+    n' = n + 1
+    z = 2 * x
+    output h = s.h, y = s.y, u = u.y, g', old = g, n', last = z[t-1]
+"""
+
+
+def test_a_hold_leaves_positions_out(rng: np.random.Generator) -> None:
+    """The other positions are as if the held ones were not there; at those, everything stays."""
+    x, p = rng.normal(size=(1, 30, D)), rng.uniform(size=(1, 30)) < 0.4
+    found = run_text(HELD, {"D": D}, {"x": x, "p": p})
+    alone = run_text(HELD, {"D": D}, {"x": x[:, ~p[0]], "p": p[:, ~p[0]]})
+    for name, array in alone.outputs.items():
+        same(found.outputs[name][:, ~p[0]], array)
+    for name, array in alone.state.items():
+        same(found.state[name], array)
+    before = np.concatenate([np.ones((1, 1, D)), found.outputs["h"][:, :-1]], 1)
+    same(found.outputs["h"][p], before[p])
+    same(found.outputs["y"], found.outputs["h"])
+    same(found.outputs["n"][0], np.cumsum(~p[0]))
+
+
+def test_a_reset_comes_before_a_hold(rng: np.random.Generator) -> None:
+    text = HELD.replace("p: [] bool", "p, r: [] bool\n    reset when r")
+    x, p, r = rng.normal(size=(1, 12, D)), np.zeros((1, 12), bool), np.zeros((1, 12), bool)
+    p[0, [2, 6, 7]], r[0, [0, 6]] = True, True
+    found = run_text(text, {"D": D}, {"x": x, "p": p, "r": r}).outputs
+    same(found["h"][0, 6:8], 1)
+    for part in (slice(0, 6), slice(6, 12)):
+        alone = run_text(text, {"D": D}, {"x": x[:, part], "p": p[:, part], "r": r[:, part] & False}).outputs
+        for name, array in alone.items():
+            same(found[name][:, part], array)
+
+
+def test_a_state_may_say_when_to_hold(rng: np.random.Generator) -> None:
+    text = (
+        "cell f(N, D) heads N:\n    input x: [D], g: []\n    state h: [D] = 0, done: [] = 0\n    hold when done > 1\n"
+        "    done' = done + g\n    h' = h + x\n    output h', done'\n"
+    )
+    x, g = rng.normal(size=(1, T, 2, D)), rng.uniform(size=(1, T, 2))
+    found = run_text(text, {"D": D, "N": 2}, {"x": x, "g": g}).outputs
+    for head in range(2):
+        h, done = np.zeros(D), 0.0
+        for t in range(T):
+            if done <= 1:
+                h, done = h + x[0, t, head], done + g[0, t, head]
+            same(found["h"][0, t, head], h)
+            same(found["done"][0, t, head], done)
+
+
+def test_holds_join(rng: np.random.Generator) -> None:
+    text = (
+        "cell leaky(D):\n    input x: [D], q: [] bool\n    hold when q\n    state h: [D] = 1\n    h' = h / 2 + x\n    output h'\n\n"
+        "cell f(D):\n    input x: [D], p, q: [] bool\n    hold when p or p[t-1]\n    output h = leaky(D)(x, q)\n"
+    )
+    x, p, q = rng.normal(size=(1, T, D)), rng.uniform(size=(1, T)) < 0.3, rng.uniform(size=(1, T)) < 0.3
+    found = run_text(text, {"D": D}, {"x": x, "p": p, "q": q}).outputs["h"]
+    held = (p | shifted(p, 1, False).astype(bool) | q)[0]
+    same(found[:, ~held], leaky(x[:, ~held], np.full(D, 0.5)))
+
+
 # Heads
 
 

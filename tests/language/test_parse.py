@@ -28,6 +28,7 @@ from lsrl.syntax import (
     FromImport,
     Function,
     Group,
+    Hold,
     Import,
     ImportedName,
     Index,
@@ -238,6 +239,7 @@ def declared(role: str, *groups: Group, domain: str = "") -> Declaration:
             declared("state", Group((A,), Type((), along=(B,))), Group((C,), Type((), along=(B,)))),
         ),
         ("reset when a", Reset(A)),
+        ("hold when a", Hold(A)),
         ("a = b", Assign((Target("a", False),), B)),
         ("a, b' = c", Assign((Target("a", False), Target("b", True)), C)),
         ("output a', b = c", Output((OutputItem(Target("a", True), None), OutputItem(Target("b", False), C)))),
@@ -350,7 +352,7 @@ def test_every_node_knows_its_place(path: Path) -> None:
         match node:
             case Cell() | Function() | Import() | FromImport() | Const():
                 assert parse(text_at(text, node.span)).items == (node,)
-            case Declaration() | Assign() | Output() | Reset():
+            case Declaration() | Assign() | Output() | Reset() | Hold():
                 assert body_of(text_at(text, node.span)) == (node,)
             case Type():
                 assert text_at(text, node.span).startswith(": [")

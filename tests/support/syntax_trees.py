@@ -22,6 +22,7 @@ from lsrl.syntax import (
     FromImport,
     Function,
     Group,
+    Hold,
     Import,
     ImportedName,
     Index,
@@ -126,7 +127,7 @@ assigns = st.builds(Assign, several(targets, least=1), expressions)
 consts = st.builds(Const, names, st.none() | types(), expressions)
 outputs = st.builds(Output, several(st.builds(OutputItem, targets, st.none() | expressions), least=1))
 _simple: st.SearchStrategy[Statement] = st.one_of(
-    declarations, assigns, consts, outputs, st.builds(Reset, expressions)
+    declarations, assigns, consts, outputs, st.builds(Reset, expressions), st.builds(Hold, expressions)
 )
 statements: st.SearchStrategy[Statement] = st.recursive(
     _simple,
