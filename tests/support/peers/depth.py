@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch.nn.functional import layer_norm, linear, relu, scaled_dot_product_attention
 
+from lsrl.backends.arrays import Array
 from support.peers.row import Given, Row, Tensors
 
 LAYER = {
@@ -212,10 +214,68 @@ def tova(given: Given) -> Tensors:
     return {"o": torch.stack([one(*given_one) for given_one in zip(*(given.inputs[name] for name in "qkv"))])}
 
 
+QUERIES = (3, 2, 2)  # words of each query, or sentence
+
+
+def _gru(p: Mapping[str, torch.Tensor], scope: str, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+    """A step of the unit of Cho et al., 2014: its two gates from one product."""
+    W, U, b = (torch.cat([p[f"{scope}{name}{gate}"] for gate in "rz"]) for name in "WUb")
+    r, z = (linear(x, W, b) + linear(h, U)).sigmoid().chunk(2, -1)
+    candidate = linear(x, p[f"{scope}W"], p[f"{scope}b"]) + linear(r * h, p[f"{scope}U"])
+    return torch.lerp(candidate.tanh(), h, z)
+
+
+def hred(given: Given) -> Tensors:
+    """Query by query: its words to a vector, its words decoded from the session before, then the session's step."""
+    p, x, sizes = given.params, given.inputs["x"], given.sizes
+    session = x.new_zeros(len(x), sizes["S"])
+    decoded, sessions = [], []
+    for words in x.split(QUERIES, 1):
+        code = x.new_zeros(len(x), sizes["E"])
+        d = linear(session, p["decoder.D0"], p["decoder.b0"]).tanh()
+        for word in words.unbind(1):
+            code = _gru(p, "query.gru2014.", word, code)
+            d = _gru(p, "decoder.", word, d)
+            decoded.append(d)
+        sessions += [session] * (words.shape[1] - 1)
+        session = _gru(p, "session.gru2014.", code, session)
+        sessions.append(session)
+    return {"d": torch.stack(decoded, 1), "s": torch.stack(sessions, 1), "state.decoder.d": d}
+
+
+def hbmp(given: Given) -> Tensors:
+    """torch.nn.LSTM in both directions, sentence by sentence, layer upon layer of states."""
+    x, sizes = given.inputs["x"], given.sizes
+    lstm = torch.nn.LSTM(sizes["D"], sizes["H"], bidirectional=True, batch_first=True, dtype=torch.float64)
+    sentences = []
+    for sentence in x.split(QUERIES, 1):
+        state = (x.new_zeros(2, len(x), sizes["H"]),) * 2
+        pooled = []
+        for layer in range(sizes["L"]):
+            weights = {
+                name: given.params[
+                    f"layers.{layer}.lstm_from{suffix}.{theirs.replace('weight', 'W').replace('bias', 'b')}"
+                ]
+                for name in lstm.state_dict()
+                for theirs, backward in [(name.removesuffix("_reverse").removesuffix("_l0"), "reverse" in name)]
+                for suffix in ["_2" if backward else ""]
+            }
+            outputs, state = torch.func.functional_call(lstm, weights, (sentence, state))
+            pooled.append(outputs.cummax(1).values)
+        sentences.append(torch.cat(pooled, -1))
+    return {"u": torch.cat(sentences, 1)}
+
+
+def _marks(*places: int) -> Callable[[Array], Array]:
+    """True at these positions of every sequence."""
+    return lambda array: np.broadcast_to(np.isin(np.arange(array.shape[1]), places), array.shape).copy()
+
+
 def _sizes(**numbers: int) -> Mapping[str, int]:
     return {"D": 6, "N": 2, "F": 7, **numbers}
 
 
+MARKS = {"first": _marks(0, 3, 5), "last": _marks(2, 4, 6)}
 ENCODER = "torch.nn.TransformerEncoderLayer"
 
 ROWS: tuple[Row, ...] = (
@@ -250,4 +310,10 @@ ROWS: tuple[Row, ...] = (
     ),
     Row("block_recurrent_lstm", _sizes(S=3, M=2), "scaled_dot_product_attention", block_recurrent_lstm, starts=False),
     Row("tova", {"M": 3, "D": 6, "N": 2}, "a list of keys and values, one removed when it is full", tova, starts=False),
+    Row(
+        *("hred", {"X": 3, "E": 5, "S": 4, "D": 6}, "nested loops over queries and their words", hred),
+        ranges=MARKS,
+        starts=False,
+    ),
+    Row(*("hbmp", {"D": 3, "H": 5, "L": 2}, "torch.nn.LSTM", hbmp), ranges=MARKS, starts=False),
 )
