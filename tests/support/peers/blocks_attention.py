@@ -39,17 +39,6 @@ def gla(given: Given) -> Tensors:
     return {"y": F.linear(y.flatten(2), p["o_proj"]), "state.attention.S": last}
 
 
-def _convolved(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Channel by channel over earlier positions: the package's Conv1d, padded on both sides and cut off."""
-    taps = weight.shape[-1]
-    y = F.conv1d(x.transpose(1, 2), weight[:, None], padding=taps - 1, groups=len(weight))
-    return F.silu(y[..., : -(taps - 1)]).transpose(1, 2)
-
-
-def short_conv(given: Given) -> Tensors:
-    return {"y": _convolved(given.inputs["x"], given.params["weight"])}
-
-
 def _in_torch(module: ModuleType, name: str) -> AbstractContextManager[object]:
     """In double precision, with the module's own text of a function whose kernel it would take."""
     stack = ExitStack()
@@ -60,7 +49,7 @@ def _in_torch(module: ModuleType, name: str) -> AbstractContextManager[object]:
 
 def _convolutions(params: Tensors) -> torch.Tensor:
     """Those of queries, keys and values as one: [channels, 1, taps]."""
-    return torch.cat([params[f"{name}_conv1d.weight"] for name in "qkv"])[:, None]
+    return torch.cat([params[f"{name}_conv1d"] for name in "qkv"])[:, None]
 
 
 def gated_delta(given: Given) -> Tensors:
@@ -117,7 +106,6 @@ ROWS: tuple[Row, ...] = (
     *blocks_xlstm.ROWS,
     Row("blocks/gated_norm", {"N": 2, "V": 5}, "torch rms_norm and silu", gated_norm),
     Row("blocks/gla", {"D": 7, "N": 2, "K": 3, "V": 5, "R": 4}, "fla.ops.gla.naive, between torch's parts", gla),
-    Row("blocks/short_conv", {"C": 3, "K": 4}, "torch conv1d", short_conv, starts=False),
     Row(
         "blocks/gated_delta",
         {"D": 7, "N": 2, "K": 3, "V": 5, "rate": 2},

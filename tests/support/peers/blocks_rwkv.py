@@ -51,7 +51,7 @@ def _rwkv_weights(params: Tensors) -> Tensors:
 
 def rwkv4(given: Given) -> Tensors:
     block = hf_rwkv.RwkvBlock(_rwkv_config(given.sizes), layer_id=1).double()
-    names = ("feed_forward.x[t-1]", "attention.x[t-1]", "attention.a", "attention.b", "attention.m")
+    names = ("feed_forward.x[t-1]", "attention.x[t-1]", "attention.a", "attention.b", "attention.p")
     state = [Slot(given.state[name]) for name in names]
     with in_double(hf_rwkv):
         x, last, _ = torch.func.functional_call(block, _rwkv_weights(given.params), (given.inputs["x"], state, True))
