@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torchrecurrent as tr
 
-from support.peers import nonlinear_dynamics, nonlinear_memory, nonlinear_papers
+from support.peers import nonlinear_dynamics, nonlinear_memory, nonlinear_papers, nonlinear_random
 from support.peers.row import Row
 from support.peers.torchrecurrent_cell import row
 
@@ -248,4 +248,5 @@ ROWS: tuple[Row, ...] = (
     *nonlinear_papers.ROWS,
     *nonlinear_dynamics.ROWS,
     *nonlinear_memory.ROWS,
+    *nonlinear_random.ROWS,
 )

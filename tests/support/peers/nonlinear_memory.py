@@ -1,13 +1,11 @@
-"""Nonlinear cells with stacks, slots of memory, discrete states or spikes."""
+"""Nonlinear cells with stacks and slots of memory."""
 
 from __future__ import annotations
 
 import torch
-from snntorch import Leaky, surrogate
-from torch.nn.functional import cosine_similarity, linear, softplus
+from torch.nn.functional import cosine_similarity, linear, normalize, prelu, softplus
 
-from support.peers.double import in_double
-from support.peers.row import Array, Given, Row, T, Tensors, unit
+from support.peers.row import Given, Row, Tensors, unit
 
 SIZES = {"D": 3, "H": 5}
 
@@ -58,66 +56,56 @@ def ntm(given: Given) -> Tensors:
     return {"h": torch.stack(outputs, 1), "r": torch.stack(reads, 1), **finals}
 
 
-def all_paths(states: int, length: int) -> torch.Tensor:
-    """[states ** length, length]"""
-    return torch.cartesian_prod(*[torch.arange(states)] * length)
+def dnc(given: Given) -> Tensors:
+    """Slots are sorted by usage and freed by a running product, as published; read heads one after the other."""
+    p, sizes, state = given.params, given.sizes, given.state
+    slots, width, heads = sizes["N"], sizes["M"], sizes["R"]
+    lstm = [p[f"lstm.{name}"] for name in ("W_ih", "W_hh", "b_ih", "b_hh")]
+    eye = torch.eye(slots, dtype=torch.float64)
+    h, c, r, memory = state["lstm.h"], state["lstm.c"], state["r"].flatten(1), state["memory"]
+    usage, precedence, write, links = (state[name] for name in ("usage", "precedence", "write", "links"))
+    reads = state["read"].unbind(1)
+
+    def lookup(key: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
+        return ((1 + softplus(strength)) * cosine_similarity(memory, key[:, None], dim=-1)).softmax(1)
+
+    outputs = []
+    for x in given.inputs["x"].unbind(1):
+        h, c = torch.lstm_cell(torch.cat([x, r], 1), (h, c), *lstm)
+        parts = [heads * width, heads, width, 1, width, width, heads, 1, 1, 3 * heads]
+        kr, br, kw, bw, erase, value, free, ga, gw, modes = linear(h, p["interface"]).split(parts, 1)
+        retained = torch.stack([1 - free[:, [i]].sigmoid() * reads[i] for i in range(heads)]).prod(0)
+        usage = (1 - (1 - usage) * (1 - write)) * retained
+        ordered, order = usage.sort(dim=1, stable=True)
+        before = torch.cat([torch.ones_like(ordered[:, :1]), ordered.cumprod(1)[:, :-1]], 1)
+        free_slots = torch.zeros_like(usage).scatter(1, order, (1 - ordered) * before)
+        write = gw.sigmoid() * torch.lerp(lookup(kw, bw), free_slots, ga.sigmoid())
+        memory = memory * (1 - write[..., None] * erase.sigmoid()[:, None]) + write[..., None] * value[:, None]
+        to, origin = write[:, :, None], write[:, None, :]
+        links = ((1 - to - origin) * links + to * precedence[:, None, :]) * (1 - eye)
+        precedence = (1 - write.sum(1, keepdim=True)) * precedence + write
+        mixed = []
+        for w, key, strength, mode in zip(reads, kr.chunk(heads, 1), br.split(1, 1), modes.split(3, 1)):
+            ways = [torch.einsum("bj,bji->bi", w, links), lookup(key, strength), torch.einsum("bij,bj->bi", links, w)]
+            mixed.append(torch.einsum("bw,wbi->bi", mode.softmax(1), torch.stack(ways)))
+        reads = tuple(mixed)
+        r = torch.cat([torch.einsum("bi,bim->bm", w, memory) for w in reads], 1)
+        outputs.append(linear(h, p["Wy"]) + linear(r, p["Wr"]))
+    finals = {"usage": usage, "precedence": precedence, "write": write, "links": links, "memory": memory}
+    return {"y": torch.stack(outputs, 1), **{f"state.{name}": value for name, value in finals.items()}}
 
 
-def hmm(given: Given) -> Tensors:
-    """The sum over all paths of the chain."""
-    p, symbols, states = given.params, given.inputs["symbol"], given.sizes["S"]
-    A, B, start = p["A"].log_softmax(1), p["B"].log_softmax(0), p["start"].log_softmax(0)
-    alphas = []
-    for length in range(1, T + 1):
-        paths = all_paths(states, length + 1)
-        chain = start[paths[:, 0]] + A[paths[:, :-1], paths[:, 1:]].sum(1)
-        shown = B[symbols[:, None, :length], paths[:, 1:]].sum(2)  # [B, paths]
-        scores = (chain + shown).unflatten(1, (-1, states))  # the last state varies fastest
-        alphas.append(scores.logsumexp(1))
-    alpha = torch.stack(alphas, 1)
-    return {"alpha": alpha, "likelihood": alpha.logsumexp(-1), "state.alpha": alpha[:, -1]}
-
-
-def viterbi(given: Given) -> Tensors:
-    """The best of all paths."""
-    p, scores, states = given.params, given.inputs["score"], given.sizes["S"]
-    best, before = [], []
-    for length in range(1, T + 1):
-        paths = all_paths(states, length + 1)
-        total = given.state["delta"][:, paths[:, 0]] + p["A"][paths[:, :-1], paths[:, 1:]].sum(1)
-        total = total + scores[:, torch.arange(length), paths[:, 1:]].sum(2)
-        value, place = total.unflatten(1, (-1, states)).max(1)
-        best.append(value)
-        before.append(paths[place * states, -2])
-    return {"delta": torch.stack(best, 1), "before": torch.stack(before, 1), "state.delta": best[-1]}
-
-
-def spiking(given: Given, recurrent: bool) -> Tensors:
-    p = given.params
-    neurons = Leaky(beta=torch.full_like(p["beta"], 0.5), learn_beta=True, spike_grad=surrogate.atan(alpha=2.0))
-    v = given.state["v"]
-    spike = given.state.get("spike", torch.zeros_like(v))
-    spikes, potentials = [], []
-    with in_double(surrogate):
-        for x in given.inputs["x"].unbind(1):
-            current = linear(x, p["W"], p["b"]) + (spike @ p["U"].T if recurrent else 0)
-            spike, v = torch.func.functional_call(neurons, {"beta": p["beta"]}, (current, v))
-            spikes.append(spike)
-            potentials.append(v)
-    return {"spike": torch.stack(spikes, 1), "v": torch.stack(potentials, 1), "state.v": v}
-
-
-def lif(given: Given) -> Tensors:
-    return spiking(given, recurrent=False)
-
-
-def lif_recurrent(given: Given) -> Tensors:
-    return spiking(given, recurrent=True)
-
-
-def strong(array: Array) -> Array:
-    """Currents that make units spike at some positions."""
-    return 2 * array
+def entity_network(given: Given) -> Tensors:
+    """All slots at once, with functions of torch."""
+    p, h = given.params, given.state["h"]
+    outputs = []
+    for s in given.inputs["s"].unbind(1):
+        gate = torch.einsum("bd,bnd->bn", s, h + p["w"]).sigmoid()
+        candidate = linear(h, p["U"]) + linear(p["w"], p["V"]) + linear(s, p["W"])[:, None]
+        active = prelu(candidate.flatten(0, 1), p["slope"]).view_as(h)
+        h = normalize(torch.addcmul(h, gate[..., None], active), dim=-1)
+        outputs.append(h)
+    return {"h": torch.stack(outputs, 1), "state.h": h}
 
 
 ROWS: tuple[Row, ...] = (
@@ -130,8 +118,12 @@ ROWS: tuple[Row, ...] = (
         ranges={"read": unit, "write": unit},
         flat=("start",),  # the memory is given
     ),
-    Row("hmm", {"S": 3, "V": 4}, "brute force: the sum over all paths", hmm, starts=False),
-    Row("viterbi", {"S": 3}, "brute force: the best of all paths", viterbi),
-    Row("lif", SIZES, "snntorch.Leaky", lif, ranges={"x": strong, "W": strong, "beta": unit}),
-    Row("lif_recurrent", SIZES, "snntorch.Leaky", lif_recurrent, ranges={"x": strong, "W": strong, "beta": unit}),
+    Row(
+        "dnc",
+        {"D": 3, "H": 4, "N": 5, "M": 3, "R": 2, "O": 6},
+        "second derivation: slots sorted by usage, heads in turn",
+        dnc,
+        ranges=dict.fromkeys(("usage", "precedence", "write", "links", "read"), unit),
+    ),
+    Row("entity_network", {"N": 3, "D": 5}, "second derivation: all slots at once", entity_network),
 )
