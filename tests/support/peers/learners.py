@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import fla.ops.ttt.naive as fla_ttt
 import torch
 from torch.nn.functional import layer_norm, normalize, silu
 
+from support.peers import structured
 from support.peers.double import in_double
 from support.peers.row import Given, Row, Tensors, positive, unit
+from support.peers.structured import along, linear_states, starting
 
 Weights = tuple[torch.Tensor, ...]
 
@@ -24,23 +26,13 @@ def _rows(given: Given, *names: str) -> list[torch.Tensor]:
     return [given.inputs[name].transpose(0, 1) for name in names]
 
 
-def _starting(given: Given, *names: str) -> list[torch.Tensor]:
-    """Learned first weights, [B, …] as states are."""
-    batch = next(iter(given.inputs.values())).shape[0]
-    return [given.params[name].expand(batch, *given.params[name].shape) for name in names]
-
-
-def _along(outputs: Sequence[torch.Tensor]) -> torch.Tensor:
-    return torch.stack(list(outputs), 1)
-
-
 def _normed(given: Given, x: torch.Tensor) -> torch.Tensor:
     return given.params["gamma"] * layer_norm(x, x.shape[-1:], eps=1e-6) + given.params["beta"]
 
 
 def ttt_linear(given: Given) -> Tensors:
     """The package makes the steps of weights, one position at a time; what it reads is the paper's q + LN(q W + b)."""
-    W, b = _starting(given, "W0", "b0")
+    W, b = starting(given, "W0", "b0")
     b = b[:, :, None]
     outputs = []
     for q, k, v, eta in zip(*(given.inputs[name].split(1, 1) for name in ("q", "k", "v", "eta"))):
@@ -53,12 +45,12 @@ def ttt_linear(given: Given) -> Tensors:
                 output_final_state=True,
             )
         outputs.append(q[:, 0] + _normed(given, torch.einsum("bnd,bnde->bne", q[:, 0], W) + b[:, :, 0]))
-    return {"o": _along(outputs), "state.W": W, "state.b": b[:, :, 0]}
+    return {"o": along(outputs), "state.W": W, "state.b": b[:, :, 0]}
 
 
 def ttt_linear_batch(given: Given) -> Tensors:
     """Each mini-batch as a whole: one gradient for all of its tokens, and their sums up to each of them."""
-    W, b = _starting(given, "W0", "b0")
+    W, b = starting(given, "W0", "b0")
     size, outputs = given.sizes["M"], []
     for q, k, v, eta in zip(*(given.inputs[name].split(size, 1) for name in ("q", "k", "v", "eta"))):
         each = [w[:, None].expand(-1, k.shape[1], *w.shape[1:]) for w in (W, b)]
@@ -77,7 +69,7 @@ def ttt_linear_batch(given: Given) -> Tensors:
 def ttt_mlp(given: Given) -> Tensors:
     """Torch's perceptron and layer norm, and gradients of the loss by autograd."""
     names = {"0.weight": "A1", "0.bias": "c1", "2.weight": "A2", "2.bias": "c2"}
-    weights = tuple(_starting(given, *names.values()))
+    weights = tuple(starting(given, *names.values()))
     network = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.GELU("tanh"), torch.nn.Linear(1, 1))
 
     def one(weights: Weights, x: torch.Tensor) -> torch.Tensor:
@@ -93,20 +85,7 @@ def ttt_mlp(given: Given) -> Tensors:
         steps = _descent(lambda *w, k=k, v=v: (model(w, k) - v).square().sum() / 2, weights)
         weights = tuple(w - eta.view(*eta.shape, *[1] * (w.ndim - 2)) * step for w, step in zip(weights, steps))
         outputs.append(model(weights, q))
-    return {"o": _along(outputs), **dict(zip(("state.W1", "state.b1", "state.W2", "state.b2"), weights))}
-
-
-def _unrolled(transitions: torch.Tensor, drives: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
-    """States [B, T, …, R, K] of `state = state @ transition + drive`: each is a sum over all earlier drives."""
-    states = []
-    for last in range(transitions.shape[1]):
-        power = torch.eye(transitions.shape[-1], dtype=transitions.dtype).expand_as(transitions[:, 0])
-        total = drives[:, last]
-        for position in range(last, -1, -1):
-            power = transitions[:, position] @ power
-            total = total + (drives[:, position - 1] if position else start) @ power
-        states.append(total)
-    return _along(states)
+    return {"o": along(outputs), **dict(zip(("state.W1", "state.b1", "state.W2", "state.b2"), weights))}
 
 
 def titans(given: Given) -> Tensors:
@@ -119,7 +98,7 @@ def titans(given: Given) -> Tensors:
     below = torch.cat((eta * eye, eta * eye), -1)
     drive = 2 * theta * v[..., :, None] * k[..., None, :]
     start = torch.cat((given.state["M"], given.state["S"]), -1)
-    M, S = _unrolled(torch.cat((above, below), -2), torch.cat((drive, drive), -1), start).chunk(2, -1)
+    M, S = linear_states(torch.cat((above, below), -2), torch.cat((drive, drive), -1), start).chunk(2, -1)
     return {"y": (M @ q[..., None])[..., 0], "state.M": M[:, -1], "state.S": S[:, -1]}
 
 
@@ -144,7 +123,7 @@ def _discounted(kept: torch.Tensor, written: torch.Tensor, start: torch.Tensor) 
 
 
 def titans_mlp(given: Given) -> Tensors:
-    weights = tuple(_starting(given, "A1", "A2"))
+    weights = tuple(starting(given, "A1", "A2"))
     surprise: Weights = tuple(torch.zeros_like(w) for w in weights)
 
     def memory(W1: torch.Tensor, W2: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -160,7 +139,7 @@ def titans_mlp(given: Given) -> Tensors:
         surprise = tuple(eta * s - theta * d for s, d in zip(surprise, _descent(loss, weights)))
         weights = tuple((1 - alpha) * w + s for w, s in zip(weights, surprise))
         outputs.append(memory(*weights, q))
-    return {"y": _along(outputs), **dict(zip(("state.W1", "state.W2", "state.S1", "state.S2"), weights + surprise))}
+    return {"y": along(outputs), **dict(zip(("state.W1", "state.W2", "state.S1", "state.S2"), weights + surprise))}
 
 
 def longhorn(given: Given) -> Tensors:
@@ -181,18 +160,18 @@ def longhorn_exact(given: Given) -> Tensors:
         normal = torch.eye(k.shape[-1], dtype=k.dtype) + k[..., None] * weighted
         S = torch.linalg.solve(normal, S + x[..., None] * weighted, left=False)
         outputs.append((S @ q[..., None])[..., 0])
-    return {"o": _along(outputs), "state.S": S}
+    return {"o": along(outputs), "state.S": S}
 
 
 def _lattice(given: Given, loss: Callable[..., torch.Tensor], read: Callable[..., torch.Tensor]) -> Tensors:
     """Descent on a loss of the normalised slots."""
-    (S,) = _starting(given, "S0")
+    (S,) = starting(given, "S0")
     outputs = []
     for q, k, v, gamma in zip(*_rows(given, "q", "k", "v", "gamma")):
         (step,) = _descent(lambda S, k=k, v=v: loss(normalize(S, dim=-1), k, v), (S,))
         S = S - gamma[..., None, None] * step
         outputs.append(read(normalize(S, dim=-1), q))
-    return {"o": _along(outputs), "state.S": S}
+    return {"o": along(outputs), "state.S": S}
 
 
 def _mixed(Z: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
@@ -215,107 +194,28 @@ def lattice_similarity(given: Given) -> Tensors:
     return _lattice(given, lambda Z, k, v: -(_mixed(Z, k) * v).sum(), _mixed)
 
 
-def warp(given: Given) -> Tensors:
-    """Weights by convolving the changes with powers of A; the network is torch's."""
-    p, sizes, x, tau = given.params, given.sizes, given.inputs["x"], given.inputs["tau"]
-    change = torch.diff(x, dim=1, prepend=x[:, :1])
-    powers = [torch.linalg.matrix_power(p["A"], n) for n in range(x.shape[1] + 1)]
-    networks = torch.stack(
-        [
-            powers[t + 1] @ p["theta0"] + sum(change[:, t - n] @ (powers[n] @ p["B"]).T for n in range(t + 1))
-            for t in range(x.shape[1])
-        ],
-        1,
-    )
-    network = torch.nn.Sequential(
-        torch.nn.Linear(1, sizes["F"]), torch.nn.ReLU(), torch.nn.Linear(sizes["F"], sizes["O"])
-    )
-    shapes = {name: weight.shape for name, weight in network.named_parameters()}
-
-    def run(theta: torch.Tensor, tau: torch.Tensor) -> torch.Tensor:
-        parts = theta.split([shape.numel() for shape in shapes.values()])
-        weights = {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts)}
-        return torch.func.functional_call(network, weights, tau[None])
-
-    return {"y": torch.vmap(torch.vmap(run))(networks, tau), "state.theta": networks[:, -1]}
-
-
-def block_diagonal_rnn(given: Given) -> Tensors:
-    """States as rows, so that transitions are transposed; one large product makes the transitions of all blocks."""
-    p, x = given.params, given.inputs["x"]
-    raw = torch.einsum("btd,nijd->btnij", x, p["Wa"]) + p["ba"]
-    centred = raw - raw.mean(-2, keepdim=True)
-    largest = torch.linalg.vector_norm(centred, 1.2, dim=-2).amax(-1)
-    drive = torch.einsum("btd,npd->btnp", x, p["Wv"]) + p["bv"]
-    transition = (centred / largest[..., None, None]).transpose(-1, -2)
-    (start,) = _starting(given, "h0")
-    h = _unrolled(transition, drive[..., None, :], start[..., None, :])[..., 0, :]
-    return {"h": h, "state.h": h[:, -1]}
-
-
-def unitary_rnn(given: Given) -> Tensors:
-    """Generators made entry by entry; a state is the product of all rotations so far, times the first state."""
-    p, size = given.params, given.sizes["H"]
-    upper = torch.nn.functional.pad(p["E"], (0, 0, 0, size - given.sizes["K"])).triu(1)
-    rotations = torch.linalg.matrix_exp(upper - upper.transpose(-1, -2))[given.inputs["token"]]
-    product, states = torch.eye(size, dtype=upper.dtype), []
-    for rotation in rotations.unbind(1):
-        product = rotation @ product
-        states.append(product @ p["h0"])
-    return {"h": _along(states), "state.h": states[-1]}
-
-
 HEADS = {"N": 2, "K": 3, "V": 5}
 SLOTS = {"N": 2, "M": 3, "V": 5}
 TITANS = ("q", "k", "v", "theta", "eta", "alpha")
 RATES = dict.fromkeys(("theta", "eta", "alpha"), unit)
+AUTOGRAD = "torch.autograd: gradients of the loss"
 SLIP_OF_FLA = "fla adds the inner layer norm to q W + b itself; the paper, and this row, add it to q"
+SLIP_OF_TITANS = (
+    "fla's naive Titans has a layer norm inside the memory, with a gradient that is not the norm's: D * grad is not "
+    "divided by rstd * D. The paper has no such norm"
+)
 
 ROWS: tuple[Row, ...] = (
     Row("ttt_linear", {"N": 2, "D": 5}, "fla.ops.ttt.naive", ttt_linear, {"eta": unit}, starts=False, slip=SLIP_OF_FLA),
-    Row(
-        *(
-            "ttt_linear_batch",
-            {"N": 2, "D": 5, "M": 3},
-            "torch.autograd: one gradient per mini-batch",
-            ttt_linear_batch,
-        ),
-        ranges={"eta": unit},
-        starts=False,
-    ),
-    Row(
-        "ttt_mlp",
-        {"N": 2, "D": 3, "F": 5},
-        "torch.autograd: the loss of a torch.nn.Sequential",
-        ttt_mlp,
-        {"eta": unit},
-        starts=False,
-    ),
-    Row(
-        *("titans", HEADS, "closed form: an affine map of memory and surprise, unrolled", titans, RATES),
-        slip="fla's naive Titans has a layer norm inside the memory, with a gradient that is not the norm's: "
-        "D * grad is not divided by rstd * D. The paper has no such norm",
-    ),
+    Row("ttt_linear_batch", {"N": 2, "D": 5, "M": 3}, AUTOGRAD, ttt_linear_batch, {"eta": unit}, starts=False),
+    Row("ttt_mlp", {"N": 2, "D": 3, "F": 5}, AUTOGRAD, ttt_mlp, {"eta": unit}, starts=False),
+    Row("titans", HEADS, "closed form: an affine map, unrolled", titans, RATES, slip=SLIP_OF_TITANS),
     Row("titans_batch", {**HEADS, "B": 3}, "closed form: discounted sums in chunks", titans_batch, RATES, starts=False),
-    Row("titans_mlp", {**HEADS, "F": 7}, "torch.autograd: the memory's loss", titans_mlp, RATES, starts=False),
+    Row("titans_mlp", {**HEADS, "F": 7}, AUTOGRAD, titans_mlp, RATES, starts=False),
     Row("longhorn", {"D": 5, "M": 3}, "closed form: cumulative products of decays", longhorn, {"beta": positive}),
-    Row(
-        "longhorn_exact",
-        {"D": 5, "M": 3},
-        "torch.linalg.solve: the normal equations",
-        longhorn_exact,
-        {"beta": positive},
-    ),
-    Row("lattice", SLOTS, "torch.autograd: the decoding loss", lattice, starts=False),
-    Row("lattice_encode", SLOTS, "torch.autograd: the encoding loss", lattice_encode, starts=False),
-    Row("lattice_similarity", SLOTS, "torch.autograd: the similarity loss", lattice_similarity, starts=False),
-    Row("warp", {"D": 3, "F": 5, "O": 2}, "closed form: convolution with powers of A", warp, starts=False),
-    Row(
-        "block_diagonal_rnn",
-        {"N": 2, "P": 5, "D": 3},
-        "closed form: unrolled products",
-        block_diagonal_rnn,
-        starts=False,
-    ),
-    Row("unitary_rnn", {"V": 5, "H": 4, "K": 2}, "torch.linalg.matrix_exp", unitary_rnn, starts=False),
+    Row("longhorn_exact", {"D": 5, "M": 3}, "torch.linalg.solve", longhorn_exact, {"beta": positive}),
+    Row("lattice", SLOTS, AUTOGRAD, lattice, starts=False),
+    Row("lattice_encode", SLOTS, AUTOGRAD, lattice_encode, starts=False),
+    Row("lattice_similarity", SLOTS, AUTOGRAD, lattice_similarity, starts=False),
+    *structured.ROWS,
 )
