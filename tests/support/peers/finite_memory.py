@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch.func import functional_call
-from torch.nn.functional import conv1d, glu, layer_norm, linear, pad
+from torch.nn.functional import conv1d, glu, layer_norm, linear, pad, silu
 
 from support.peers.row import B, Given, Row, T, Tensors, positive
 
@@ -108,6 +108,33 @@ def dfsmn(given: Given) -> Tensors:
     return {"y": h}
 
 
+def _memory(p: Tensors, x: torch.Tensor, end: str, ahead: torch.Tensor | None = None) -> torch.Tensor:
+    """The memory layer of speech enhancers; its kernel in the order of time."""
+    compact = linear(linear(x, p[f"W{end}"], p[f"b{end}"]).relu(), p[f"V{end}"])
+    back = p[f"a{end}"].flip(0)
+    rows = back if ahead is None else torch.cat([back, ahead])
+    return x + compact + _depthwise(compact, rows, len(back) - 1, len(rows) - len(back))
+
+
+def complex_fsmn(given: Given) -> Tensors:
+    """Real and imaginary parts as one batch, for both layers."""
+    z = given.inputs["z"]
+    parts = torch.cat([z.real, z.imag])
+    (rr, ri), (ir, ii) = (_memory(given.params, parts, end).split(B) for end in "ri")
+    return {"y": torch.complex(rr - ii, ri + ir)}
+
+
+def gated_fsmn(given: Given) -> Tensors:
+    x, gates = given.inputs["x"], []
+    for scope in ("conv_unit", "conv_unit_2"):
+        p = _of(given, scope)
+        y = silu(linear(layer_norm(x, x.shape[-1:], p["gain"], p["bias"]), p["W"], p["b"]))
+        rows = torch.cat([p["a"].flip(0), p["ahead.c"]])
+        gates.append(y + _depthwise(y, rows, given.sizes["M"], given.sizes["M"]))
+    p = _of(given, "memory")
+    return {"y": x + gates[1] * _memory(p, gates[0], "", p["ahead.c"])}
+
+
 def trellis_net(given: Given) -> Tensors:
     """Level by level over whole sequences, as published."""
     weight, bias, x = given.params["level.W"], given.params["level.b"], given.inputs["x"]
@@ -151,4 +178,6 @@ ROWS: tuple[Row, ...] = (
     ),
     Row("fsmn", {"D": 3, "H": 5, "O": 2, "N1": 3, "N2": 2}, "torch.nn.functional.conv1d(groups=H)", fsmn, starts=False),
     Row("dfsmn", DFSMN, "torch.nn.functional.conv1d(groups=P, dilation=S)", dfsmn, starts=False),
+    Row("complex_fsmn", {"D": 3, "H": 5, "N": 4}, "torch.nn.functional.conv1d(groups=D)", complex_fsmn, starts=False),
+    Row("gated_fsmn", {"D": 5, "N": 3, "M": 2}, "torch.nn.functional.conv1d(groups=D)", gated_fsmn, starts=False),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torchrecurrent
 from torch.func import functional_call
-from torch.nn.functional import linear
+from torch.nn.functional import layer_norm, linear
 
 from support.peers.row import B, Given, Row, T, Tensors, positive, unit
 
@@ -160,6 +160,47 @@ def echo_state(given: Given) -> Tensors:
     return {"y": linear(torch.stack(steps, 1), p["V"], p["c"]), "state.h": h}
 
 
+def nested_lstm(given: Given) -> Tensors:
+    """The inner LSTM is torch's; what the outer one keeps is its hidden state, what it writes its input."""
+    p, inner = given.params, torch.nn.LSTMCell(given.sizes["H"], given.sizes["H"], dtype=torch.float64)
+    weights = {"weight_ih": p["V_ih"], "weight_hh": p["V_hh"], "bias_ih": p["d"], "bias_hh": torch.zeros_like(p["d"])}
+    h, c, memory, steps = given.state["h"], given.state["c"], given.state["c_inner"], []
+    for t in range(T):
+        gates = linear(given.inputs["x"][:, t], p["W_ih"], p["b"]) + linear(h, p["W_hh"])
+        i, f, g, o = gates.unflatten(-1, (4, -1)).unbind(1)
+        c, memory = functional_call(inner, weights, (i.sigmoid() * g.tanh(), (f.sigmoid() * c, memory)))
+        h = o.sigmoid() * c.tanh()
+        steps.append(h)
+    return {"h": torch.stack(steps, 1), "state.h": h, "state.c": c, "state.c_inner": memory}
+
+
+def hyper_lstm(given: Given) -> Tensors:
+    """The scales as weights: every position has matrices of its own, made by one product."""
+    p, (d, width, m) = given.params, (given.sizes[name] for name in "DHM")
+    small = torch.nn.LSTMCell(d + width, m, dtype=torch.float64)
+    names = {"weight_ih": "W_ih", "weight_hh": "W_hh", "bias_ih": "b_ih", "bias_hh": "b_hh"}
+    weights = {theirs: p[f"lstm.{ours}"] for theirs, ours in names.items()}
+    h, c, hyper, steps = given.state["h"], given.state["c"], (given.state["lstm.h"], given.state["lstm.c"]), []
+
+    def made(letter: str, bias: torch.Tensor | None) -> torch.Tensor:
+        z = linear(hyper[0], p[f"Z{letter}"], bias).unflatten(-1, (4, -1, 1))
+        return (p[f"D{letter}"] @ z).squeeze(-1)
+
+    for t in range(T):
+        x = given.inputs["x"][:, t]
+        hyper = functional_call(small, weights, (torch.cat([x, h], -1), hyper))
+        from_h = made("h", p["bh"]).flatten(1)[..., None] * p["Wh"]
+        from_x = made("x", p["bx"]).flatten(1)[..., None] * p["Wx"]
+        sums = (torch.cat([from_h, from_x], -1) @ torch.cat([h, x], -1)[..., None]).unflatten(1, (4, -1))[..., 0]
+        gates = layer_norm(sums + made("b", None) + p["b0"], (width,)) * p["gain"] + p["bias"]
+        i, g, f, o = gates.unbind(1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        h = o.sigmoid() * layer_norm(c, (width,), p["gain_c"], p["bias_c"]).tanh()
+        steps.append(h)
+    last = {"state.h": h, "state.c": c, "state.lstm.h": hyper[0], "state.lstm.c": hyper[1]}
+    return {"h": torch.stack(steps, 1), **last}
+
+
 ROWS: tuple[Row, ...] = (
     Row("mogrifier_lstm", {**RNN, "L": 2}, "torch.nn.LSTMCell after rounds of gates", mogrifier_lstm),
     Row("time_aware_lstm", RNN, "torch.nn.LSTMCell with aged cells", time_aware_lstm, ranges={"elapsed": positive}),
@@ -183,4 +224,6 @@ ROWS: tuple[Row, ...] = (
     ),
     Row("dilated_rnn", {**RNN, "L": 3}, "torch.nn.RNN on every chain of a layer", dilated_rnn, starts=False),
     Row("echo_state", {**RNN, "O": 2}, "torch.nn.RNNCell, leaking", echo_state),
+    Row("nested_lstm", RNN, "torch.nn.LSTMCell inside", nested_lstm),
+    Row("hyper_lstm", {**RNN, "M": 4, "E": 2}, "torch.nn.LSTMCell that makes weights", hyper_lstm),
 )
