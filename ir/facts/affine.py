@@ -6,7 +6,7 @@ whose operands were still affine, is an offender: the reason why a recurrence is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, product
 from math import prod
@@ -14,10 +14,10 @@ from math import prod
 from lsrl.ir import build, ops
 from lsrl.ir.facts.factors import repeated, scaled
 from lsrl.ir.facts.linear import MOST_LETTERS, LinearForm, Term, fitted, term_value
+from lsrl.ir.facts.matrices import is_eye, opened, summands
 from lsrl.ir.value import Kind, Value, postorder
 
 MOST_TERMS = 64
-MOST_SUMMANDS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +185,12 @@ def _einsum(value: Value, reader: Reader) -> LinearForm | None:
         return None
     ((own, arg),) = dependent
     form = _some(reader.form(arg))
-    others = [pair for pair in operands if pair[1] is not arg]
-    choices = list(product(*(_summands(factor) for _, factor in others)))
+    plain = [pair for pair in operands if pair[1] is not arg]
+    others = [each for letters, factor in plain for each in opened(letters, factor)]
+    parts = [summands(factor) for _, factor in others]
+    if prod(map(len, parts)) * len(form.terms) > MOST_TERMS:
+        others, parts = [*plain], [[(1, factor)] for _, factor in plain]
+    choices = list(product(*parts))
     terms = []
     for term in form.terms:
         for choice in choices:
@@ -197,45 +201,31 @@ def _einsum(value: Value, reader: Reader) -> LinearForm | None:
     return made(value, terms, reader.rest(value, arg, form.rest))
 
 
-def _summands(value: Value) -> list[tuple[int, Value]]:
-    """`eye(K) - b * outer(k, k)` as its two parts, with signs: what they do together is more than each alone."""
-    parts = [(1, value)]
-    while len(parts) < MOST_SUMMANDS and any(part.op in ("add", "sub") and part.rank > 1 for _, part in parts):
-        parts = [each for sign, part in parts for each in _once(sign, part)]
-    return parts if any(_is_eye(part) for _, part in parts) else [(1, value)]
-
-
-def _once(sign: int, value: Value) -> list[tuple[int, Value]]:
-    if value.op not in ("add", "sub") or value.rank < 2:
-        return [(sign, value)]
-    left, right = (fitted(arg, value.shape, value.kind) for arg in value.args)
-    return [(sign, left), (-sign if value.op == "sub" else sign, right)]
-
-
-def _is_eye(value: Value) -> bool:
-    return value.rank == 2 and value is build.eye(value.shape[0])
-
-
-def _contracted(term: Term, own: str, others: Sequence[tuple[str, Value]], result: str, reader: Reader) -> Term:
+def _contracted(
+    term: Term, own: str, others: Sequence[tuple[Sequence[Hashable], Value]], result: str, reader: Reader
+) -> Term:
     """A term in an einsum: the spec's letters become the term's, equal letters become one."""
-    table: dict[str, int] = {}
+    table: dict[Hashable, int] = {}
     same: dict[int, int] = {}
     for letter, number in zip(own, term.result):
         same[number] = table.setdefault(letter, number)
-    factors = []
-    for letters, value in others:
-        if _is_eye(value) and (letters[0] in table) != (letters[1] in table) and not set(letters) <= set(result):
-            known = next(table[letter] for letter in letters if letter in table)
-            table |= dict.fromkeys(letters, known)  # the identity renames an axis
-        else:
-            factors.append((letters, value))
-    for letter in (letter for letters, _ in factors for letter in letters):
-        if letter not in table:
-            table[letter] = reader.letters(1)[0]
+    for name in (name for names, _ in others for name in names):
+        if name not in table:
+            table[name] = reader.letters(1)[0]
     joined = renamed(term, same)
-    for letters, value in factors:
-        joined = scaled(replace(joined, result=()), value, tuple(table[letter] for letter in letters))
-    return replace(joined, result=tuple(table[letter] for letter in result))
+    for names, value in others:
+        joined = scaled(replace(joined, result=()), value, tuple(table[name] for name in names))
+    return _without_eyes(replace(joined, result=tuple(table[letter] for letter in result)))
+
+
+def _without_eyes(term: Term) -> Term:
+    """An identity between an axis of the state and one that it creates, or sums over, gives it another name only."""
+    for factor in term.factors:
+        if is_eye(factor.value) and not set(factor.axes) <= set(term.result):
+            old, new = sorted(factor.axes, key=term.axes.__contains__)
+            left = tuple(each for each in term.factors if each is not factor)
+            return _without_eyes(renamed(replace(term, factors=left), {old: new}))
+    return term
 
 
 def renamed(term: Term, table: Mapping[int, int]) -> Term:

@@ -19,7 +19,7 @@ from lsrl.ir.value import Value
 
 def scaled(term: Term, value: Value, axes: Letters) -> Term:
     """The term times a coefficient whose axes have the letters `axes`."""
-    sign, factors = _apart(value, axes)
+    sign, factors = apart(value, axes)
     return repeated(replace(term, sign=term.sign * sign, factors=(*term.factors, *factors)), axes, value.shape)
 
 
@@ -82,7 +82,7 @@ def _removed(value: Value, axis: int, done: dict[tuple[Value, int], Value]) -> V
     return ops.apply(value.op, *(done[arg, axis] if arg.rank else arg for arg in value.args), **dict(value.attrs))
 
 
-def _apart(value: Value, axes: Letters) -> tuple[int, tuple[Factor, ...]]:
+def apart(value: Value, axes: Letters) -> tuple[int, tuple[Factor, ...]]:
     """A sign and factors whose product is the value."""
     sign = 1
     factors: list[Factor] = []

@@ -56,8 +56,8 @@ def test_vectors_of_each_head_have_no_columns() -> None:
 
 def test_what_is_read_may_be_given_another_shape() -> None:
     text = "cell merged(D, N, K, V):\n    input q, k: [N, K], v: [N, V]\n    param W: [D, N*V]\n"
-    text += "    state S: [N, K, V] = 0\n    S' = S + einsum(\"n k, n v -> n k v\", k, v)\n"
-    text += "    o = einsum(\"n k, n k v -> n v\", q, S')\n    output y = W @ reshape(o, [N * V])\n"
+    text += '    state S: [N, K, V] = 0\n    S\' = S + einsum("n k, n v -> n k v", k, v)\n'
+    text += '    o = einsum("n k, n k v -> n v", q, S\')\n    output y = W @ reshape(o, [N * V])\n'
     (read,) = formed(text).reads
     assert [str(term.side) for term in read.terms] == ["rows"]
 

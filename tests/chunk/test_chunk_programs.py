@@ -13,7 +13,7 @@ from lsrl.verify import case, verify
 from support.chunk_programs import CHUNKED
 
 SIZES = {"N": 2, "K": 4, "V": 3}
-INVENTED = ("rwkv6", "oja", "both_sides", "invention", "backwards")
+INVENTED = ("rwkv6", "of_matrices", "oja", "both_sides", "invention", "backwards")
 """Most of the others are held to published code in `test_chunk_against_fla`."""
 
 

@@ -25,6 +25,13 @@ cell rwkv7(N, K, V) heads N:
     S' = S @ diag(exp(-0.6 * sigmoid(w))) - outer(S @ kappa, sigmoid(a) * kappa) + outer(v, k)
     output o = S' @ q
 """,
+    "of_matrices": """
+cell of_matrices(N, K, V) heads N:
+    input q, k, c, w: [K], v: [V], a, b: []
+    state S: [K, V] = 0
+    S' = a * (eye(K) - b * outer(k, k)) @ (diag(sigmoid(w)) - outer(c, c)) @ S + outer(k, v)
+    output o = q @ S'
+""",
     "delta_rule": """
 cell delta_rule(N, K, V) heads N:
     input q, k: [K], v: [V], beta: []
