@@ -53,7 +53,7 @@ def convert(config: Any, tensors: Mapping[str, Any]) -> Checkpoint:
     given = dict(config.to_dict() if hasattr(config, "to_dict") else config)
     architecture, settings = architecture_of(given)
     program = load(architecture.program)
-    cell, sizes = program.bind({name: _size(settings, source) for name, source in architecture.sizes.items()})
+    cell, sizes = program.bind({name: _size(settings, name, source) for name, source in architecture.sizes.items()})
     params: dict[str, Array] = {}
     used: set[str] = set()
     for param in cell.params:
@@ -114,12 +114,12 @@ def _sources(scope: Scope, settings: Config, name: str) -> Iterator[Source]:
     yield replace(source, tensors=tuple(prefix + tensor for tensor in source.tensors))
 
 
-def _size(settings: Config, source: str | Callable[[Config], float]) -> int:
+def _size(settings: Config, name: str, source: str | Callable[[Config], float]) -> int:
     if isinstance(source, str) and source not in settings:
         raise CheckpointError(f"config: {source} is missing")
     number = settings[source] if isinstance(source, str) else source(settings)
     if number != int(number):
-        raise CheckpointError(f"config: {source if isinstance(source, str) else 'a size'} is {number}, no whole number")
+        raise CheckpointError(f"config: the size {name} is {number}, no whole number")
     return int(number)
 
 

@@ -30,11 +30,14 @@ def _tensors(folder: Path) -> dict[str, Array]:
         return read_arrays(folder / WHOLE)
     if not (folder / INDEX).is_file():
         raise CheckpointError(f"{folder}: neither {WHOLE} nor {INDEX} is there")
-    places = _read_json(folder / INDEX).get("weight_map", {})
+    places: dict[str, str] = _read_json(folder / INDEX).get("weight_map", {})
+    elsewhere = [name for name in places.values() if Path(name).name != name]
+    if elsewhere:
+        raise CheckpointError(f"{folder / INDEX}: {elsewhere[0]} names a file elsewhere")
     files = {name: read_arrays(folder / name) for name in sorted(set(places.values()))}
     missing = [name for name, file in places.items() if name not in files[file]]
     if missing:
-        raise CheckpointError(f"{folder / places[missing[0]]}: {missing[0]}, which {INDEX} lists, is not in it")
+        raise CheckpointError(f"{folder / places[missing[0]]}: {missing[0]} is not in it, and {INDEX} says so")
     return {name: files[file][name] for name, file in places.items()}
 
 

@@ -18,12 +18,12 @@ MAMBA = Architecture(
         "vocab": "vocab_size",
         "n_layer": "num_hidden_layers",
         "d_model": "hidden_size",
-        "d_inner": lambda config: int(config["expand"] * config["hidden_size"]),
+        "d_inner": lambda config: config["expand"] * config["hidden_size"],
         "d_state": "state_size",
         "dt_rank": _rank,
         "d_conv": "conv_kernel",
-        "bias": lambda config: int(config["use_bias"]),
-        "untied": lambda config: int(not config["tie_word_embeddings"]),
+        "bias": "use_bias",
+        "untied": lambda config: not config["tie_word_embeddings"],
     },
     scopes=(
         Scope(

@@ -18,8 +18,8 @@ MAMBA2 = Architecture(
         "ngroups": "n_groups",
         "d_state": "state_size",
         "d_conv": "conv_kernel",
-        "bias": lambda config: int(config["use_bias"]),
-        "untied": lambda config: int(not config["tie_word_embeddings"]),
+        "bias": "use_bias",
+        "untied": lambda config: not config["tie_word_embeddings"],
     },
     scopes=(
         Scope(

@@ -116,7 +116,7 @@ GRIFFIN = Architecture(
         "G": _key_heads,
         "W": "attention_window_size",
         "base": "rope_theta",
-        "bias": lambda config: config["attention_bias"],
+        "bias": "attention_bias",
     },
     scopes=(
         _MODEL,
