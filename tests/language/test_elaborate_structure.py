@@ -211,7 +211,8 @@ def test_a_state_may_say_when_to_hold(rng: np.random.Generator) -> None:
 
 def test_holds_join(rng: np.random.Generator) -> None:
     text = (
-        "cell leaky(D):\n    input x: [D], q: [] bool\n    hold when q\n    state h: [D] = 1\n    h' = h / 2 + x\n    output h'\n\n"
+        "cell leaky(D):\n    input x: [D], q: [] bool\n    hold when q\n    state h: [D] = 1\n"
+        "    h' = h / 2 + x\n    output h'\n\n"
         "cell f(D):\n    input x: [D], p, q: [] bool\n    hold when p or p[t-1]\n    output h = leaky(D)(x, q)\n"
     )
     x, p, q = rng.normal(size=(1, T, D)), rng.uniform(size=(1, T)) < 0.3, rng.uniform(size=(1, T)) < 0.3
