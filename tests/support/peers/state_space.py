@@ -146,6 +146,76 @@ def mega_ema(given: Given) -> Tensors:
     return {"y": convolved(kernel, x) + before, "state.h": last + powers[..., T] * start}
 
 
+def s4(given: Given) -> Tensors:
+    """A as a whole matrix, and inverses and powers of whole matrices."""
+    p, u, start = given.params, given.inputs["u"], given.state["x"]
+    A = torch.diag_embed(torch.complex(-p["log_Lambda_re"].exp(), p["Lambda_im"]))
+    A = A - p["P"][..., None] * p["Q"].conj()[:, None]
+    dt, one = p["log_dt"].exp()[:, None, None], torch.eye(given.sizes["N"], dtype=A.dtype)
+    inverse = torch.linalg.inv(one - dt / 2 * A)
+    a, b = inverse @ (one + dt / 2 * A), (inverse @ (dt * p["B"][..., None]))[..., 0]
+    powers = torch.stack([torch.linalg.matrix_power(a, power) for power in range(T + 1)])
+    kernel = 2 * torch.einsum("hn,thnk,hk->ht", p["C"], powers[:T], b).real
+    before = 2 * torch.einsum("hn,thnk,bhk->bth", p["C"], powers[1:], start).real
+    last = torch.einsum("thnk,hk,bth->bhn", powers[:T].flip(0), b, u + 0j)
+    return {
+        "y": convolved(kernel, u) + before + p["D"] * u,
+        "state.x": last + torch.einsum("hnk,bhk->bhn", powers[T], start),
+    }
+
+
+def _oscillators(given: Given, transition: torch.Tensor, written: torch.Tensor) -> Tensors:
+    """Position and speed of each oscillator as one vector, [P, 2, 2] matrices and their powers."""
+    p, state = given.params, given.state
+    force = given.inputs["u"] @ p["B"].T
+    powers = torch.stack([torch.linalg.matrix_power(transition, power) for power in range(T + 1)])
+    start = torch.stack([state["z"], state["y"]], -1)
+    kernel = torch.einsum("tpij,pj->ipt", powers[:T], written)
+    before = torch.einsum("tpij,bpj->ibtp", powers[1:], start)
+    z, y = (convolved(kernel[part], force) + before[part] for part in range(2))
+    return {"x": y @ p["C"].T + p["D"] * given.inputs["u"], "state.z": z[:, -1], "state.y": y[:, -1]}
+
+
+def linoss(given: Given) -> Tensors:
+    """The implicit step is the inverse of the matrix that leads back."""
+    dt, A = torch.sigmoid(given.params["step"]), torch.relu(given.params["A"])
+    one = torch.ones_like(dt)
+    back = torch.stack([torch.stack([one, dt * A], -1), torch.stack([-dt, one], -1)], -2)
+    transition = torch.linalg.inv(back)
+    return _oscillators(given, transition, transition[..., 0] * dt[:, None])
+
+
+def linoss_imex(given: Given) -> Tensors:
+    dt, A = torch.sigmoid(given.params["step"]), torch.relu(given.params["A"])
+    one = torch.ones_like(dt)
+    rows = [torch.stack([one, -dt * A], -1), torch.stack([dt, 1 - dt**2 * A], -1)]
+    return _oscillators(given, torch.stack(rows, -2), torch.stack([dt, dt**2], -1))
+
+
+def h3(given: Given) -> Tensors:
+    """The shift by conv1d, over keys from before the start as well."""
+    p, i, width = given.params, given.inputs, given.sizes["M"]
+    before = [given.state[f"k[t-{lag}]"][:, None] for lag in range(width - 1, 0, -1)]
+    keys = torch.cat([*before, i["k"]], 1).mT
+    shifted = torch.nn.functional.conv1d(keys, p["C"][:, None], groups=len(p["D"])).mT + p["D"] * i["k"]
+    inner = {name.removeprefix("s4d."): value for name, value in p.items() if name.startswith("s4d.")}
+    result = s4d(Given(inner, {"u": shifted * i["v"]}, {"x": given.state["s4d.x"]}, given.sizes))
+    return {"o": i["q"] * result["y"], "state.s4d.x": result["state.x"]}
+
+
+def dss(given: Given) -> Tensors:
+    """The kernel by powers; the transition by the exponential's own definition."""
+    p, u, start = given.params, given.inputs["u"], given.state["x"]
+    A, dt = torch.complex(-p["Lambda_re"].exp(), p["Lambda_im"]), p["log_dt"].exp()[:, None]
+    decay = torch.polar((dt * A.real).exp(), dt * A.imag)
+    b = torch.expm1(dt * A) / A
+    powers = decay[..., None] ** torch.arange(T + 1)
+    kernel = torch.einsum("hn,hnt->ht", p["W"] * b, powers[..., :T]).real
+    before = torch.einsum("hn,hnt,bhn->bth", p["W"], powers[..., 1:], start).real
+    last = torch.einsum("hnt,bth,hn->bhn", powers[..., :T].flip(-1), u + 0j, b)
+    return {"y": convolved(kernel, u) + before + p["D"] * u, "state.x": last + powers[..., T] * start}
+
+
 KERNEL = "closed form: convolution with the kernel, by the Fourier transform"
 ROWS: tuple[Row, ...] = (
     Row("s4d", {"H": 3, "N": 5}, f"{KERNEL}; torch.linalg.matrix_exp", s4d),
@@ -155,4 +225,9 @@ ROWS: tuple[Row, ...] = (
     Row("lssl", {"H": 3, "N": 5, "M": 2}, f"scipy.signal.cont2discrete; {KERNEL}", lssl),
     Row("lmu", {"D": 3, "H": 5, "N": 4, "theta": 6}, "scipy.signal.cont2discrete", lmu),
     Row("mega_ema", {"D": 3, "N": 5}, KERNEL, mega_ema),
+    Row("s4", {"H": 3, "N": 5}, f"{KERNEL}; the whole matrix A", s4),
+    Row("linoss", {"H": 3, "P": 5}, KERNEL, linoss, {"A": positive}),
+    Row("linoss_imex", {"H": 3, "P": 5}, KERNEL, linoss_imex, {"A": positive}),
+    Row("h3", {"H": 3, "N": 5, "M": 4}, f"torch.nn.functional.conv1d; {KERNEL}", h3),
+    Row("dss", {"H": 3, "N": 5}, KERNEL, dss),
 )
