@@ -127,7 +127,7 @@ def _check_step(known: Recurrence) -> None:
         if state.kind is not Kind.FLOAT:
             raise NotLegal(f"`{state.name}` holds {state.kind} values, and Newton's method needs real ones", state.next)
     if known.algebra is not Algebra.NONLINEAR:
-        raise NotLegal(f"{nexts} {verb} {known.algebra} in {names}: `scan` solves it at once", known.states[0].next)
+        raise NotLegal(f"{nexts} {verb} {known.algebra} in {names}: there is nothing to iterate", known.states[0].next)
     nexts_of = [state.next for state in known.states]
     tied = depends_on(nexts_of, leaf_of(state.name for state in known.states))
     for value in postorder(nexts_of):
