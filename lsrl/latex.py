@@ -22,6 +22,7 @@ from lsrl.syntax import (
     Expr,
     Function,
     Group,
+    Hold,
     Name,
     Num,
     Output,
@@ -74,6 +75,8 @@ def _declarations(body: tuple[Statement, ...]) -> Iterator[Declaration]:
         match statement:
             case Declaration():
                 yield statement
+            case Hold(condition=condition):
+                yield f"&\\text{{states stay where }} {formula(condition, scope)}"
             case Repeat(body=inner):
                 yield from _declarations(inner)
 
@@ -117,6 +120,8 @@ def _rows(body: tuple[Statement, ...], scope: Scope, indent: str = "") -> Iterat
                 yield from (f"{_targets((i.target,), scope)} &= {formula(i.value, scope)}" for i in computed if i.value)
             case Reset(condition=condition):
                 yield f"&\\text{{start anew where }} {formula(condition, scope)}"
+            case Hold(condition=condition):
+                yield f"&\\text{{states stay where }} {formula(condition, scope)}"
             case Repeat(body=inner):
                 yield f"{indent}&{_turns(statement, scope)}"
                 yield from _rows(inner, scope, f"{indent}\\quad ")
