@@ -23,6 +23,7 @@ COMMANDS = {
     "tune": "Measure, and keep the fastest schedule.",
     "graph": "Draw a program.",
     "tex": "Print the equations of a program as LaTeX.",
+    "convert": "Make a published checkpoint the parameters of a model.",
     "list": "List the library.",
     "completion": "Print what completes `lsrl` in a shell.",
 }
