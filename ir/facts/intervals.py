@@ -2,7 +2,8 @@
 
 They hold for finite inputs and parameters, in real arithmetic; rounding may step over them by as much as it does over
 any result.  Besides the rule of each operation there are three identities that a rule for single operations misses:
-`x - max(x, y) <= 0`, `x / (x + y)` in [0, 1] for x, y >= 0, and a convex combination stays between what it combines.
+`x - max(x, y) <= 0` (so with logaddexp), `x / (x + y)` in [0, 1] for x, y >= 0, and a convex combination stays between
+what it combines.
 """
 
 from __future__ import annotations
@@ -71,9 +72,9 @@ def _bounds(value: Value, found: Mapping[Value, Interval]) -> Interval:
 
 def _identity(value: Value, found: Mapping[Value, Interval]) -> Interval | None:
     match value:
-        case Value("sub", (x, Value("max", parts))) if x in parts:
+        case Value("sub", (x, Value("max" | "logaddexp", parts))) if x in parts:
             return Interval(-math.inf, 0)
-        case Value("sub", (Value("max", parts), x)) if x in parts:
+        case Value("sub", (Value("max" | "logaddexp", parts), x)) if x in parts:
             return POSITIVE
         case Value("mul", (x, y)) if x is y:
             return POSITIVE

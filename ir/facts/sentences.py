@@ -18,6 +18,8 @@ Data = dict[str, object]
 DEEPEST = 3
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 
+RUNNING = {Algebra.MAX_PLUS: "a running maximum", Algebra.LOG_SUM_EXP: "the logarithm of a running sum"}
+
 
 @dataclass(frozen=True, slots=True)
 class Fact:
@@ -30,12 +32,14 @@ class Fact:
 
     @property
     def sentence(self) -> str:
-        """The reason with the lines it comes from."""
-        lines = list(dict.fromkeys(span.line for span in self.spans))
-        if not lines:
+        """The reason with the lines it comes from; those of other files, functions of the library say, in full."""
+        if not self.spans:
             return f"{self.reason}."
-        word = "line" if len(lines) == 1 else "lines"
-        return f"{self.reason} ({word} {', '.join(map(str, sorted(lines)))})."
+        file = self.spans[0].file
+        lines = sorted({span.line for span in self.spans if span.file == file})
+        others = sorted({f"{span.file}:{span.line}" for span in self.spans if span.file != file})
+        places = ", ".join([*map(str, lines), *others])
+        return f"{self.reason} ({'line' if len(lines) == 1 else 'lines'} {places})."
 
     def as_data(self) -> Data:
         places = [str(span) for span in self.spans]
@@ -74,7 +78,7 @@ def facts(cell: Cell) -> tuple[RecurrenceFacts, ...]:
         PipelineError: forward and reversed states need each other.
     """
     found = recurrences(cell)
-    running = {name: each for each in found if each.algebra is Algebra.MAX_PLUS for name in _names(each)}
+    running = {name: each for each in found if each.algebra in RUNNING for name in _names(each)}
     return tuple(RecurrenceFacts(each, tuple(_Words(cell, each, running).facts())) for each in found)
 
 
@@ -157,11 +161,12 @@ class _Words:
             yield Fact("time", "varies" if varying else "invariant", f"the transition {how}", self.spans(varying))
 
     def stabilisers(self) -> Iterator[Fact]:
-        """Coefficients that a running maximum keeps at 1 or below."""
+        """Coefficients that a running maximum, or the logarithm of a running sum, keeps at 1 or below."""
         for value, bounds in self.recurrence.coefficients.items():
             for name in states_read([value]):
                 if name in self.running and bounds in UNIT:
-                    reason = f"`{self.text(value)}` is at most 1, because `{name}'` is a running maximum"
+                    what = RUNNING[self.running[name].algebra]
+                    reason = f"`{self.text(value)}` is at most 1, because `{name}'` is {what}"
                     yield Fact("stabiliser", name, reason, self.spans([value, self.cell.state(name).next]))
 
     def bounds(self) -> Iterator[Fact]:

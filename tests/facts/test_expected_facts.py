@@ -94,6 +94,20 @@ def test_mlstm_is_a_running_maximum_and_two_affine_memories() -> None:
         assert part.fact("stabiliser").value == "m"
 
 
+def test_averages_with_a_running_sum_are_bounded() -> None:
+    by_state = {part.states: part for part in facts(library("lightnet"))}
+    assert by_state[("z",)].recurrence.algebra is Algebra.LOG_SUM_EXP
+    (bounds,) = by_state[("S",)].recurrence.coefficients.values()
+    assert str(bounds) == "[0, 1]"
+    assert "logarithm of a running sum" in by_state[("S",)].fact("stabiliser").sentence
+
+
+def test_lines_of_other_files_are_told_apart() -> None:
+    (part,) = facts(library("rwkv7"))
+    sentences = [each.sentence for each in part.facts if each.name == "transition"]
+    assert any("(lines 14, 16, std/prelude.lsrl:" in sentence for sentence in sentences), sentences
+
+
 def matrix(update: str, more: str = "") -> Cell:
     text = f"""
 cell memory(K=4, V=3):
