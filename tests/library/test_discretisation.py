@@ -59,4 +59,5 @@ def test_deeper_layers_of_hgrn_have_larger_lower_bounds() -> None:
     shares = np.exp(G) / np.exp(G).sum(0)
     low = steps()["low"]
     np.testing.assert_allclose(low, np.cumsum(shares, 0) - shares, rtol=1e-12, atol=1e-14)
-    assert (low[0] == 0).all() and (low < 1).all()
+    assert (low[0] == 0).all()
+    assert (low < 1).all()
