@@ -75,8 +75,6 @@ def _declarations(body: tuple[Statement, ...]) -> Iterator[Declaration]:
         match statement:
             case Declaration():
                 yield statement
-            case Hold(condition=condition):
-                yield f"&\\text{{states stay where }} {formula(condition, scope)}"
             case Repeat(body=inner):
                 yield from _declarations(inner)
 

@@ -100,6 +100,17 @@ def test_turns_have_their_number_and_names_take_new_values() -> None:
     ]
 
 
+def test_resets_and_held_states_are_told() -> None:
+    text = (
+        "cell f(D):\n    input x: [D], r, p: [] bool\n    state h: [D] = 0\n    reset when r\n    hold when not p\n"
+        "    h' = h + x\n    output h'\n"
+    )
+    assert program(text).equations().splitlines()[1:3] == [
+        r"&\text{start anew where } r_{t} \\",
+        r"&\text{states stay where } \lnot p_{t} \\",
+    ]
+
+
 def test_functions_have_equations_too() -> None:
     (glu,) = parse("def glu(a, b) = a * sigmoid(b)\n", "f.lsrl").items
     assert function_equation(glu).splitlines()[1] == (  # type: ignore[arg-type]
