@@ -131,6 +131,8 @@ class Dim:
             return Dim.of(self.constant // divisor.constant)
         if not divisor.terms:
             raise DimError("division of a size by zero")
+        if divisor.constant == 1:
+            return self  # whatever it is an exact part of
         exact = self / divisor
         if _integral(exact):
             return exact
