@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 import torchrecurrent
-from torch.nn.functional import conv2d, gelu, grid_sample, linear
+from torch.nn.functional import conv1d, conv2d, gelu, grid_sample, linear, max_pool1d, max_pool2d
 
 from support.peers import finite_memory
 from support.peers.row import B, Given, Row, T, Tensors
@@ -114,8 +114,37 @@ def raft_gru(given: Given) -> Tensors:
     return {"d": flow[:, 0].unflatten(0, (B, T)), "h": h.unflatten(0, (B, T))}
 
 
+def lrcn(given: Given) -> Tensors:
+    """All frames at once; the LSTMs are torch's."""
+    p = {name.removeprefix("vision."): value for name, value in given.params.items()}
+    maps = given.inputs["frame"].flatten(0, 1)
+    for layer in "12":
+        maps = max_pool2d(conv2d(maps, p[f"W{layer}"], p[f"b{layer}"], padding="same").relu(), 2)
+    features = linear(maps.flatten(1), p["W"], p["b"]).relu().unflatten(0, (B, T))
+    width, x, last = given.sizes["H"], given.inputs["word"], {}
+    for scope in ("lstm", "lstm_2"):
+        layer = torch.nn.LSTM(x.shape[-1], width, batch_first=True, dtype=torch.float64)
+        names = {"W_ih": "weight_ih_l0", "W_hh": "weight_hh_l0", "b_ih": "bias_ih_l0", "b_hh": "bias_hh_l0"}
+        weights = {theirs: p[f"{scope}.{ours}"] for ours, theirs in names.items()}
+        start = tuple(given.state[f"{scope}.{name}"][None] for name in "hc")
+        h, (last_h, last_c) = torch.func.functional_call(layer, weights, (x, start))
+        last |= {f"state.{scope}.h": last_h[0], f"state.{scope}.c": last_c[0]}
+        x = torch.cat([h, features], -1)
+    return {"h": h, **last}
+
+
+def recursive_conv(given: Given) -> Tensors:
+    p = {name.removeprefix("group."): value for name, value in given.params.items()}
+    x = given.inputs["text"].flatten(0, 1)
+    for _ in range(given.sizes["L"]):
+        y = conv1d(x, p["W1"], p["b1"], padding="same").relu()
+        x = max_pool1d((x + conv1d(y, p["W2"], p["b2"], padding="same")).relu(), 2)
+    return {"y": x.unflatten(0, (B, T))}
+
+
 MAPS = {"C": 2, "H": 3, "Y": 2, "X": 4, "K": 3}
 INTERSECTION = {"H": 2, "Y": 3, "X": 4, "K": 3}
+LRCN = {"C": 2, "M": 3, "F": 4, "D": 3, "H": 5, "Y": 1, "X": 2, "K": 3}
 RAFT = {"H": 2, "C": 1, "M": 3, "Y": 2, "X": 5, "R": 1, "K": 2}
 
 ROWS: tuple[Row, ...] = (
@@ -135,5 +164,9 @@ ROWS: tuple[Row, ...] = (
     ),
     Row("point_gru", {"D": 5, "H": 3, "K": 3}, "torchrecurrent.MUT2, one input K times", point_gru),
     Row("raft_gru", RAFT, "torch.nn.functional.grid_sample and conv2d", raft_gru),
+    Row("lrcn", LRCN, "torch.nn.LSTM on torch.nn.functional.conv2d and max_pool2d", lrcn),
+    Row(
+        "recursive_conv", {"C": 3, "N": 20, "L": 2, "K": 3}, "torch.nn.functional.conv1d and max_pool1d", recursive_conv
+    ),
     *finite_memory.ROWS,
 )

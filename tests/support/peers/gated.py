@@ -12,6 +12,7 @@ from support.peers import gated_relatives
 from support.peers.row import Given, Row, T, Tensors
 
 RNN = {"D": 3, "H": 5}
+HEADS = {"N": 2, "P": 3}
 
 
 def _unroll(cell: torch.nn.Module, weights: Tensors, x: torch.Tensor, *start: torch.Tensor) -> list[torch.Tensor]:
@@ -69,6 +70,41 @@ def bidirectional_lstm(given: Given) -> Tensors:
 def stacked_lstm(given: Given) -> Tensors:
     turns = range(given.sizes["L"])
     return _several(given, {f"layers.{i}": f"_l{i}" for i in turns}, num_layers=len(turns))
+
+
+def _headwise(given: Given, module: type[torch.nn.RNNBase], gates: str, weights: Mapping[str, str]) -> Tensors:
+    """A layer of torch for each head, whose input weights let the gates' inputs through as they are."""
+    (n, width), heads = (given.sizes["N"], given.sizes["P"]), []
+    x = torch.cat([given.inputs[gate] for gate in gates], -1)
+    layer = module(len(gates) * width, width, batch_first=True, dtype=torch.float64)
+    start = [given.state[name] for name in "hc" if name in given.state]
+    for i in range(n):
+        named = {
+            f"{theirs}_l0": torch.cat(
+                [
+                    given.params[name][i] if name else torch.zeros_like(given.state["h"][0, i])
+                    for name in ours.split(",")
+                ]
+            )
+            for theirs, ours in weights.items()
+        }
+        named["weight_ih_l0"] = torch.eye(len(gates) * width, dtype=torch.float64)
+        at = tuple(state[None, :, i] for state in start)
+        heads.append(torch.func.functional_call(layer, named, (x[:, :, i], at if len(at) > 1 else at[0]))[0])
+    return {"h": torch.stack(heads, 2)}
+
+
+def headwise_rnn(given: Given) -> Tensors:
+    return _headwise(given, torch.nn.RNN, "x", {"weight_hh": "R", "bias_ih": "b", "bias_hh": ""})
+
+
+def headwise_lstm(given: Given) -> Tensors:
+    rows = {"weight_hh": "Ri,Rf,Rz,Ro", "bias_ih": "bi,bf,bz,bo", "bias_hh": ",,,"}
+    return _headwise(given, torch.nn.LSTM, "ifzo", rows)
+
+
+def headwise_gru(given: Given) -> Tensors:
+    return _headwise(given, torch.nn.GRU, "rzn", {"weight_hh": "Rr,Rz,Rg", "bias_ih": "br,bz,bn", "bias_hh": ",,bg"})
 
 
 # Cells of torchrecurrent, with weights that make them the cell in question
@@ -177,6 +213,9 @@ ROWS: tuple[Row, ...] = (
     Row("lstm_projection", {**RNN, "R": 2}, "torch.nn.LSTM(proj_size=R)", lstm_projection),
     Row("bidirectional_lstm", RNN, "torch.nn.LSTM(bidirectional=True)", bidirectional_lstm),
     Row("stacked_lstm", {**RNN, "L": 3}, "torch.nn.LSTM(num_layers=L)", stacked_lstm),
+    Row("headwise_rnn", HEADS, "torch.nn.RNN, one for each head", headwise_rnn),
+    Row("headwise_lstm", HEADS, "torch.nn.LSTM, one for each head", headwise_lstm),
+    Row("headwise_gru", HEADS, "torch.nn.GRU, one for each head", headwise_gru),
     Row(
         "coupled_lstm",
         RNN,
