@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lsrl.ir.cell import GRAPH, Cell
 from lsrl.ir.cost import elements, flops
 from lsrl.ir.dims import shape_text
+from lsrl.ir.ops import Family, family
 from lsrl.ir.pipeline import VARYING, leaf_of
 from lsrl.ir.plan import Loop, Parallel, Plan, Primitive, Shift, Stage
 from lsrl.ir.schedules.how import Chunk, Quadratic, Scan
@@ -41,7 +42,7 @@ def loops(plan: Plan) -> Iterator[StageFact]:
     """The stages of a plan; what is computed once comes first."""
     sentences = Sentences(plan.cell)
     wanted = _crossing(plan)
-    once = tuple(line for _, line in sentences.statements(plan.statics, ()))
+    once = tuple(line for _, line in sentences.statements(plan.statics, _handed_on(plan)))
     if once:
         yield StageFact("once", (), once, 0, 0, 0, sequential=False)
     for stage in plan.stages:
@@ -124,6 +125,22 @@ def _crossing(plan: Plan) -> frozenset[Value]:
             case Parallel(values):
                 found |= set(_operands(values)[0])
     return frozenset(found)
+
+
+def _handed_on(plan: Plan) -> frozenset[Value]:
+    """Matrices, products and solutions that are computed once and read by stages; inside a loop they would mislead."""
+    read: set[Value] = set()
+    for stage in plan.stages:
+        match stage:
+            case Loop():
+                read |= {*stage.statics}
+            case Parallel(values):
+                read |= {*_operands(values)[1]}
+    known = {value for value in plan.statics if len(value.shape) > 1 or family(value.op) in _COSTLY}
+    return frozenset(value for value in read & known if family(value.op) is not Family.LAYOUT)
+
+
+_COSTLY = (Family.CONTRACTION, Family.STENCIL, Family.SYSTEM)
 
 
 def _operands(values: tuple[Value, ...]) -> tuple[list[Value], list[Value]]:

@@ -91,6 +91,16 @@ def test_what_needs_no_state_leaves_the_loop(run: Run) -> None:
     assert len(loop["lines"]) == 1
 
 
+def test_matrices_made_of_parameters_are_computed_once(run: Run) -> None:
+    Path("skew.lsrl").write_text(
+        "cell skew(H):\n    param W: [H, H]\n    state h: [H] = 1\n    h' = tanh((W - W.T) @ h)\n    output h'\n"
+    )
+    assert [line.strip() for line in section(run("explain", "skew.lsrl").out, "Loops")[:2]] == [
+        "once:",
+        "h_next_difference = W - W.T",
+    ]
+
+
 def test_products_of_mixed_operands_are_taken_apart(run: Run) -> None:
     Path("mixed.lsrl").write_text(
         "cell mixed(D, H):\n    input x: [D]\n    param W: [H, D+H]\n    state h: [H] = 0\n"
