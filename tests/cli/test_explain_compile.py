@@ -97,7 +97,7 @@ def test_matrices_made_of_parameters_are_computed_once(run: Run) -> None:
     )
     assert [line.strip() for line in section(run("explain", "skew.lsrl").out, "Loops")[:2]] == [
         "once:",
-        "h_next_difference = W - W.T",
+        "W_minus_W_T = W - W.T",
     ]
 
 
