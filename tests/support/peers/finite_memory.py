@@ -135,6 +135,36 @@ def gated_fsmn(given: Given) -> Tensors:
     return {"y": x + gates[1] * _memory(p, gates[0], "", p["ahead.c"])}
 
 
+def _by_transform(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+    """Causal convolution of [B, T, D] with [K, H, D] from the position at hand back, as a product of transforms."""
+    length = x.shape[1] + kernel.shape[0]
+    found = torch.fft.rfft(kernel, length, dim=0)
+    return torch.fft.irfft(torch.einsum("fhd,bfd->bfh", found, torch.fft.rfft(x, length, dim=1)), length, dim=1)[:, :T]
+
+
+def ckconv(given: Given) -> Tensors:
+    p, sizes = given.params, given.sizes
+    taps = torch.linspace(1, -1, sizes["K"], dtype=torch.float64)
+    psi = torch.sin(30 * linear(taps[:, None], p["W1"][:, None], p["b1"]))
+    psi = torch.sin(30 * linear(psi, p["W2"], p["b2"]))
+    kernel = linear(psi, p["W3"], p["b3"]).unflatten(-1, (sizes["H"], sizes["D"]))
+    return {"y": _by_transform(given.inputs["x"], kernel) + p["bias"]}
+
+
+def hyena(given: Given) -> Tensors:
+    p, k = given.params, given.sizes["K"]
+    t = torch.linspace(0, 1, k, dtype=torch.float64)
+    turns = torch.exp(-1e-4j * torch.arange(k, dtype=torch.float64) * 2 * torch.pi / k)
+    y = linear(torch.stack([t, turns.real, turns.imag], -1), p["F1"], p["c1"])
+    for layer in "23":
+        y = linear(torch.sin(p["frequency"] * y), p[f"F{layer}"], p[f"c{layer}"])
+    kernel = linear(torch.sin(p["frequency"] * y), p["F4"]) * torch.exp(-t[:, None] * p["fade"].abs())
+    projected = linear(given.inputs["u"], p["W"], p["b"])
+    x1, x2, v = (_depthwise(projected, p["short"].T, 2, 0) + p["short_bias"]).chunk(3, -1)
+    mixed = _by_transform(x2 * v, torch.diag_embed(kernel)) + p["pass_by"] * x2 * v
+    return {"y": linear(x1 * mixed, p["W_out"], p["b_out"])}
+
+
 def trellis_net(given: Given) -> Tensors:
     """Level by level over whole sequences, as published."""
     weight, bias, x = given.params["level.W"], given.params["level.b"], given.inputs["x"]
@@ -180,4 +210,6 @@ ROWS: tuple[Row, ...] = (
     Row("dfsmn", DFSMN, "torch.nn.functional.conv1d(groups=P, dilation=S)", dfsmn, starts=False),
     Row("complex_fsmn", {"D": 3, "H": 5, "N": 4}, "torch.nn.functional.conv1d(groups=D)", complex_fsmn, starts=False),
     Row("gated_fsmn", {"D": 5, "N": 3, "M": 2}, "torch.nn.functional.conv1d(groups=D)", gated_fsmn, starts=False),
+    Row("ckconv", {"D": 3, "H": 2, "E": 4, "K": 5}, "product of transforms: torch.fft", ckconv, starts=False),
+    Row("hyena", {"D": 3, "E": 4, "K": 5}, "product of transforms: torch.fft", hyena, starts=False),
 )
