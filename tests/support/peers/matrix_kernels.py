@@ -5,6 +5,7 @@ from __future__ import annotations
 import fla.ops.abc.naive as fla_abc
 import fla.ops.based.naive as fla_based
 import fla.ops.gsa.naive as fla_gsa
+import fla.ops.log_linear_attn.naive as fla_log_linear
 import fla.ops.mesa_net.naive as fla_mesa
 import fla.ops.rebased.naive as fla_rebased
 import torch
@@ -62,6 +63,13 @@ def lightnet(given: Given) -> Tensors:
     return {"o": o, "state.S": S[-1], "state.z": logits.logsumexp(1)}
 
 
+def log_linear(given: Given) -> Tensors:
+    i = given.inputs
+    with in_double(fla_log_linear):
+        o = fla_log_linear.naive_log_linear_attn(i["q"], i["k"], i["v"], i["a"].log(), i["lambda"])
+    return {"o": o}
+
+
 def mesa(given: Given) -> Tensors:
     """The published code has as many channels of values as of keys."""
     i, start = given.inputs, given.state
@@ -79,6 +87,14 @@ ROWS: tuple[Row, ...] = (
     Row("gsa", SLOTS, "fla.ops.gsa.naive.naive_recurrent_gsa", gsa, ranges={"a": unit}),
     Row("abc", SLOTS, "fla.ops.abc.naive.naive_cumsum_abc", abc, starts=False),
     Row("lightnet", HEADS, "closed form: averages of the values, weighted by softmax over the past", lightnet),
+    Row(
+        "log_linear",
+        {**HEADS, "L": 4},
+        "fla.ops.log_linear_attn.naive.naive_log_linear_attn",
+        log_linear,
+        ranges={"a": unit},
+        starts=False,
+    ),
     Row(
         "mesa",
         {"N": 2, "K": 3, "V": 3},
