@@ -24,6 +24,13 @@ class CheckpointError(Refusal):
     """A checkpoint that is none of those we have programs for, or that lacks something."""
 
 
+class _Settings(dict[str, Any]):
+    """A configuration that says which of its entries is missing."""
+
+    def __missing__(self, key: str) -> Any:
+        raise CheckpointError(f"config: {key} is missing")
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A published model as ours.
@@ -76,7 +83,7 @@ def architecture_of(config: Config) -> tuple[Architecture, Config]:
         known = ", ".join(sorted({table.model_type for table in ARCHITECTURES}))
         raise CheckpointError(f"config: no program for the model_type {kind!r}; there are programs for {known}")
     given = {**config, **(config.get("rope_parameters") or {})}  # which stood beside the others in former versions
-    complete = [(table, {**table.defaults, **given}) for table in tables]
+    complete = [(table, _Settings({**table.defaults, **given})) for table in tables]
     differing = [_differing(table, settings) for table, settings in complete]
     if "" not in differing:
         raise CheckpointError(f"config: {'; '.join(differing)}")
@@ -115,12 +122,14 @@ def _sources(scope: Scope, settings: Config, name: str) -> Iterator[Source]:
 
 
 def _size(settings: Config, name: str, source: str | Callable[[Config], float]) -> int:
-    if isinstance(source, str) and source not in settings:
-        raise CheckpointError(f"config: {source} is missing")
-    number = settings[source] if isinstance(source, str) else source(settings)
-    if number != int(number):
+    try:
+        number = settings[source] if isinstance(source, str) else source(settings)
+        whole = int(number)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise CheckpointError(f"config: the size {name} cannot be told ({error})") from error
+    if number != whole:
         raise CheckpointError(f"config: the size {name} is {number}, no whole number")
-    return int(number)
+    return whole
 
 
 def _made(source: Source, tensors: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> Array:

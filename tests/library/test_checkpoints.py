@@ -131,6 +131,8 @@ MISTAKES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     ),
     "another function": ({"hidden_act": "relu"}, {}, "hidden_act is 'relu', and std/blocks/mamba_lm computes 'silu'"),
     "no size": ({"state_size": None}, {}, "config: state_size is missing"),
+    "no size to compute with": ({"hidden_size": None}, {}, "config: hidden_size is missing"),
+    "a size that is none": ({"state_size": "many"}, {}, "config: the size d_state cannot be told"),
     "half a size": ({"expand": 1.25}, {}, "config: the size d_inner is 7.5, no whole number"),
     "missing": (
         *({}, {"backbone.layers.1.mixer.A_log": None}),
