@@ -201,6 +201,14 @@ def size_numbers(cell: Cell, given: Mapping[str, int]) -> dict[str, int]:
     return bound
 
 
+def meets_sizes(cell: Cell, numbers: Mapping[str, int]) -> bool:
+    """Whether numbers of all sizes fit the requirements of the program."""
+    try:
+        return all(requirement.dim.evaluate(numbers) >= 0 for requirement in cell.requires)
+    except DimError:
+        return False
+
+
 def check_sizes(cell: Cell, numbers: Mapping[str, int]) -> None:
     """Hold numbers of all sizes against the requirements of the program.
 

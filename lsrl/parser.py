@@ -6,12 +6,16 @@ A text passes through `lexical` (what cannot be read at all), Lark's lexer, `blo
 
 from __future__ import annotations
 
+import hashlib
+import os
+import sys
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
 from lark import Lark, Token
+from lark import __version__ as lark_version
 from lark.lark import PostLex
 
 from lsrl import lexical, syntax
@@ -33,9 +37,32 @@ class _Everything(PostLex):
 
 @lru_cache(maxsize=1)
 def grammar() -> Lark:
-    """The parser, built once per process when the first text is parsed."""
+    """The parser, made when the first text is parsed: from the grammar, or from what an earlier process kept of it.
+
+    Its tables are kept where Python keeps compiled modules, if that can be written to.
+    """
     text = files("lsrl").joinpath("grammar.lark").read_text("utf-8")
-    return Lark(text, parser="lalr", lexer="basic", postlex=_Everything(), propagate_positions=True)
+    place = _place(text)
+    if place is None or place.exists():
+        return _built(text, place)
+    partial = place.with_suffix(f".{os.getpid()}")
+    lark = _built(text, partial)
+    partial.replace(place)  # another process sees all of it or nothing
+    return lark
+
+
+def _built(text: str, place: Path | None) -> Lark:
+    cache: bool | str = str(place) if place is not None else False
+    return Lark(text, parser="lalr", lexer="basic", postlex=_Everything(), propagate_positions=True, cache=cache)
+
+
+def _place(text: str) -> Path | None:
+    """The file for the tables of this grammar, this version of Lark and this Python; None where none can be kept."""
+    folder = Path(__file__).parent / "__pycache__"
+    if sys.dont_write_bytecode or not os.access(folder, os.W_OK):
+        return None
+    key = hashlib.sha256(f"{lark_version} {text}".encode()).hexdigest()[:16]
+    return folder / f"grammar.{sys.implementation.cache_tag}-{key}.lark"
 
 
 def parse(text: str, name: str = "<text>") -> syntax.Program:

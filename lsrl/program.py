@@ -12,7 +12,7 @@ from typing import TypeVar
 from lsrl import elaborate
 from lsrl.backends.arrays import Arrays
 from lsrl.backends.result import Result
-from lsrl.ir.cell import Cell, Input, Noise, Output, Param, State, check_sizes, size_numbers
+from lsrl.ir.cell import Cell, Input, Noise, Output, Param, State, check_sizes, meets_sizes, size_numbers
 from lsrl.ir.dims import Dim, shape_text
 from lsrl.ir.fault import Refusal
 from lsrl.ir.span import LsrlError
@@ -60,16 +60,18 @@ class Program:
         loaded: its syntax tree and what finds its imports.
         main: which of its cells is meant; None for the last.
         origin: how to name it to find it again: its file's name without folders, or `std/gru`; empty for a text.
+        checked: the graph that checking it made.
     """
 
     loaded: Loaded = field(repr=False)
     main: str | None = None
     origin: str = ""
+    checked: Cell | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def graph(self) -> Cell:
         """The graph with symbolic sizes; a `repeat` whose count no default gives is taken once."""
-        return self._elaborated(None)
+        return self._with_doc(self.checked) if self.checked is not None else self._elaborated(None)
 
     @property
     def has_cell(self) -> bool:
@@ -137,8 +139,10 @@ class Program:
             DimError: a size is missing or unknown, or breaks a condition of the program.
         """
         bound = size_numbers(self.graph, sizes or {})
+        if meets_sizes(self.graph, bound):  # the numbers that it was built for
+            return self.graph, bound
         cell = self.cell(bound)
-        check_sizes(cell, bound)  # of this graph, not of that with other turns of `repeat`
+        check_sizes(cell, bound)
         return cell, bound
 
     def reference(
@@ -165,8 +169,10 @@ class Program:
         syntax = self.loaded.program
         if not self.has_cell:
             raise Refusal(f"{self.file} defines functions only; there is no cell to run")
-        cell = elaborate.elaborate(syntax, cell=self.main, sizes=sizes, loader=self.loaded.loader)
-        return replace(cell, doc=cell.doc or syntax.doc or "")
+        return self._with_doc(elaborate.elaborate(syntax, cell=self.main, sizes=sizes, loader=self.loaded.loader))
+
+    def _with_doc(self, cell: Cell) -> Cell:
+        return replace(cell, doc=cell.doc or self.loaded.program.doc or "")
 
     def __repr__(self) -> str:
         parts = [f"{self.name}({', '.join(map(repr, self.sizes.values()))})"]
@@ -196,10 +202,11 @@ def parse(text: str, cell: str | None = None) -> Program:
 
 
 def _checked(found: Loaded, cell: str | None, origin: str) -> Program:
-    errors = [d for d in elaborate.check(found.program, loader=found.loader) if d.severity == "error"]
+    said, graph = elaborate.examine(found.program, cell=cell, loader=found.loader)
+    errors = [diagnostic for diagnostic in said if diagnostic.severity == "error"]
     if errors:
         raise LsrlError(errors)
-    return Program(found, cell, origin)
+    return Program(found, cell, origin, graph)
 
 
 def _by_name(items: Iterable[Item]) -> Mapping[str, Item]:

@@ -57,18 +57,30 @@ def elaborate(
 
 def check(program: syntax.Program, loader: Loader | None = None) -> tuple[Diagnostic, ...]:
     """Everything there is to say about a program, warnings included: every cell, constant and function is checked."""
-    session = _session(loader)
+    return examine(program, loader=loader)[0]
+
+
+def examine(
+    program: syntax.Program, *, cell: str | None = None, loader: Loader | None = None
+) -> tuple[tuple[Diagnostic, ...], Cell | None]:
+    """What `check` says, and what `elaborate` would make without numbers of sizes, which is made on the way.
+
+    Args:
+        cell: the main cell; the last one when None.
+    """
+    session, main = _session(loader), None
     with _reporting(session):
         module = session.modules.of(program)
         for definition in tuple(module.table.values()):
             match definition:
                 case CellTerm(node) if definition.module is module:
-                    session.cell(definition, _numbers(node, {}), node.name.span)
+                    built = session.cell(definition, {}, node.name.span)
+                    main = built if cell in (None, node.name.id) else main
                 case ConstTerm() if definition.module is module:
                     _check_constant(session, definition)
                 case FunctionTerm() if definition.module is module:
                     _check_function(session, definition)
-    return session.report.sorted()
+    return session.report.sorted(), main if not session.report.errors else None
 
 
 @contextmanager

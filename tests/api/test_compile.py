@@ -47,7 +47,7 @@ cell back(D):
     input x: [D]
     output y = reverse sums(D)(x)
 """
-HOLD = """cell hold(D):
+HOLD = """cell kept(D):
     input x: [D]
     param p: [D]
     state s: [D] = p
