@@ -133,10 +133,18 @@ def test_text_comes_back_as_it_was(text: str) -> None:
 def test_the_library_comes_back_as_the_same_graphs(path: Path) -> None:
     loaded = load_path(path)
     for syntax in loaded.program.cells:
-        cell = elaborate.elaborate(loaded.program, cell=syntax.name.id, loader=loaded.loader)
+        cell = flat(elaborate.elaborate(loaded.program, cell=syntax.name.id, loader=loaded.loader))
+        if any(state.reverse for state in cell.states):
+            continue  # comes back as the use of a cell, whose names are new ones: see below
         assert bare(elaborated(unparse(cell))) == bare(cell)
         simple = simplify(cell)
         assert bare(elaborated(unparse(simple))) == bare(simple)
+
+
+def flat(cell: Cell) -> Cell:
+    """The cell with the names that its text has: those of used cells and of windows become plain ones."""
+    names = [named.name for named in (*cell.params, *cell.states)]
+    return elaborated(unparse(cell)) if any("." in name or ":" in name for name in names) else cell
 
 
 @pytest.mark.parametrize("seed", range(40))
