@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 import torch
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.nn.functional import conv1d, linear, max_pool1d, relu, scaled_dot_product_attention
 
 from support.peers import segments
 from support.peers.encoder_layer import encoder_layer
@@ -84,6 +84,24 @@ def recurrent_depth(given: Given) -> Tensors:
     return {"y": s}
 
 
+def adaptive_tokenizer(given: Given) -> Tensors:
+    x = given.inputs["x"]
+    z = x[..., :0, :]
+    for _ in range(given.sizes["L"]):
+        z = torch.cat((z, given.params["new"].expand(*x.shape[:2], -1, -1)), -2)
+        y = encoder_layer(given, torch.cat((x, z), -2), "layer.")
+        x, z = y.tensor_split((x.shape[-2],), -2)
+    return {"tokens": z}
+
+
+def recursive_encoder(given: Given) -> Tensors:
+    p, x = given.params, given.inputs["x"].flatten(0, 1)
+    for _ in range(given.sizes["L"]):
+        h = relu(conv1d(x, p["group.W1"], p["group.b1"], padding=1))
+        x = max_pool1d(relu(conv1d(h, p["group.W2"], p["group.b2"], padding=1) + x), 2)
+    return {"y": x.unflatten(0, given.inputs["x"].shape[:2])}
+
+
 def _read(u: torch.Tensor, m: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
     """One question reads a memory: softmax attention without a scale."""
     return scaled_dot_product_attention(u[..., None, :], m, c, scale=1.0)[..., 0, :]
@@ -126,5 +144,7 @@ ROWS: tuple[Row, ...] = (
     Row("recurrent_depth", _sizes(S=3, P=1, L=1, C=1, R=2), ENCODER, recurrent_depth),
     Row("memory_network", MEMORY, "scaled_dot_product_attention", memory_network),
     Row("memory_network_layerwise", MEMORY, "scaled_dot_product_attention", memory_network_layerwise),
+    Row("adaptive_tokenizer", _sizes(S=3, K=2, L=3), ENCODER, adaptive_tokenizer),
+    Row("recursive_encoder", {"C": 3, "S": 12, "L": 2}, "torch.nn.functional.conv1d", recursive_encoder),
     *segments.ROWS,
 )
