@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torchrecurrent
 from torch.func import functional_call
-from torch.nn.functional import layer_norm, linear
+from torch.nn.functional import layer_norm, linear, max_pool1d, pad
 
 from support.peers.row import B, Given, Row, T, Tensors, positive, unit
 
@@ -201,6 +202,34 @@ def hyper_lstm(given: Given) -> Tensors:
     return {"h": torch.stack(steps, 1), **last}
 
 
+def encoder_decoder(given: Given) -> Tensors:
+    """The decoder as torch's GRU on the state and the context, of which it changes the state alone."""
+    p, (d, n) = given.params, (given.sizes["D"], given.sizes["H"])
+    own = {name.removeprefix("encoder.gru2014."): value for name, value in p.items()}
+    reads = {k: torch.cat([-own[f"{k}z"], own[f"{k}r"], own[k]]) for k in "WUb"}  # there z writes
+    reads = {"weight_ih": reads["W"], "weight_hh": reads["U"], "bias_ih": reads["b"], "bias_hh": 0 * reads["b"]}
+    encoder = torchrecurrent.MUT2Cell(d, n, dtype=torch.float64)
+    decoder = torch.nn.GRUCell(d, 2 * n, bias=False, dtype=torch.float64)
+    both = {gate: torch.cat([p[f"U{gate}"], p[f"C{gate}"]], 1) for gate in ("r", "z", "")}
+    writes = {
+        "weight_ih": torch.cat([pad(p[f"W{gate}"], (0, 0, 0, n)) for gate in both]),
+        "weight_hh": torch.cat([pad(rows, (0, 0, 0, n)) for rows in both.values()]),
+    }
+    seen, h, steps = given.state["encoder.gru2014.h"], given.state["h"], []
+    for t in range(T):
+        x, target, first = (given.inputs[name][:, t] for name in ("x", "target", "first"))
+        seen = torch.where(target[:, None], seen, functional_call(encoder, reads, (x, seen)))
+        context = torch.tanh(linear(seen, p["V"]))
+        h = torch.where(first[:, None], torch.tanh(linear(context, p["V_start"])), h)
+        h = functional_call(decoder, writes, (x, torch.cat([h, context], 1)))[:, :n]
+        steps.append(linear(torch.cat([h, x, context], 1), torch.cat([p["Oh"], p["Oy"], p["Oc"]], 1)))
+    s = max_pool1d(torch.stack(steps, 1).flatten(0, 1), 2).unflatten(0, (B, T))
+    return {"s": s, "state.h": h, "state.encoder.gru2014.h": seen}
+
+
+STARTS = np.arange(B)[:, None] + 3  # where targets start
+TEXTS = {"target": lambda _: np.arange(T) >= STARTS, "first": lambda _: np.arange(T) == STARTS}
+
 ROWS: tuple[Row, ...] = (
     Row("mogrifier_lstm", {**RNN, "L": 2}, "torch.nn.LSTMCell after rounds of gates", mogrifier_lstm),
     Row("time_aware_lstm", RNN, "torch.nn.LSTMCell with aged cells", time_aware_lstm, ranges={"elapsed": positive}),
@@ -226,4 +255,11 @@ ROWS: tuple[Row, ...] = (
     Row("echo_state", {**RNN, "O": 2}, "torch.nn.RNNCell, leaking", echo_state),
     Row("nested_lstm", RNN, "torch.nn.LSTMCell inside", nested_lstm),
     Row("hyper_lstm", {**RNN, "M": 4, "E": 2}, "torch.nn.LSTMCell that makes weights", hyper_lstm),
+    Row(
+        "encoder_decoder",
+        {**RNN, "S": 2},
+        "torchrecurrent.MUT2, then torch.nn.GRUCell with a context",
+        encoder_decoder,
+        ranges=TEXTS,
+    ),
 )
