@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ def convert(config: Any, tensors: Mapping[str, Any]) -> Checkpoint:
             params[param.name] = np.full(shape, architecture.computed[param.name](settings), np.float32)
             continue
         source = source_of(architecture, settings, param.name)
-        used.update(source.tensors)
+        used.add(source.tensor)
         params[param.name] = _made(source, tensors, param.name, shape)
     _check_all_used(architecture, tensors, used)
     return Checkpoint(program, sizes, params)
@@ -102,7 +103,7 @@ def _differing(table: Architecture, settings: Config) -> str:
 
 
 def source_of(architecture: Architecture, settings: Config, name: str) -> Source:
-    """Where one of our parameters comes from, with full names of tensors; KeyError when the table does not say it."""
+    """Where one of our parameters comes from, by its tensor's full name; KeyError when the table does not say it."""
     found = next((s for scope in architecture.scopes for s in _sources(scope, settings, name)), None)
     if found is None:
         raise KeyError(f"the table of {architecture.model_type} has no {name}")
@@ -116,9 +117,9 @@ def _sources(scope: Scope, settings: Config, name: str) -> Iterator[Source]:
         return
     *numbers, below = match.groups()
     source = scope.params[below]
-    source = Source((source,)) if isinstance(source, str) else source
+    source = Source(source) if isinstance(source, str) else source
     prefix = scope.theirs.format(scope.number(settings, *map(int, numbers))) + "." if scope.theirs else ""
-    yield replace(source, tensors=tuple(prefix + tensor for tensor in source.tensors))
+    yield replace(source, tensor=prefix + source.tensor)
 
 
 def _size(settings: Config, name: str, source: str | Callable[[Config], float]) -> int:
@@ -133,21 +134,15 @@ def _size(settings: Config, name: str, source: str | Callable[[Config], float]) 
 
 
 def _made(source: Source, tensors: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> Array:
-    missing = [tensor for tensor in source.tensors if tensor not in tensors]
-    if missing and source.absent is not None:
+    if source.tensor not in tensors and source.absent is not None:
         return np.full(shape, source.absent, np.float32)
-    if missing:
-        raise CheckpointError(f"{missing[0]} is missing; it becomes {name} {list(shape)}")
-    found = [_array(tensors[tensor]) for tensor in source.tensors]
-    shown = ", ".join(f"{tensor} {list(array.shape)}" for tensor, array in zip(source.tensors, found))
-    try:
-        made = source.make(*found)
-        made = made.reshape(shape) if source.reshape else made
-    except ValueError as error:
-        raise CheckpointError(f"{shown} cannot become {name} {list(shape)}: {error}") from error
-    if made.shape != shape:
-        raise CheckpointError(f"{shown} cannot become {name}: expected {list(shape)}, found {list(made.shape)}")
-    return made
+    if source.tensor not in tensors:
+        raise CheckpointError(f"{source.tensor} is missing; it becomes {name} {list(shape)}")
+    array = _array(tensors[source.tensor])
+    fits = array.size == prod(shape) if source.reshape else array.shape == shape
+    if not fits:
+        raise CheckpointError(f"{source.tensor} {list(array.shape)} cannot become {name} {list(shape)}")
+    return array.reshape(shape)
 
 
 def _array(tensor: Any) -> Array:

@@ -45,13 +45,13 @@ _RECURRENT: Mapping[str, str | Source] = {
     "temporal_block.linear_x_bias": "temporal_block.linear_x.bias",
     "temporal_block.linear_out": "temporal_block.linear_out.weight",
     "temporal_block.linear_out_bias": "temporal_block.linear_out.bias",
-    "temporal_block.conv1d.weight": Source(("temporal_block.conv_1d.weight",), reshape=True),
+    "temporal_block.conv1d.weight": Source("temporal_block.conv_1d.weight", reshape=True),
     "temporal_block.conv1d.bias": "temporal_block.conv_1d.bias",
     "temporal_block.rg_lru.Wa": "temporal_block.rg_lru.recurrent_gate_weight",
     "temporal_block.rg_lru.ba": "temporal_block.rg_lru.recurrent_gate_bias",
     "temporal_block.rg_lru.Wx": "temporal_block.rg_lru.input_gate_weight",
     "temporal_block.rg_lru.bx": "temporal_block.rg_lru.input_gate_bias",
-    "temporal_block.rg_lru.lambda_": Source(("temporal_block.rg_lru.recurrent_param",), reshape=True),
+    "temporal_block.rg_lru.lambda_": Source("temporal_block.rg_lru.recurrent_param", reshape=True),
 }
 
 _ATTENTION: Mapping[str, str] = {

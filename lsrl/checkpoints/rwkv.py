@@ -15,7 +15,7 @@ def _feed_forward_width(config: Config) -> int:
 
 def _mix(tensor: str) -> Source:
     """A shift mix, saved as [1, 1, D]."""
-    return Source((tensor,), reshape=True)
+    return Source(tensor, reshape=True)
 
 
 def _table(*, tied: bool) -> Architecture:

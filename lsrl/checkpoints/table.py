@@ -9,31 +9,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lsrl.backends.arrays import Array
-
 Config = Mapping[str, Any]
 """The contents of a `config.json`, completed by the architecture's defaults."""
 
 
-def _same(array: Array) -> Array:
-    return array
-
-
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a parameter comes from.
+    """Where a parameter comes from, when there is more to say than a name.
 
     Attributes:
-        tensors: the names of the tensors that it is made of, one mostly.
-        make: makes the parameter of them.
-        absent: what fills the parameter where the checkpoint has none of the tensors; None where that is a mistake.
+        tensor: the name of the tensor that it is.
         reshape: whether the elements come in another shape, `[C, 1, K]` for `[C, K]`.
+        absent: what fills the parameter where the checkpoint has no such tensor; None where that is a mistake.
     """
 
-    tensors: tuple[str, ...]
-    make: Callable[..., Array] = _same
-    absent: float | None = None
+    tensor: str
     reshape: bool = False
+    absent: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +35,7 @@ class Scope:
     Attributes:
         ours: the place in our names, with `*` for the number of a turn: `layers.*`; empty for the model itself.
         theirs: the same place in the checkpoint, with `{}` for the number: `backbone.layers.{}`.
-        params: by our name below the place, their name below theirs, or what makes it.
+        params: by our name below the place, their name below theirs.
         number: the checkpoint's number for the numbers in ours, where it counts layers otherwise.
     """
 

@@ -140,7 +140,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     ),
     "ill-shaped": (
         *({}, {"backbone.norm_f.weight": np.zeros(5)}),
-        r"backbone.norm_f.weight \[5\] cannot become norm_f_weight: expected \[6\], found \[5\]",
+        r"backbone.norm_f.weight \[5\] cannot become norm_f_weight \[6\]",
     ),
     "ill-shaped convolution": (
         *({}, {"backbone.layers.0.mixer.conv1d.weight": np.zeros((5, 1, 4))}),

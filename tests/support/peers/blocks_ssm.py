@@ -43,7 +43,7 @@ def theirs(
     tensors = {}
     for name, tensor in params.items():
         if ours + name not in table.computed:
-            theirs_name = source_of(table, config, ours + name).tensors[0].removeprefix(place)
+            theirs_name = source_of(table, config, ours + name).tensor.removeprefix(place)
             tensors[theirs_name] = tensor.reshape(shapes[theirs_name])
     return tensors
 
