@@ -173,7 +173,7 @@ ROWS: tuple[Row, ...] = (
     Row("lipschitz_rnn", SIZES, "torch.rnn_tanh_cell: in a step of Euler's method", lipschitz_rnn),
     Row("exp_rnn", SIZES, "torch.matrix_exp", exp_rnn),
     Row("urnn", {"D": 3, "N": 8, "stride": 5}, "torch.fft: and reflections as matrices", urnn, starts=False),
-    Row("rwa", SIZES, "closed form: softmax over all positions so far", rwa, starts=False),
+    Row("rwa", SIZES, "closed form: softmax over all positions so far", rwa, {"d": positive}, starts=False),
     Row(
         "statistical_recurrent_unit",
         {"D": 3, "R": 4, "P": 5, "O": 6},

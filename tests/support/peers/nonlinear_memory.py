@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch.nn.functional import cosine_similarity, linear, normalize, prelu, softplus
+from torch.nn.functional import cosine_similarity, layer_norm, linear, normalize, prelu, softplus
 
 from support.peers.row import Given, Row, Tensors, unit
 
@@ -108,6 +108,35 @@ def entity_network(given: Given) -> Tensors:
     return {"h": torch.stack(outputs, 1), "state.h": h}
 
 
+def relational_memory(given: Given) -> Tensors:
+    """Attention, norms and the gates' cell are torch's; a slot is a member of the batch to the latter."""
+    p, sizes = given.params, given.sizes
+    width = sizes["F"]
+    attention = torch.nn.MultiheadAttention(width, sizes["N"], batch_first=True, dtype=torch.float64)
+    projections = {
+        "in_proj_weight": "W_in",
+        "in_proj_bias": "b_in",
+        "out_proj.weight": "W_out",
+        "out_proj.bias": "b_out",
+    }
+    weights = {theirs: p[f"multihead_attention.{ours}"] for theirs, ours in projections.items()}
+    memory, h = given.state["M"], given.state["h"]
+    gates = ("i", "f", "o")
+    W, U, b = (torch.cat([p[f"{kind}{gate}"] for gate in gates]) for kind in "WUb")
+    outputs = []
+    for x in given.inputs["x"].unbind(1):
+        rows = torch.cat([memory, linear(x, p["W_x"], p["b_x"])[:, None]], 1)
+        read, _ = torch.func.functional_call(attention, weights, (memory, rows, rows))
+        a = layer_norm(memory + read, [width], p["gamma1"], p["beta1"])
+        inner = linear(linear(a, p["W1"], p["b1"]).relu(), p["W2"], p["b2"])
+        proposal = layer_norm(a + inner, [width], p["gamma2"], p["beta2"])
+        i, f, o = (linear(x, W, b)[:, None] + linear(h, U)).sigmoid().chunk(3, 2)
+        memory = torch.addcmul(f * memory, i, proposal)
+        h = o * memory.tanh()
+        outputs.append(h)
+    return {"h": torch.stack(outputs, 1), "state.h": h, "state.M": memory}
+
+
 ROWS: tuple[Row, ...] = (
     Row("stack_rnn", {**SIZES, "N": 6, "K": 2}, "brute force: number by number", stack_rnn),
     Row(
@@ -125,5 +154,6 @@ ROWS: tuple[Row, ...] = (
         dnc,
         ranges=dict.fromkeys(("usage", "precedence", "write", "links", "read"), unit),
     ),
+    Row("relational_memory", {"D": 3, "S": 4, "F": 6, "N": 2}, "torch.nn.MultiheadAttention", relational_memory),
     Row("entity_network", {"N": 3, "D": 5}, "second derivation: all slots at once", entity_network),
 )

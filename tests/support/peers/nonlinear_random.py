@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from snntorch import Leaky, surrogate
 from torch.distributions import Normal, kl_divergence
@@ -93,6 +95,33 @@ def lif_recurrent(given: Given) -> Tensors:
     return spiking(given, recurrent=True)
 
 
+class Rounded(torch.autograd.Function):
+    """Rounding, with the derivative of the identity."""
+
+    @staticmethod
+    def forward(ctx: Any, u: torch.Tensor) -> torch.Tensor:
+        return u.round()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient
+
+
+def skip_rnn(given: Given) -> Tensors:
+    """Whether to update is known at every position, so that the state is chosen."""
+    p, s, u = given.params, given.state["s"], given.state["u"]
+    weights = [p[name] for name in ("W_ih", "W_hh", "b_ih", "b_hh")]
+    states, updates = [], []
+    for x in given.inputs["x"].unbind(1):
+        updated = Rounded.apply(u)
+        s = torch.lerp(s, torch.gru_cell(x, s, *weights), updated[:, None])
+        du = (s @ p["Wp"] + p["bp"]).sigmoid()
+        u = torch.lerp((u + du).clamp(max=1), du, updated)
+        states.append(s)
+        updates.append(updated)
+    return {"s": torch.stack(states, 1), "updated": torch.stack(updates, 1), "state.s": s, "state.u": u}
+
+
 def strong(array: Array) -> Array:
     """Currents that make units spike at some positions."""
     return 2 * array
@@ -102,6 +131,7 @@ ROWS: tuple[Row, ...] = (
     Row("vrnn", {"D": 3, "H": 5, "Z": 4, "F": 6}, "torch.distributions; torch.gru_cell", vrnn, starts=False),
     Row("hmm", {"S": 3, "V": 4}, "brute force: the sum over all paths", hmm, starts=False),
     Row("viterbi", {"S": 3}, "brute force: the best of all paths", viterbi),
+    Row("skip_rnn", SIZES, "torch.gru_cell", skip_rnn, ranges={"u": unit}),
     Row("lif", SIZES, "snntorch.Leaky", lif, ranges={"x": strong, "W": strong, "beta": unit}),
     Row("lif_recurrent", SIZES, "snntorch.Leaky", lif_recurrent, ranges={"x": strong, "W": strong, "beta": unit}),
 )
