@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 
 from lsrl.ir.cell import TIME, Cell
 from lsrl.ir.facts.recurrence import Algebra
@@ -122,7 +123,14 @@ def _refused(found: Possible, how: How, refusal: NotLegal) -> Verdict:
 
 def _word(value: Value, places: tuple[Span, ...]) -> str:
     """The operation, or the text of a product, since `*` says little."""
-    return places[0].text.strip("()") if value.op in _PRODUCTS and places else value.op
+    return _bare(places[0].text) if value.op in _PRODUCTS and places else value.op
+
+
+def _bare(text: str) -> str:
+    """A text without the brackets around all of it."""
+    depths = list(accumulate((char == "(") - (char == ")") for char in text))
+    around = text.startswith("(") and 0 not in depths[:-1]
+    return _bare(text[1:-1]) if around else text
 
 
 def _reason(found: RecurrenceFacts, how: How) -> str:

@@ -31,6 +31,15 @@ def recurrences(name: str, **sizes: int) -> tuple[Cell, tuple[Possible, ...]]:
 
 MLSTM = recurrences("mlstm", N=2, K=8, V=4)
 GRU = recurrences("gru", D=3, H=16)
+SQUARE = recurrences(
+    """cell square(D):
+    input x: [D]
+    state h: [D] = 0
+    h' = (h / 2 + x) * dot(h, h)
+    output h'
+""",
+    D=16,
+)
 DELTA = recurrences("gated_delta", N=2, K=16, V=4)
 
 
@@ -74,6 +83,7 @@ def test_auto_is_open_to_the_model_and_printed_as_what_it_chose() -> None:
         (DELTA, "S=scan", "`chunk` is legal: `S'` is affine in `S`, the transition of `S` is diagonal + low rank"),
         (GRU, "z=scan", "gru has no recurrence `z`; its recurrences are h"),
         (GRU, "dag", "`dag` is for states that travel along several axes; those of gru travel along one"),
+        (SQUARE, "scan", "`h'` is not affine in `h` (<text>:4: dot(h, h)), so `scan` would be wrong; "),
         (MLSTM, "C=scan,C=chunk", "`C` is to run as `scan` and as `chunk`"),
     ],
 )
