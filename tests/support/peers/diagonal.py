@@ -88,6 +88,20 @@ def sru(given: Given) -> Tensors:
     return {"h": torch.lerp(skipped, c, torch.sigmoid(ur + p["vr"] * before + p["br"])), "state.c": c[:, -1]}
 
 
+def sru_2017(given: Given) -> Tensors:
+    p, x = given.params, given.inputs["x"]
+    u, uf, ur = F.linear(x, torch.cat([p["W"], p["Wf"], p["Wr"]])).chunk(3, -1)
+    f = torch.sigmoid(uf + p["bf"])
+    c = linear(f, (1 - f) * u, given.state["c"])
+    return {"h": torch.lerp(x, c.tanh(), torch.sigmoid(ur + p["br"])), "state.c": c[:, -1]}
+
+
+def lrn(given: Given) -> Tensors:
+    q, k, v = (given.inputs["x"] @ given.params[f"W_{gate}"].T for gate in "qkv")
+    h = iterated(lambda h: torch.tanh(torch.sigmoid(k + h) * v + torch.sigmoid(q - h) * h), given.state["h"], T)
+    return {"h": h, "state.h": h[:, -1]}
+
+
 def swish_rnn(given: Given) -> Tensors:
     p, x = given.params, given.inputs["x"]
     x1, x2 = x @ p["W1"].T, x @ p["W2"].T
@@ -156,6 +170,8 @@ GATED: tuple[Row, ...] = (
     Row("qrnn", SIZES, f"{SUM}; gates by conv1d", qrnn),
     Row("qrnn_ifo", SIZES, f"{SUM}; gates by conv1d", qrnn_ifo),
     Row("sru", {"D": 5}, SWEEPS, sru),
+    Row("sru_2017", {"D": 5}, SUM, sru_2017),
+    Row("lrn", SIZES, SWEEPS, lrn),
     Row("swish_rnn", SIZES, SWEEPS, swish_rnn),
     Row("elstm", SIZES, SWEEPS, elstm),
     Row("gilr", SIZES, SUM, gilr),

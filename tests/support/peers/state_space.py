@@ -136,13 +136,28 @@ def lmu(given: Given) -> Tensors:
 
 
 def mega_ema(given: Given) -> Tensors:
-    p, x, start = given.params, given.inputs["x"], given.state["h"]
+    p = given.params
     a = torch.sigmoid(p["alpha"])
-    kept = 1 - a * torch.sigmoid(p["delta"])
+    return _averages(given, 1 - a * torch.sigmoid(p["delta"]), a * p["beta"], p["eta"])
+
+
+def mega_cema(given: Given) -> Tensors:
+    p, number = given.params, given.sizes["N"]
+    a = torch.sigmoid(p["alpha"])
+    angle = torch.linspace(2 * torch.pi / number, 2 * torch.pi, number, dtype=torch.float64) * p["omega"][:, None]
+    turned = torch.polar(torch.ones_like(angle), angle)
+    return _averages(given, (1 - a * torch.sigmoid(p["delta"])) * turned, a * p["beta"] * turned, p["eta"].conj())
+
+
+def _averages(given: Given, kept: torch.Tensor, entering: torch.Tensor, read: torch.Tensor) -> Tensors:
+    """h' = kept h + entering x, of which the real part of read h is given out."""
+    x, start = given.inputs["x"], given.state["h"]
     powers = kept[..., None] ** torch.arange(T + 1)
-    kernel = torch.einsum("dn,dnt->dt", p["eta"] * a * p["beta"], powers[..., :T])
-    before = torch.einsum("dn,dnt,bdn->btd", p["eta"], powers[..., 1:], start)
-    last = torch.einsum("dnt,btd,dn->bdn", powers[..., :T].flip(-1), x, a * p["beta"])
+    kernel = torch.einsum("dn,dnt->dt", read * entering, powers[..., :T])
+    before = torch.einsum("dn,dnt,bdn->btd", read, powers[..., 1:], start)
+    last = torch.einsum("dnt,btd,dn->bdn", powers[..., :T].flip(-1), x.to(kept.dtype), entering)
+    if kept.is_complex():
+        kernel, before = kernel.real, before.real
     return {"y": convolved(kernel, x) + before, "state.h": last + powers[..., T] * start}
 
 
@@ -225,6 +240,7 @@ ROWS: tuple[Row, ...] = (
     Row("lssl", {"H": 3, "N": 5, "M": 2}, f"scipy.signal.cont2discrete; {KERNEL}", lssl),
     Row("lmu", {"D": 3, "H": 5, "N": 4, "theta": 6}, "scipy.signal.cont2discrete", lmu),
     Row("mega_ema", {"D": 3, "N": 5}, KERNEL, mega_ema),
+    Row("mega_cema", {"D": 3, "N": 5}, KERNEL, mega_cema),
     Row("s4", {"H": 3, "N": 5}, f"{KERNEL}; the whole matrix A", s4),
     Row("linoss", {"H": 3, "P": 5}, KERNEL, linoss, {"A": positive}),
     Row("linoss_imex", {"H": 3, "P": 5}, KERNEL, linoss_imex, {"A": positive}),

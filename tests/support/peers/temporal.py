@@ -135,7 +135,7 @@ ROWS: tuple[Row, ...] = (
     Row("rwkv4_channel", {"D": 3, "I": 5}, f"{RWKV}.RwkvFeedForward", rwkv4_channel),
     Row(
         "rwkv4_perspectives",
-        {"P": 2, "D": 5, "V": 4, "L": 2, "A": 3, "I": 7},
+        {"P": 2, "D": 5, "V": 4, "L": 1, "A": 3, "I": 7},
         f"{RWKV}: RwkvSelfAttention and RwkvFeedForward, once for each perspective",
         rwkv4_perspectives,
         starts=False,
