@@ -70,6 +70,39 @@ def conv_intersection_rnn(given: Given) -> Tensors:
     return {"y": y, "state.h": h[:, -1]}
 
 
+def predrnn(given: Given) -> Tensors:
+    """The gates of a layer as one convolution of everything that it reads."""
+    (h, c), m, steps = ({}, {}), given.state["m"], []
+    levels = [f"layers.{i}" for i in range(given.sizes["L"])]
+    for level in levels:
+        h[level], c[level] = given.state[f"{level}.h"], given.state[f"{level}.c"]
+    for t in range(T):
+        x = given.inputs["x"][:, t]
+        for level in levels:
+            h[level], c[level], m = _predrnn_layer(given.params, level, x, h[level], c[level], m)
+            x = h[level]
+        steps.append(x)
+    last = {f"state.{level}.{name}": s[level] for name, s in (("h", h), ("c", c)) for level in levels}
+    return {"y": torch.stack(steps, 1), "state.m": m, **last}
+
+
+def _predrnn_layer(params: Tensors, level: str, *read: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    p = {name.removeprefix(f"{level}."): value for name, value in params.items() if name.startswith(f"{level}.")}
+    x, h, c, m = read
+    none = torch.zeros_like(p["Whg"])
+    of_x = torch.cat([p[f"Wx{gate}"] for gate in ("g", "i", "f", "g2", "i2", "f2", "o")])
+    of_h = torch.cat([p["Whg"], p["Whi"], p["Whf"], none, none, none, p["Who"]])
+    of_m = torch.cat([none, none, none, p["Wmg"], p["Wmi"], p["Wmf"], none])
+    bias = torch.cat([p[f"b{gate}"] for gate in ("g", "i", "f", "g2", "i2", "f2", "o")])
+    all_ = conv2d(torch.cat([x, h, m], 1), torch.cat([of_x, of_h, of_m], 1), bias, padding="same")
+    g, i, f, g2, i2, f2, o = all_.chunk(7, 1)
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    m = f2.sigmoid() * m + i2.sigmoid() * g2.tanh()
+    both = torch.cat([c, m], 1)
+    o = o + conv2d(both, torch.cat([p["Wco"], p["Wmo"]], 1), padding="same")
+    return o.sigmoid() * conv2d(both, p["W"]).tanh(), c, m
+
+
 # Recurrence in depth
 
 
@@ -144,6 +177,7 @@ def recursive_conv(given: Given) -> Tensors:
 
 MAPS = {"C": 2, "H": 3, "Y": 2, "X": 4, "K": 3}
 INTERSECTION = {"H": 2, "Y": 3, "X": 4, "K": 3}
+PREDRNN = {"C": 1, "H": 2, "Y": 2, "X": 3, "L": 2, "K": 3}
 LRCN = {"C": 2, "M": 3, "F": 4, "D": 3, "H": 5, "Y": 1, "X": 2, "K": 3}
 RAFT = {"H": 2, "C": 1, "M": 3, "Y": 2, "X": 5, "R": 1, "K": 2}
 
@@ -162,6 +196,7 @@ ROWS: tuple[Row, ...] = (
         "torchrecurrent.IntersectionRNN with matrices that convolve",
         conv_intersection_rnn,
     ),
+    Row("predrnn", PREDRNN, "torch.nn.functional.conv2d, once for all gates of a layer", predrnn),
     Row("point_gru", {"D": 5, "H": 3, "K": 3}, "torchrecurrent.MUT2, one input K times", point_gru),
     Row("raft_gru", RAFT, "torch.nn.functional.grid_sample and conv2d", raft_gru),
     Row("lrcn", LRCN, "torch.nn.LSTM on torch.nn.functional.conv2d and max_pool2d", lrcn),

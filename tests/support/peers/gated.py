@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 import torch
 import torchrecurrent
-from torch.nn.functional import layer_norm
+from torch.nn.functional import layer_norm, linear
 
 from support.peers import gated_relatives
 from support.peers.row import Given, Row, T, Tensors
 
 RNN = {"D": 3, "H": 5}
+NARX = {"D": 3, "H": 5, "O": 2, "P": 2, "Q": 3}
 HEADS = {"N": 2, "P": 3}
 
 
@@ -186,11 +187,21 @@ def jordan(given: Given) -> Tensors:
     for t in range(T):
         traces = [p["mu"] ** (t - s - 1) * y for s, y in enumerate(outputs)]
         context = sum(traces, p["mu"] ** t * given.state["s"])
-        hidden = torch.sigmoid(
-            torch.nn.functional.linear(torch.cat([x[:, t], context], 1), torch.cat([p["W"], p["U"]], 1), p["b"])
-        )
-        outputs.append(torch.sigmoid(torch.nn.functional.linear(hidden, p["V"], p["c"])))
+        hidden = torch.sigmoid(linear(torch.cat([x[:, t], context], 1), torch.cat([p["W"], p["U"]], 1), p["b"]))
+        outputs.append(torch.sigmoid(linear(hidden, p["V"], p["c"])))
     return {"y": torch.stack(outputs, dim=1)}
+
+
+def narx(given: Given) -> Tensors:
+    """The last outputs from a list of all, as one vector with the last inputs."""
+    p, (reach, back), width = given.params, (given.sizes["P"], given.sizes["Q"]), given.sizes["O"]
+    x = torch.nn.functional.pad(given.inputs["x"], (0, 0, reach, 0))
+    outputs = list(torch.zeros(back, x.shape[0], width, dtype=torch.float64))
+    weight = torch.cat([*p["W"], *p["U"]], -1)
+    for t in range(T):
+        read = torch.cat([x[:, t : t + reach + 1].flatten(1), *outputs[t : t + back]], -1)
+        outputs.append(linear(linear(read, weight, p["b"]).tanh(), p["V"], p["c"]))
+    return {"y": torch.stack(outputs[back:], 1)}
 
 
 def layer_norm_lstm(given: Given) -> Tensors:
@@ -228,5 +239,6 @@ ROWS: tuple[Row, ...] = (
     Row("para_lstm", {"N": 2, "P": 3, "H": 5}, "torchrecurrent.PeepholeLSTM with diagonal matrices", para_lstm),
     Row("jordan", {"D": 3, "H": 5, "O": 2}, "second derivation: the context as a sum over all earlier outputs", jordan),
     Row("layer_norm_lstm", RNN, "torch.nn.functional.layer_norm in a loop", layer_norm_lstm),
+    Row("narx", NARX, "second derivation: the last outputs from a list of all", narx, starts=False),
     *gated_relatives.ROWS,
 )
