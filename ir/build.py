@@ -128,8 +128,8 @@ def matmul(x: Operand | Diag, y: Operand | Diag) -> Value | Diag:
 def solve(x: Operand | Diag, y: Operand | Diag) -> Value:
     """The solution of `x @ s = y`; y is a matrix, or a vector, which is a matrix of one column."""
     matrix, right = value(x), value(y)
-    if right.rank != matrix.rank - 1:
-        return ops.apply("solve", matrix, right)
+    if right.rank != matrix.rank - 1 or right.shape != matrix.shape[:-1]:
+        return ops.apply("solve", matrix, right)  # which says what does not fit
     column = expand(right, (*right.shape, Dim.of(1)), [right.rank])
     return select(ops.apply("solve", matrix, column), 0, right.rank)
 

@@ -252,10 +252,10 @@ def system(args: Sequence[Value], _: Attributes) -> Typing:
     matrix, right = args
     found = f"{shape_text(matrix.shape)} and {shape_text(right.shape)}"
     if matrix.rank < 2 or matrix.shape[-1] != matrix.shape[-2]:
-        raise Fault(fault.SHAPES_DIFFER, "only a square matrix has a solution", shape_text(matrix.shape), "[n, n]")
+        raise Fault(fault.SHAPES_DIFFER, "`solve` takes a square matrix", shape_text(matrix.shape), "[n, n]")
     if right.rank != matrix.rank or right.shape[:-1] != matrix.shape[:-1]:
         raise Fault(
-            fault.SHAPES_DIFFER, "the right side of `solve` does not fit the matrix", found, "[n, n] and [n, m]"
+            fault.SHAPES_DIFFER, "the right side of `solve` does not fit the matrix", found, "[n, n], and [n] or [n, m]"
         )
     return Typing(right.shape, promote([matrix.kind, right.kind, Kind.FLOAT]), common_domain(args))
 

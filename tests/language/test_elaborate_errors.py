@@ -53,6 +53,21 @@ def test_a_mistake_in_the_use_of_a_library_function_is_said_of_the_use() -> None
 
 
 @pytest.mark.parametrize(
+    ("system", "message"),
+    [
+        ("solve(W, x)", "`solve` takes a square matrix"),
+        ("solve(V, y)", "the right side of `solve` does not fit the matrix"),
+        ("solve(V, W.T)", "the right side of `solve` does not fit the matrix"),
+        ("inverse(x)", "`inverse` takes a matrix"),
+        ("inverse(W)", "`solve` takes a square matrix"),
+    ],
+)
+def test_what_cannot_be_solved(system: str, message: str) -> None:
+    text = f"cell f(D):\n    input x: [D], y: [2*D]\n    param W: [D, 2*D], V: [D, D]\n    output z = {system}\n"
+    assert [diagnostic.message for diagnostic in problems(text) if diagnostic.severity == "error"] == [message]
+
+
+@pytest.mark.parametrize(
     ("lines", "code"),
     [
         (["hold when p", "hold when p", "h' = h + x"], "E0516"),
