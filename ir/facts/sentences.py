@@ -17,6 +17,7 @@ from lsrl.ir.value import Value
 Data = dict[str, object]
 DEEPEST = 3
 _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
+_COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge", "and", "or")
 
 RUNNING = {Algebra.MAX_PLUS: "a running maximum", Algebra.LOG_SUM_EXP: "the logarithm of a running sum"}
 
@@ -199,12 +200,21 @@ class _Words:
         parts = [self.text(arg, depth + 1) for arg in value.args]
         if value.op in ("expand", "cast"):
             return parts[0]
-        return f" {sign} ".join(parts) if sign else f"{value.op}({', '.join(parts)})"
+        if sign:
+            return f" {sign} ".join(map(_operand, value.args, parts))
+        return f"{value.op}({', '.join(parts)})"
 
     def spans(self, values: Iterable[Value]) -> tuple[Span, ...]:
         """Where values are written, the first place of several; a declared one acts where the states are updated."""
         places = [place for value in values for place in ([value] if value.args else self.nexts())]
         return tuple(dict.fromkeys(span for value in places for span in self.cell.spans.get(value, ())[:1]))
+
+
+def _operand(value: Value, text: str) -> str:
+    """The text of a value inside of arithmetic, which binds tighter than comparisons do."""
+    while value.op in ("expand", "cast"):
+        (value,) = value.args
+    return f"({text})" if value.op in _COMPARISONS and " " in text else text
 
 
 def _bare(text: str) -> str:

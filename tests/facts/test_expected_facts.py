@@ -351,6 +351,13 @@ def test_sentences_name_values_and_lines() -> None:
     ]
 
 
+def test_comparisons_inside_of_arithmetic_have_brackets() -> None:
+    cell = cell_of_text(
+        "cell f(H=3):\n    input x: [H], p: [] int\n    state h: [H] = 0\n    h' = where(p == 0, x, h)\n    output h'\n"
+    )
+    assert "`1 - (p == 0)` in [0, 1]" in str(said(cell))
+
+
 def test_facts_as_data() -> None:
     data = said(library("retention")).as_data()
     assert data["states"] == ["S"]
