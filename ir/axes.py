@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import networkx as nx
-
+from lsrl.ir.graphs import connected
 from lsrl.ir.infer import integer, integers
 from lsrl.ir.ops import Family, family
 from lsrl.ir.value import Value
@@ -49,18 +48,13 @@ def axis_classes(
     """
     pairs = [pair for first, second in tied for pair in _all(first, second)]
     values = list(dict.fromkeys([*body, *(arg for v in body for arg in v.args), *leaves]))
-    graph = nx.Graph()
-    graph.add_nodes_from((value, axis) for value in values for axis in range(value.rank))
-    graph.add_nodes_from(axis for pair in pairs for axis in pair)
-    graph.add_edges_from(pairs)
+    axes = [(value, axis) for value in values for axis in range(value.rank)]
     mixing: set[Axis] = set()
     for value in body:
         same, mixed = _relations(value)
-        graph.add_edges_from(same)
+        pairs += same
         mixing.update(mixed)
-    order = {axis: place for place, axis in enumerate(graph.nodes)}
-    components = sorted(nx.connected_components(graph), key=lambda members: min(order[axis] for axis in members))
-    numbers = {axis: number for number, members in enumerate(components) for axis in members}
+    numbers = {axis: number for number, members in enumerate(connected(axes, pairs)) for axis in members}
     classes = AxisClasses(numbers, frozenset())
     everything = {value for value, _ in numbers}
     twice = {n for value in everything for n in classes.of(value) if classes.of(value).count(n) > 1}

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-import networkx as nx
-
 from lsrl.ir.cell import Cell, State
 from lsrl.ir.fault import Refusal
+from lsrl.ir.graphs import in_order, strong_components
 from lsrl.ir.lines import Line, line_of
 from lsrl.ir.value import Value, postorder
 
@@ -50,35 +49,32 @@ def components(cell: Cell) -> tuple[Component, ...]:
     Raises:
         PipelineError: forward and reversed states depend on each other.
     """
-    graph = dependencies(cell)
-    condensed = nx.condensation(graph)
+    readers = dependencies(cell)
     place = {state.name: position for position, state in enumerate(cell.states)}
-    members: Mapping[int, set[str]] = nx.get_node_attributes(condensed, "members")
-    order = nx.lexicographical_topological_sort(condensed, key=lambda node: min(place[name] for name in members[node]))
-    return tuple(_component(cell, sorted(members[node], key=place.__getitem__), graph) for node in order)
+    groups = in_order(strong_components(list(place), readers), readers, place)
+    return tuple(_component(cell, sorted(names, key=place.__getitem__), readers) for names in groups)
 
 
-def dependencies(cell: Cell) -> nx.DiGraph:
-    """An edge from each state to every state whose next value reads it (through any number of operations).
+def dependencies(cell: Cell) -> dict[str, list[str]]:
+    """The states whose next value reads each state, through any number of operations.
 
     A line does not count as its own reader: its values only move up.
     """
-    graph = nx.DiGraph()
-    graph.add_nodes_from(state.name for state in cell.states)
+    readers: dict[str, list[str]] = {state.name: [] for state in cell.states}
     for state in cell.states:
         line = line_of(state)
-        graph.add_edges_from((name, state.name) for name in states_read([line.taken if line else state.next]))
-    return graph
+        for name in states_read([line.taken if line else state.next]):
+            readers[name].append(state.name)
+    return readers
 
 
 def fed(cell: Cell) -> tuple[Cell, dict[str, Line]]:
     """The cell in which every line that no recurrence contains passes on what it takes in, and these lines by name."""
     found = {state.name: line for state in cell.states if (line := line_of(state)) is not None}
-    lines = {
-        s.name: found[s.name] for p in components(cell) if found and not p.cyclic for s in p.states if s.name in found
-    }
-    if not lines:
+    if not found:
         return cell, {}
+    straight = {name for part in components(cell) if not part.cyclic for name in part.names}
+    lines = {name: line for name, line in found.items() if name in straight}
     states = tuple(replace(s, next=lines[s.name].taken) if s.name in lines else s for s in cell.states)
     return replace(cell, states=states), lines
 
@@ -94,11 +90,11 @@ def leaf_of(names: Iterable[str]) -> Callable[[Value], bool]:
     return lambda value: value.op == "state" and value.attr("name") in known
 
 
-def _component(cell: Cell, names: list[str], graph: nx.DiGraph) -> Component:
+def _component(cell: Cell, names: list[str], readers: Mapping[str, list[str]]) -> Component:
     states = tuple(cell.state(name) for name in names)
     directions = {state.reverse for state in states}
     if len(directions) > 1:
         raise PipelineError(
             f"{', '.join(names)} depend on each other but run in opposite directions, so neither can be computed first"
         )
-    return Component(states, directions.pop(), len(names) > 1 or graph.has_edge(names[0], names[0]))
+    return Component(states, directions.pop(), len(names) > 1 or names[0] in readers[names[0]])

@@ -14,11 +14,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import networkx as nx
-
 from lsrl.ir.cell import TIME, Cell, State
 from lsrl.ir.cut import minimum_cut
 from lsrl.ir.fault import Refusal
+from lsrl.ir.graphs import connected
 from lsrl.ir.lines import Line, Tap, taps
 from lsrl.ir.ops import Family, family
 from lsrl.ir.pipeline import VARYING, Component, components, fed, leaf_of, states_read
@@ -192,6 +191,7 @@ class _Planner:
         self.groups = tuple(_groups(cell, parts, self.varying, chosen))
         self.shifts = {s.name: s for part in parts if not part.cyclic for s in part.states}
         self.taps = {value: line.leaf for line in self.lines.values() for value in taps(line, self.order)}
+        self.before = {s.name: states_read([s.next]) for s in self.shifts.values()}
         self.ran: set[str] = set()
 
     def plan(self) -> Plan:
@@ -283,7 +283,8 @@ class _Planner:
         made = {state.name for states in self.forms for state in states}
         others = [s.next for s in self.cell.states if s.next not in core and s.name not in made]
         beyond = tied & frozenset(postorder([*wanted, *others], stop=self.given.__contains__))
-        late = depends_on(self.roots, lambda v: v.op == "state" and v not in core and not self.is_early(v))
+        early = self.early()
+        late = depends_on(self.roots, lambda v: v.op == "state" and v not in core and v.attr("name") not in early)
         fused: dict[Value, None] = {}
         for v in (v for v in self.order if v in beyond):
             joins = self.fuses_after(v) and v not in late and all(a in fused for a in v.args if a in tied)
@@ -293,13 +294,12 @@ class _Planner:
         arguments = {v: () if v in core else tuple(a for a in v.args if a in fused) for v in fused}
         return minimum_cut(tuple(fused), arguments.__getitem__, core & set(fused), needed, self.sizes, not self.late)
 
-    def is_early(self, leaf: Value) -> bool:
-        """Whether a state's leaf is known before: of a recurrence that ran, or a shift of what no loop computes."""
-        if str(leaf.attr("name")) in self.ran:
-            return True
-        state = self.shifts.get(str(leaf.attr("name")))
-        cone = postorder([state.next]) if state else ()
-        return state is not None and all(self.is_early(v) for v in cone if v.op == "state")
+    def early(self) -> frozenset[str]:
+        """The states that are known before: of recurrences that ran, and shifts of what no loop computes."""
+        known = set(self.ran)
+        for name, read in self.before.items():  # each after those that it reads
+            known.update({name} if known.issuperset(read) else ())
+        return frozenset(known)
 
     def needed_outside(self, value: Value, beyond: frozenset[Value], fused: Mapping[Value, None]) -> bool:
         return any(value in user.args for user in beyond if user not in fused and user not in self.given)
@@ -342,7 +342,8 @@ def _groups(
     """The recurrences in order of execution; sequential ones that light work connects in one direction are merged."""
     by_state = {state.name: part for part in parts for state in part.states}
     levels: dict[Component, int] = {}
-    light = nx.Graph()
+    cyclic: list[Component] = []
+    light: list[tuple[Component, Component]] = []
     for part in parts:
         crossings = [(by_state[name], heavy) for name, heavy in _crossings(part, varying)]
         crossings = [(earlier, heavy or not _alike(hows.get(earlier), hows.get(part))) for earlier, heavy in crossings]
@@ -351,9 +352,9 @@ def _groups(
         )
         if part.cyclic:
             levels[part] = max(levels[part], 0)
-            light.add_node(part)
-            light.add_edges_from((part, e) for e, _ in crossings if e.cyclic and levels[e] == levels[part])
-    merged = sorted(nx.connected_components(light), key=lambda group: _rank(cell, group, levels))
+            cyclic.append(part)
+            light += [(part, e) for e, _ in crossings if e.cyclic and levels[e] == levels[part]]
+    merged = sorted(connected(cyclic, light), key=lambda group: _rank(cell, group, levels))
     for group in merged:
         names = {name for part in group for name in part.names}
         yield tuple(state for state in cell.states if state.name in names)

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import networkx as nx
-
 from lsrl.format_expression import expression as document
 from lsrl.ir.cell import Cell, State
 from lsrl.ir.dims import shape_text
+from lsrl.ir.graphs import strong_components
 from lsrl.ir.value import Value, postorder
 from lsrl.pretty import layout
 from lsrl.shorthand import without_reset
@@ -162,11 +161,11 @@ class _Painter:
 
 def _groups(boxes: Iterable[Box], arrows: Iterable[Arrow]) -> tuple[tuple[str, ...], ...]:
     """The boxes of each recurrence: those that feed back into themselves."""
-    graph = nx.DiGraph()
-    graph.add_nodes_from(box.key for box in boxes)
-    graph.add_edges_from((arrow.source, arrow.target) for arrow in arrows)
     order = {box.key: place for place, box in enumerate(boxes)}
-    found = [tuple(sorted(part, key=order.__getitem__)) for part in nx.strongly_connected_components(graph)]
+    targets: dict[str, list[str]] = {}
+    for arrow in arrows:
+        targets.setdefault(arrow.source, []).append(arrow.target)
+    found = [tuple(sorted(part, key=order.__getitem__)) for part in strong_components(list(order), targets)]
     return tuple(sorted((part for part in found if len(part) > 1), key=lambda part: order[part[0]]))
 
 

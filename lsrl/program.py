@@ -160,7 +160,7 @@ class Program:
             ArrayError: an array is missing, superfluous, or not what the program declares.
             DimError: a size is unknown, or told differently by two arrays.
         """
-        from lsrl.backends import reference  # its analyses load networkx, which `lsrl check` does without
+        from lsrl.backends import reference  # which `lsrl check` does without
 
         cell, numbers = self.bind(infer_sizes(self.graph, sizes or {}, params, inputs, state))
         return reference.run(cell, numbers, params, inputs, state)

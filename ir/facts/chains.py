@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-import networkx as nx
-
 from lsrl.ir import ops
 from lsrl.ir.facts.affine_layout import read_affine
 from lsrl.ir.facts.linear import LinearForm, materialise
+from lsrl.ir.graphs import dominators
 from lsrl.ir.substitute import rebuild
-from lsrl.ir.value import Value, depends_on
+from lsrl.ir.value import Value, depends_on, postorder
 
 BLANK = "what the maps before give"
 """A name that no state of a program can have."""
@@ -27,10 +26,8 @@ def waists(leaf: Value, root: Value) -> tuple[Value, ...]:
     tied = depends_on([root], lambda value: value is leaf)
     if root not in tied:
         return (leaf, root)
-    graph = nx.DiGraph()
-    graph.add_node(leaf)
-    graph.add_edges_from((arg, value) for value in tied for arg in value.args if arg in tied and value is not leaf)
-    above = nx.immediate_dominators(graph, leaf)
+    ordered = [value for value in postorder([root]) if value in tied]
+    above = dominators(ordered, lambda value: [arg for arg in value.args if arg in tied])
     chain = [root]
     while chain[-1] is not leaf:
         chain.append(above[chain[-1]])

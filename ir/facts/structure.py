@@ -12,9 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-import networkx as nx
-
 from lsrl.ir.facts.linear import Factor, Letters, LinearForm, Term
+from lsrl.ir.graphs import reached
 from lsrl.ir.value import Kind, Value
 
 STENCILS = ("conv", "conv_dx", "conv_dw")
@@ -166,13 +165,8 @@ def _lanes(term: Term) -> frozenset[int]:
 
 def _connected(term: Term, letter: int) -> frozenset[int]:
     """The letters that factors connect with one, lanes aside."""
-    graph = nx.Graph()
-    graph.add_node(letter)
     lanes = _lanes(term)
-    for factor in term.factors:
-        free = [each for each in factor.axes if each not in lanes]
-        nx.add_path(graph, free)
-    return frozenset(nx.node_connected_component(graph, letter))
+    return reached(letter, ([each for each in factor.axes if each not in lanes] for factor in term.factors))
 
 
 def _selects(term: Term, letters: frozenset[int]) -> bool:

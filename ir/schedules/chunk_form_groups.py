@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-import networkx as nx
-
 from lsrl.ir.facts.linear import Factor
+from lsrl.ir.graphs import reached
 from lsrl.ir.value import Value
 
 Group = tuple[Factor, ...]
@@ -14,11 +13,7 @@ Group = tuple[Factor, ...]
 
 def connected(factors: Sequence[Factor], letter: int | None, lanes: Collection[int]) -> tuple[Group, frozenset[int]]:
     """The factors that make the vector along a letter, and all letters that they connect, lanes aside."""
-    graph = nx.Graph()
-    graph.add_node(letter)
-    for factor in factors:
-        nx.add_path(graph, [each for each in factor.axes if each not in lanes])
-    letters = frozenset(nx.node_connected_component(graph, letter))
+    letters = reached(letter, ([each for each in factor.axes if each not in lanes] for factor in factors))
     return tuple(factor for factor in factors if letters & set(factor.axes)), letters
 
 
