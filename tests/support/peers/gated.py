@@ -8,7 +8,7 @@ import torch
 import torchrecurrent
 from torch.nn.functional import layer_norm, linear
 
-from support.peers import gated_relatives
+from support.peers import gated_composed, gated_relatives
 from support.peers.row import Given, Row, T, Tensors
 
 RNN = {"D": 3, "H": 5}
@@ -241,4 +241,5 @@ ROWS: tuple[Row, ...] = (
     Row("layer_norm_lstm", RNN, "torch.nn.functional.layer_norm in a loop", layer_norm_lstm),
     Row("narx", NARX, "second derivation: the last outputs from a list of all", narx, starts=False),
     *gated_relatives.ROWS,
+    *gated_composed.ROWS,
 )
