@@ -1,5 +1,6 @@
 """Functions that emitted modules define for themselves share one namespace."""
 
+import ast
 from collections import Counter
 from pathlib import Path
 
@@ -26,3 +27,11 @@ def test_names_are_unique(framework: str) -> None:
     for file in FILES:
         found.update(list(runtime(file.stem)) if target(file) == framework else ())
     assert [name for name, count in found.items() if count > 1] == []
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_statement_of_a_file_belongs_to_a_definition(file: Path) -> None:
+    """Only imports and the docstring are left out of what Python sees in the file."""
+    wanted = [n for n in ast.parse(file.read_text()).body if not isinstance(n, ast.Import | ast.ImportFrom)][1:]
+    found = [node for text in runtime(file.stem).values() for node in ast.parse(text).body]
+    assert sorted(map(ast.dump, found)) == sorted(map(ast.dump, wanted))
