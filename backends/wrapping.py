@@ -5,20 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 INDENT = "    "
 _HEAD = re.compile(r"return |yield |\w+=(?!=)|\"[^\"]*\": ")
-_OPERATORS = (
-    (" if ", " else "),
-    (" or ",),
-    (" and ",),
-    (" == ", " != ", " < ", " <= ", " > ", " >= "),
-    (" | ",),
-    (" ^ ",),
-    (" & ",),
-    (" + ", " - "),
-    (" * ", " / ", " // ", " % ", " @ "),
+_OPERATORS = tuple(
+    re.compile(" (?=" + "|".join(map(re.escape, group)) + ")")
+    for group in (
+        ("if ", "else "),
+        ("or ",),
+        ("and ",),
+        ("== ", "!= ", "< ", "<= ", "> ", ">= "),
+        ("| ",),
+        ("^ ",),
+        ("& ",),
+        ("+ ", "- "),
+        ("* ", "/ ", "// ", "% ", "@ "),
+    )
 )
+_MARKS = re.compile(r"\"(?:\\.|[^\"\\])*\"?|'(?:\\.|[^'\\])*'?|[()\[\]{}]")
 
 
 def wrapped(code: str, room: int) -> list[str]:
@@ -82,18 +87,20 @@ def _indented(lines: Iterator[str] | list[str]) -> Iterator[str]:
 
 def _head(code: str) -> str:
     """What stands before the expression: targets of an assignment, `return`, a keyword or a key."""
-    for position in _outside(code):
-        if code.startswith(" = ", position):
+    position, outside = code.find(" = "), _outside(code)
+    while position >= 0:
+        if outside[position]:
             return code[: position + 3]
+        position = code.find(" = ", position + 1)
     match = _HEAD.match(code)
     return match.group() if match else ""
 
 
 def _terms(expression: str) -> list[str]:
     """The expression cut before its loosest operators outside of brackets."""
-    outside = list(_outside(expression))
-    for group in _OPERATORS:
-        cuts = [p + 1 for p in outside if p and any(expression.startswith(operator, p) for operator in group)]
+    outside = _outside(expression)
+    for operators in _OPERATORS:
+        cuts = [p + 1 for match in operators.finditer(expression) if outside[p := match.start()] and p]
         if cuts:
             ends = [*cuts, len(expression)]
             return [expression[a:b].strip() for a, b in zip([0, *cuts], ends, strict=True)]
@@ -102,7 +109,8 @@ def _terms(expression: str) -> list[str]:
 
 def _items(inside: str) -> list[str]:
     """The parts between commas outside of brackets."""
-    cuts = [p for p in _outside(inside) if inside[p] == ","]
+    outside = _outside(inside)
+    cuts = [position for position, letter in enumerate(inside) if letter == "," and outside[position]]
     parts = [inside[a:b].strip(", ") for a, b in zip([0, *cuts], [*cuts, len(inside)], strict=True)]
     return [part for part in parts if part]
 
@@ -110,9 +118,10 @@ def _items(inside: str) -> list[str]:
 def _brackets(code: str) -> list[_Bracket]:
     """The outermost pairs with something inside that are no subscripts."""
     found: list[_Bracket] = []
-    start, outside = 0, set(_outside(code))
-    for position, letter in enumerate(code):
-        if position not in outside:
+    start, outside = 0, _outside(code)
+    for match in _MARKS.finditer(code):
+        position, letter = match.start(), match.group()
+        if not outside[position]:
             continue
         if letter in "([{":
             start = position
@@ -122,21 +131,22 @@ def _brackets(code: str) -> list[_Bracket]:
     return found
 
 
-def _outside(code: str) -> Iterator[int]:
-    """Positions outside of brackets and quotes; outermost brackets themselves count as outside."""
-    depth, quote = 0, ""
-    for position, letter in enumerate(code):
-        if quote:
-            quote = "" if letter == quote and code[position - 1] != "\\" else quote
-        elif letter in "\"'":
-            quote = letter
-        elif letter in "([{":
-            if depth == 0:
-                yield position
+@lru_cache(maxsize=64)
+def _outside(code: str) -> bytes:
+    """For each position whether it is outside of brackets and quotes; outermost brackets themselves are outside."""
+    flags = bytearray(len(code))
+    depth = before = 0
+    for match in _MARKS.finditer(code):
+        start, end = match.span()
+        if depth == 0:
+            flags[before:start] = b"\1" * (start - before)
+        before = end
+        if match.group() in "([{":
+            flags[start] = depth == 0
             depth += 1
-        elif letter in ")]}":
+        elif match.group() in ")]}":
             depth -= 1
-            if depth == 0:
-                yield position
-        elif depth == 0:
-            yield position
+            flags[start] = depth == 0
+    if depth == 0:
+        flags[before:] = b"\1" * (len(code) - before)
+    return bytes(flags)
