@@ -1,8 +1,9 @@
 """Two rewritings of products with parameters that decide how fast a recurrence runs.
 
 `split_products` takes `W @ concat(x, h)` apart into `W_x @ x + W_h @ h`, so that the part without state leaves the
-loop; it reassociates a sum, hence results agree to rounding.  `fuse_products` joins products that share an operand,
-`Wz @ x` and `Wr @ x`, into one product with the matrices stacked (gate fusion); it computes the same sums.
+loop, and `S @ (diag(w) - outer(a, b))` into products with vectors; it reassociates sums, hence results agree to
+rounding.  `fuse_products` joins products that share an operand, `Wz @ x` and `Wr @ x`, into one product with the
+matrices stacked (gate fusion); it computes the same sums.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from lsrl.ir import build, ops
 from lsrl.ir.cell import Cell
 from lsrl.ir.dims import Dim
+from lsrl.ir.distribute import distribute
 from lsrl.ir.pipeline import VARYING, components, leaf_of
 from lsrl.ir.plan import is_static_product
 from lsrl.ir.substitute import substitute
@@ -39,7 +41,8 @@ class Product:
 
 
 def split_products(cell: Cell) -> Cell:
-    """Distribute products inside a recurrence over `concat`s of what belongs to it and what does not."""
+    """Distribute products inside a recurrence over `concat`s of what belongs to it and what does not, and over sums."""
+    cell = distribute(cell)
     varying = _varying(cell)
     split: dict[Value, Value] = {}
     for core in _cores(cell):

@@ -10,6 +10,7 @@ from lsrl.explain_loops import StageFact, loops, reference_loops
 from lsrl.ir import ops
 from lsrl.ir.cell import TIME, Cell
 from lsrl.ir.dims import count, shape_text
+from lsrl.ir.facts.matrices import pieces
 from lsrl.ir.facts.sentences import Fact, facts
 from lsrl.ir.pipeline import VARYING, components, states_read
 from lsrl.ir.plan import Loop, Parallel
@@ -306,13 +307,19 @@ def _product(value: Value, stacked: Value, part: Value) -> Value:
 
 
 def _split(made: stages.Made) -> Iterator[SplitFact]:
-    """The products that fusion's predecessor took apart: those of a concatenation that are there no more."""
+    """The products that fusion's predecessor took apart: those of a concatenation or a sum that are there no more."""
     after = set(postorder(made.split.all_roots()))
     sentences = Sentences(made.simple)
     for value in postorder(made.simple.all_roots()):
-        if value.op == "einsum" and value not in after and any(arg.op == "concat" for arg in value.args):
-            mixed = next(arg for arg in value.args if arg.op == "concat")
-            yield SplitFact(sentences.definition(value), ", ".join(map(sentences.expression, mixed.args)))
+        parts = _mixed(value) if value.op == "einsum" and value not in after else ()
+        if parts:
+            yield SplitFact(sentences.definition(value), ", ".join(map(sentences.expression, parts)))
+
+
+def _mixed(product: Value) -> tuple[Value, ...]:
+    """What a product was distributed over; nothing if it is none of these."""
+    joined = next((arg.args for arg in product.args if arg.op == "concat"), ())
+    return joined or next((parts for arg in product.args if len(parts := pieces(arg)) > 1), ())
 
 
 def _costs(cell: Cell, sizes: Mapping[str, int], nest: tuple[StageFact, ...], setting: Setting) -> CostFact:

@@ -32,6 +32,12 @@ def opened(letters: Sequence[Hashable], value: Value) -> list[tuple[Sequence[Has
     return found
 
 
+def pieces(value: Value) -> tuple[Value, ...]:
+    """All summands of a matrix, or of the factors of a product of matrices; the value alone if it has no such."""
+    factors = [factor for _, factor in opened(tuple(range(value.rank)), value)]
+    return tuple(part for factor in factors for _, part in summands(factor))
+
+
 def summands(value: Value) -> list[tuple[int, Value]]:
     """`eye(K) - b * outer(k, k)` as its two parts, with signs; any other value as it is."""
     parts = [(1, value)]
