@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from math import prod
 
-from lsrl.ir.dims import count
 from lsrl.ir.ops import Family, family
 from lsrl.ir.value import Kind, Value
 
@@ -19,7 +18,7 @@ _PER_ELEMENT = {"softmax": 3, "logsumexp": 2}
 
 def elements(value: Value, sizes: Mapping[str, int]) -> int:
     """The number of elements of a value at one position."""
-    return count(value.shape).evaluate(sizes)
+    return prod(size.evaluate(sizes) for size in value.shape)
 
 
 def flops(values: Iterable[Value], sizes: Mapping[str, int]) -> int:

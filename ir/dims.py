@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
 from typing import Union
 
@@ -61,7 +61,7 @@ class Dim:
             case Dim():
                 return value
             case int():
-                return _collect([((), Fraction(value))])
+                return _number_dim(int(value))
             case str():
                 return _collect([(((value, 1),), Fraction(1))])
 
@@ -84,7 +84,10 @@ class Dim:
         return frozenset(found)
 
     def __add__(self, other: DimLike) -> Dim:
-        return _collect([*self.terms, *Dim.of(other).terms])
+        added = Dim.of(other)
+        if not added.terms or not self.terms:
+            return self if self.terms else added
+        return _collect([*self.terms, *added.terms])
 
     def __radd__(self, other: DimLike) -> Dim:
         return Dim.of(other) + self
@@ -99,7 +102,10 @@ class Dim:
         return Dim.of(other) - self
 
     def __mul__(self, other: DimLike) -> Dim:
-        pairs = ((a, b) for a in self.terms for b in Dim.of(other).terms)
+        factor = Dim.of(other)
+        if factor is ONE or self is ONE:
+            return self if factor is ONE else factor
+        pairs = ((a, b) for a in self.terms for b in factor.terms)
         products = [(_multiply(a[0], b[0]), a[1] * b[1]) for a, b in pairs]
         return _collect(term for product in products for term in _cancelled(*product))
 
@@ -164,6 +170,9 @@ class Dim:
 
     def evaluate(self, sizes: Mapping[str, int]) -> int:
         """The number this dim is under `sizes`; DimError when a name is missing or a division leaves a remainder."""
+        number = self.constant
+        if number is not None:
+            return number
         parts = (factor * prod(_number(a, sizes) ** p for a, p in monomial) for monomial, factor in self.terms)
         total = sum(parts, Fraction(0))
         if total.denominator != 1:
@@ -182,6 +191,14 @@ class Dim:
 
     def __repr__(self) -> str:
         return f"Dim({self})"
+
+
+@lru_cache(maxsize=4096)
+def _number_dim(number: int) -> Dim:
+    return Dim((((), Fraction(number)),) if number else ())
+
+
+ONE = Dim.of(1)
 
 
 def shape_of(*dims: DimLike) -> Shape:

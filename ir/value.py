@@ -93,23 +93,24 @@ def intern(
     return found
 
 
-def postorder(roots: Iterable[Value], stop: Callable[[Value], bool] = lambda _: False) -> Iterator[Value]:
+def postorder(roots: Iterable[Value], stop: Callable[[Value], bool] | None = None) -> Iterator[Value]:
     """Every value the roots depend on, operands before users, each once, in a deterministic order.
 
     A value for which `stop` holds is yielded, but its operands are not visited.  Iterative: depth is no limit.
     """
     seen: set[Value] = set()
     for root in roots:
-        stack: list[tuple[Value, bool]] = [(root, False)]
+        stack: list[Value | None] = [root]  # None stands above a value whose operands have been visited
         while stack:
-            value, expanded = stack.pop()
-            if expanded:
-                yield value
+            value = stack.pop()
+            if value is None:
+                yield stack.pop()  # type: ignore[misc]
             elif value not in seen:
                 seen.add(value)
-                stack.append((value, True))
-                if not stop(value):
-                    stack.extend((arg, False) for arg in reversed(value.args))
+                if not value.args or (stop is not None and stop(value)):
+                    yield value
+                else:
+                    stack += (value, None, *reversed(value.args))
 
 
 def users(roots: Iterable[Value]) -> dict[Value, tuple[Value, ...]]:
@@ -126,7 +127,7 @@ def depends_on(roots: Iterable[Value], is_leaf: Callable[[Value], bool]) -> froz
     """The values among the roots and their operands that are, or depend on, a value for which `is_leaf` holds."""
     found: set[Value] = set()
     for value in postorder(roots):
-        if is_leaf(value) or any(arg in found for arg in value.args):
+        if is_leaf(value) or not found.isdisjoint(value.args):
             found.add(value)
     return frozenset(found)
 
