@@ -172,7 +172,7 @@ CELL_AND_OUTPUT = (
         states="h c",
         weight_ih="Wi Wf Wc Wo",
         weight_hh="Ui Uf Uc Uo",
-        weight_ph="pi_ pf po",
+        weight_ph="wi wf wo",
         bias_ih="bi bf bc bo",
     ),
     row("ran", tr.RANCell, states="h c", weight_ih="Wcx Wix Wfx", weight_hh="Wih Wfh", bias_ih="bi bf"),

@@ -77,10 +77,10 @@ def scrn(given: Given) -> Tensors:
         "bias_ih_l0": p["R"].sum(1) / 4,
         "bias_hh_l0": torch.zeros(width, dtype=torch.float64),
     }
-    drive = slow @ p["P_"].T + x @ p["A"].T
+    drive = slow @ p["P"].T + x @ p["A"].T
     tanh, _ = torch.func.functional_call(layer, hidden, (drive, 2 * given.state["h"][None] - 1))
     h = (1 + tanh) / 2
-    return {"y": h @ p["U"].T + slow @ p["V_"].T, "state.h": h[:, -1], "state.s": slow[:, -1]}
+    return {"y": h @ p["U"].T + slow @ p["V"].T, "state.h": h[:, -1], "state.s": slow[:, -1]}
 
 
 def tau_gru(given: Given) -> Tensors:
@@ -155,7 +155,7 @@ ROWS: tuple[Row, ...] = (
     ),
     Row(
         "scrn",
-        {"D": 3, "H": 5, "P": 4, "V": 6},
+        {"D": 3, "H": 5, "S": 4, "O": 6},
         "closed form: decayed sums for slow units, torch.nn.RNN for hidden ones",
         scrn,
         slip="torchrecurrent.SCRN recurs through its output: std/scrn_output",
