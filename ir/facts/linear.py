@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from lsrl.ir import build, ops
 from lsrl.ir.dims import Dim, Shape
@@ -118,6 +119,7 @@ def fitted(value: Value, shape: Shape, kind: Kind) -> Value:
     return build.full(shape, build.cast(value, kind))
 
 
+@lru_cache(maxsize=256)  # coefficients meet few sizes, each again and again
 def ones(dim: Dim) -> Value:
     """[dim]: a factor that repeats along a new axis."""
     return build.full((dim,), ops.const(1))

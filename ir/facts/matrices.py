@@ -50,7 +50,7 @@ def summands(value: Value) -> list[tuple[int, Value]]:
 
 
 def is_eye(value: Value) -> bool:
-    return value.rank == 2 and value is build.eye(value.shape[0])
+    return value.op == "cast" and value.rank == 2 and value is build.eye(value.shape[0])
 
 
 def _has_summands(value: Value, depth: int = MOST_NESTED) -> bool:
