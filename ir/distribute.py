@@ -13,7 +13,7 @@ from collections.abc import Container, Iterator, Sequence
 from lsrl.ir import build
 from lsrl.ir.cell import Cell
 from lsrl.ir.facts.affine_layout import read_affine
-from lsrl.ir.facts.linear import Factor, Letters, Term, fitted
+from lsrl.ir.facts.linear import Letters, Term, fitted
 from lsrl.ir.facts.matrices import pieces
 from lsrl.ir.pipeline import components, leaf_of
 from lsrl.ir.substitute import substitute
@@ -57,18 +57,18 @@ def _apart(value: Value, core: frozenset[Value]) -> Value | None:
 def _product(term: Term) -> Value:
     """One term without its sign: what is summed over first, so that a matrix of rank one is never multiplied out."""
     summed = set(term.axes) - set(term.result)
-    reading = [factor for factor in term.factors if summed & set(factor.axes)]
-    others = [factor for factor in term.factors if factor not in reading]
+    reading = [(factor.value, factor.axes) for factor in term.factors if summed & set(factor.axes)]
+    others = [(factor.value, factor.axes) for factor in term.factors if not summed & set(factor.axes)]
     state: Operand = (term.operand, term.axes)
     if reading and others:
-        state = _einsum([state, *map(_operand, reading)], _wanted(state, reading, others, term.result))
-        return _einsum([state, *_numbers(others, {*state[1], *term.result})], term.result)[0]
-    return _einsum([state, *map(_operand, term.factors)], term.result)[0]
+        state = _einsum([state, *_merged(reading)], _wanted(state, reading, others, term.result))
+        reading = []
+    return _einsum([state, *_merged(reading), *_merged(_numbers(others, {*state[1], *term.result}))], term.result)[0]
 
 
-def _numbers(factors: Sequence[Factor], kept: Container[int]) -> list[Operand]:
-    """Factors, those multiplied out that share a letter which nothing else has: `a . k` is a number."""
-    found = [_operand(factor) for factor in factors]
+def _numbers(operands: Sequence[Operand], kept: Container[int]) -> list[Operand]:
+    """Operands, those multiplied out that share a letter which nothing else has: `a . k` is a number."""
+    found = [*operands]
     for letter in dict.fromkeys(letter for _, axes in found for letter in axes if letter not in kept):
         meeting = [operand for operand in found if letter in operand[1]]
         axes = tuple(dict.fromkeys(each for _, axes in meeting for each in axes if each != letter))
@@ -76,14 +76,22 @@ def _numbers(factors: Sequence[Factor], kept: Container[int]) -> list[Operand]:
     return found
 
 
-def _operand(factor: Factor) -> Operand:
-    return factor.value, factor.axes
+def _merged(operands: Sequence[Operand]) -> list[Operand]:
+    """Operands, each multiplied into another one that has its axes: they are known before the state is."""
+    found: list[Operand] = []
+    for operand in sorted(operands, key=lambda each: -len(each[1])):
+        place = next((n for n, (_, axes) in enumerate(found) if set(operand[1]) <= set(axes)), None)
+        if place is None:
+            found.append(operand)
+        else:
+            found[place] = _einsum([found[place], operand], found[place][1])
+    return found
 
 
-def _wanted(state: Operand, reading: Sequence[Factor], others: Sequence[Factor], result: Letters) -> Letters:
+def _wanted(state: Operand, reading: Sequence[Operand], others: Sequence[Operand], result: Letters) -> Letters:
     """The letters of what is read that anything needs later."""
-    later = {*result, *(letter for factor in others for letter in factor.axes)}
-    known = dict.fromkeys([*state[1], *(letter for factor in reading for letter in factor.axes)])
+    later = {*result, *(letter for _, axes in others for letter in axes)}
+    known = dict.fromkeys([*state[1], *(letter for _, axes in reading for letter in axes)])
     return tuple(letter for letter in known if letter in later)
 
 
