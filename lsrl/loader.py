@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -45,7 +46,8 @@ class Loader:
         if place is None or not place.is_file():
             return None
         if place not in self._parsed:
-            self._parsed[place] = parse_file(place, self._shown(path))
+            shown = self._shown(path)
+            self._parsed[place] = _of_library(place, shown) if path[0] == STD else parse_file(place, shown)
         return self._parsed[place]
 
     def is_folder(self, path: tuple[str, ...]) -> bool:
@@ -76,6 +78,17 @@ class Loader:
         """The name of a module's file in messages: as the user would type it."""
         name = "/".join(path) + SUFFIX
         return name if path[0] == STD or self._given is None else str(self._given / name)
+
+
+def _of_library(place: Path, shown: str) -> syntax.Program:
+    """A file of the library, which many programs import: parsed once as long as it stays the same."""
+    status = place.stat()
+    return _parsed(place, shown, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=512)
+def _parsed(place: Path, shown: str, _changed: int, _size: int) -> syntax.Program:
+    return parse_file(place, shown)
 
 
 @dataclass(frozen=True, slots=True)
