@@ -21,6 +21,7 @@ LARGEST_INT = 2**63 - 1
 LARGEST_FLOAT = 10**300
 SMALLEST_FLOAT = Fraction(1, LARGEST_FLOAT)
 MOST_BITS = 4096
+MOST_FACTORS = 8  # of a power of sizes
 
 _TOTAL: Mapping[str, Callable[..., Exact]] = {
     "neg": lambda x: -x,
@@ -154,7 +155,7 @@ def angles(v: Value) -> Value | None:
 
 
 def sizes(v: Value) -> Value | None:
-    """H * 2 -> the size 2*H"""
+    """H * 2 -> the size 2*H, H**2 -> the size H**2"""
     if not any(arg.op == "size" for arg in v.args):
         return None
     dims = [_size(arg) for arg in v.args]
@@ -167,6 +168,8 @@ def sizes(v: Value) -> Value | None:
             return ops.size(a - b)
         case "mul", [Dim() as a, Dim() as b]:
             return ops.size(a * b)
+        case "pow", [Dim() as a, Dim(constant=int() as n)] if len(a.terms) == 1 and 0 <= n <= MOST_FACTORS:
+            return ops.size(a**n)
         case "floordiv", [Dim() as a, Dim() as b] if b.constant != 0:
             return ops.size(a // b)
         case "mod", [Dim() as a, Dim() as b] if b.constant != 0:

@@ -178,8 +178,11 @@ def _use(reversal: Reversal, spelling: Spelling) -> Statement:
 
 def _outputs(cell: Cell, spelling: Spelling) -> Iterator[Statement]:
     scope = Scope(spelling.named)
+    nexts = {spelling.declared["state", state.name]: state.next for state in cell.states}
     for output in cell.outputs:
         match spelling.named.get(output.value):
+            case _ if nexts.get(output.name) == output.value:  # whatever else the value is called
+                item = OutputItem(Target(output.name, True), None)
             case Name(name) if name == output.name:
                 item = OutputItem(Target(name, False), None)
             case Prime(name) if name == output.name:

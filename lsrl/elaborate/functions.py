@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from lsrl import syntax
 from lsrl.elaborate import fault_codes as code
 from lsrl.elaborate import places
 from lsrl.elaborate.arguments import Arguments, Builtin
+from lsrl.elaborate.body import FOLDING
 from lsrl.elaborate.functions_arrays import ARRAYS
 from lsrl.elaborate.functions_graph import GRAPH_FUNCTIONS
 from lsrl.elaborate.report import Misplaced
@@ -18,6 +19,7 @@ from lsrl.ir import build, ops
 from lsrl.ir.adjoint import gradient
 from lsrl.ir.cell import GRAPH
 from lsrl.ir.fault import Fault
+from lsrl.ir.rewrite import rewritten
 from lsrl.ir.value import Value
 
 UNARY = (
@@ -148,8 +150,15 @@ def _grad(a: Arguments) -> Term:
     """`grad(loss, W)`, or `grad(loss, [W, b])` for several at once."""
     loss, wrt = a.value("loss"), a.given["wrt"]
     if isinstance(wrt, syntax.Array):
-        return Several(gradient(loss, [a.env.value(item) for item in wrt.items]))
-    return gradient(loss, [a.env.value(wrt)])[0]
+        return Several(_gradient(loss, [a.env.value(item) for item in wrt.items]))
+    return _gradient(loss, [a.env.value(wrt)])[0]
+
+
+def _gradient(loss: Value, wrt: Sequence[Value]) -> tuple[Value, ...]:
+    """With its constants folded, like those that the text writes out."""
+    found = gradient(loss, wrt)
+    done = rewritten(found, FOLDING)
+    return tuple(done[value] for value in found)
 
 
 def _collected(name: str) -> Builtin:

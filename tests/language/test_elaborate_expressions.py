@@ -144,6 +144,12 @@ def test_sizes_are_numbers() -> None:
     assert value_of("(2 * K + V // 2) / sqrt(K)", {"K": 4, "V": 5}) == 5.0
 
 
+def test_powers_and_whole_parts_of_sizes_are_sizes() -> None:
+    cell = cell_of_text("cell f(D, K):\n    output y = 2 * K**2, z = size(zeros([D/2]) // 1) // 1\n")
+    y, z = (output.value for output in cell.outputs)
+    assert (y.attr("dim"), z.attr("dim")) == (2 * Dim.of("K") * Dim.of("K"), Dim.of("D") / 2)
+
+
 def test_an_argument_that_is_a_size_stays_one() -> None:
     text = "def ends(x, n) = concat(x[0:n], x[size(x) - n:size(x)])\n\n"
     text += "cell f(D):\n    input x: [D]\n    y = x\n    repeat i in 1:\n        y = ends(x, 2**i + D // 5)\n"
