@@ -13,7 +13,7 @@ from lsrl.ir.pipeline import VARYING, components
 from lsrl.ir.plan import INLINE, Plan, make_plan
 from lsrl.ir.position_sums import PositionSums, factors, position_sums
 from lsrl.ir.schedules.how import How, NotLegal, Scan
-from lsrl.ir.schedules.scan_form import ScanForm, scan_form
+from lsrl.ir.schedules.scan_form import ScanForm, are_alike, scan_form
 from lsrl.ir.substitute import rebuild, substitute
 from lsrl.ir.value import Value, depends_on, postorder
 
@@ -94,6 +94,8 @@ def loop_derivative(
 def _scans(cell: Cell, sizes: Mapping[str, int], wanted: Callable[[ScanForm], bool]) -> Iterator[tuple[str, How]]:
     """The states that run as scans."""
     for part in components(cell) if wanted is not never else ():
+        if not are_alike(part.states):
+            continue
         try:
             if wanted(scan_form(cell, part, sizes)):
                 yield part.states[0].name, Scan()

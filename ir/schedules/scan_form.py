@@ -99,6 +99,11 @@ def scan_form(cell: Cell, component: Component, sizes: Mapping[str, int] | None 
     return _coupled(known, component.reverse)
 
 
+def are_alike(states: Sequence[State]) -> bool:
+    """Whether states are few and of one type; others have no scan, which is known before all else about them."""
+    return len(states) <= MOST_STATES and len({(state.shape, state.kind) for state in states}) == 1
+
+
 def _recurrence(cell: Cell, component: Component) -> Recurrence:
     if not component.cyclic:
         raise NotLegal(f"`{component.states[0].name}` does not feed back into itself")
@@ -141,8 +146,7 @@ def _coupled(known: Recurrence, reverse: bool) -> ScanForm:
     names = _listed([f"`{state.name}`" for state in known.states])
     if len(known.states) > MOST_STATES:
         raise NotLegal(f"{names} are {len(known.states)} states that need each other; a scan takes up to {MOST_STATES}")
-    first = known.states[0]
-    if any((state.shape, state.kind) != (first.shape, first.kind) for state in known.states):
+    if not are_alike(known.states):
         raise NotLegal(f"{names} differ in shape or kind, so their elements do not pair up")
     for state in known.states:
         form = known.forms[state.name]
