@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 
 from lsrl.ir.cell import Cell
@@ -12,6 +13,7 @@ from lsrl.ir.dims import Shape
 from lsrl.ir.facts.recurrence import Recurrence
 from lsrl.ir.facts.structure import Along, Structure
 from lsrl.ir.ops import Family, family
+from lsrl.ir.pipeline import components
 from lsrl.ir.plan import Loop, make_plan
 from lsrl.ir.schedules.device import FUNCTION
 from lsrl.ir.schedules.how import Sequential
@@ -82,10 +84,17 @@ def work(cell: Cell, found: Recurrence, sizes: Mapping[str, int]) -> Work:
 
 
 def _own_loop(cell: Cell, found: Recurrence, sizes: Mapping[str, int]) -> Loop:
-    """The loop that it would be if it shared none: loops of different schedules are not merged."""
+    """The loop that it would be if it shared none."""
     name = found.states[0].name
-    plan = make_plan(cell, sizes, hows={name: Sequential(save=True)})
-    return next(each for each in plan.stages if isinstance(each, Loop) and each.states[0].name == name)
+    return next(loop for loop in _own_loops(cell, tuple(sizes.items())) if loop.states[0].name == name)
+
+
+@lru_cache(maxsize=2)
+def _own_loops(cell: Cell, sizes: tuple[tuple[str, int], ...]) -> tuple[Loop, ...]:
+    """A loop for every recurrence: loops of different schedules are not merged."""
+    parts = (part for part in components(cell) if part.cyclic)
+    hows = {state.name: Sequential(place + 1) for place, part in enumerate(parts) for state in part.states}
+    return tuple(stage for stage in make_plan(cell, dict(sizes), hows=hows).stages if isinstance(stage, Loop))
 
 
 def _size(value: Value, sizes: Mapping[str, int]) -> int:

@@ -147,3 +147,15 @@ def test_a_concatenation_outside_of_every_recurrence_stays_one_product() -> None
     y = build.matmul(param("W", H, D + D), build.concat([x, lagged]))
     made = cell([state("x[t-1]", (D,), x)], {"y": y})
     assert split_products(made) == made
+
+
+def test_forty_lags_one_behind_the_other_are_planned() -> None:
+    """Each is of what the ones before made, so that a search along every path would not end."""
+    x, states = input_("x", D), []
+    for number in range(40):
+        states.append(state(f"x{number}", (D,), x))
+        x = build.add(x, carried(f"x{number}", D))
+    recurrence, h = mingru("1", x)
+    plan = make_plan(cell([*states, recurrence], {"y": build.matmul(param("W", D, H), h)}), SIZES)
+    assert len(loops(plan)) == 1
+    assert sum(isinstance(stage, Shift) for stage in plan.stages) == 40
