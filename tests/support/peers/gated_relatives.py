@@ -24,15 +24,16 @@ def _lstm_weights(given: Given) -> Tensors:
 
 
 def mogrifier_lstm(given: Given) -> Tensors:
-    p, cell, weights = given.params, _lstm_cell(given), _lstm_weights(given)
+    cell, weights = _lstm_cell(given), _lstm_weights(given)
+    rounds = [(name[-1], p) for name, p in given.params.items() if name[-1] in "QR"]  # in the order of declaration
     h, c, steps = given.state["h"], given.state["c"], []
     for t in range(T):
         x = given.inputs["x"][:, t]
-        for turn in range(2 * given.sizes["L"]):
-            if turn % 2 == 0:
-                x = 2 * torch.sigmoid(linear(h, p[f"rounds.{turn // 2}.Q"])) * x
+        for name, weight in rounds:
+            if name == "Q":
+                x = 2 * torch.sigmoid(linear(h, weight)) * x
             else:
-                h = 2 * torch.sigmoid(linear(x, p[f"rounds.{turn // 2}.R"])) * h
+                h = 2 * torch.sigmoid(linear(x, weight)) * h
         h, c = functional_call(cell, weights, (x, (h, c)))
         steps.append(h)
     return {"h": torch.stack(steps, 1), "state.h": h, "state.c": c}
@@ -231,7 +232,7 @@ STARTS = np.arange(B)[:, None] + 3  # where targets start
 TEXTS = {"target": lambda _: np.arange(T) >= STARTS, "first": lambda _: np.arange(T) == STARTS}
 
 ROWS: tuple[Row, ...] = (
-    Row("mogrifier_lstm", {**RNN, "L": 2}, "torch.nn.LSTMCell after rounds of gates", mogrifier_lstm),
+    Row("mogrifier_lstm", {**RNN, "L": 2, "E": 1}, "torch.nn.LSTMCell after rounds of gates", mogrifier_lstm),
     Row("time_aware_lstm", RNN, "torch.nn.LSTMCell with aged cells", time_aware_lstm, ranges={"elapsed": positive}),
     Row(
         "phased_lstm",
