@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lsrl import stages
-from lsrl.compiled import Compiled
-from lsrl.engines import load_engine
 from lsrl.ir import text as graph_text
 from lsrl.ir.cell import Cell
 from lsrl.program import Program
 from lsrl.schedule import AUTO, Schedule
 from lsrl.tuning import TUNED, Setting, tuned
+
+if TYPE_CHECKING:
+    from lsrl.compiled import Compiled
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,10 @@ def compile_program(
         LsrlError: the program cannot be built for these sizes.
         Refusal: a size, the schedule, the type or the target does not fit the program; the message says how.
     """
+    # What runs modules loads arrays, which writing them does without.
+    from lsrl.compiled import Compiled
+    from lsrl.engines import load_engine
+
     text = write_program(program, target, sizes, schedule, dtype, device, batch, length)
     engine = load_engine(target, text.dtype, text.cell, text.sizes, text.source)
     return Compiled(target, text.dtype, text.cell, text.sizes, text.schedule, text.source, engine)

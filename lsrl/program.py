@@ -7,19 +7,20 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from lsrl import elaborate
-from lsrl.backends.arrays import Arrays
-from lsrl.backends.result import Result
 from lsrl.ir.cell import Cell, Input, Noise, Output, Param, State, check_sizes, meets_sizes, size_numbers
 from lsrl.ir.dims import Dim, shape_text
 from lsrl.ir.fault import Refusal
 from lsrl.ir.span import LsrlError
 from lsrl.latex import equations
 from lsrl.loader import Loaded, is_library_name, load_source, load_text
-from lsrl.sizes import infer_sizes
 from lsrl.syntax import Cell as CellSyntax
+
+if TYPE_CHECKING:
+    from lsrl.backends.arrays import Arrays
+    from lsrl.backends.result import Result
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -160,7 +161,9 @@ class Program:
             ArrayError: an array is missing, superfluous, or not what the program declares.
             DimError: a size is unknown, or told differently by two arrays.
         """
-        from lsrl.backends import reference  # which `lsrl check` does without
+        # Arrays are what reading and compiling programs does without.
+        from lsrl.backends import reference
+        from lsrl.sizes import infer_sizes
 
         cell, numbers = self.bind(infer_sizes(self.graph, sizes or {}, params, inputs, state))
         return reference.run(cell, numbers, params, inputs, state)
