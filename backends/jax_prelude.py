@@ -193,7 +193,7 @@ def definitions(text: str, types: Types) -> tuple[list[str], list[str]]:
     """One-line definitions and whole functions that the text uses, and those that these use in turn."""
     known = {**shortcuts(types), **_functions()}
     wanted: set[str] = set()
-    found = identifiers(text) & known.keys()
+    found = set(identifiers(text) & known.keys())
     while found:
         wanted |= found
         found = {name for each in found for name in identifiers(known[each]) & known.keys()} - wanted

@@ -98,7 +98,7 @@ class _NewtonWriter(StateWriter):
         told = [Tensor(self.own.fresh(word), word, Role.TOLD, (), kind, False) for word, kind in pairs]
         return (*self.tensors, *told)
 
-    def write_places(self, writer: Writer, used: set[str]) -> None:
+    def write_places(self, writer: Writer, used: frozenset[str]) -> None:
         writer.line(f"{self.at.sequence} = tl.program_id(0).to(tl.int64)")
         writer.lines(self.program_lines(self.tiling.cut()))
         writer.line(f"o_{TIME} = tl.arange(0, {self.block})")

@@ -84,7 +84,7 @@ class ScanWriter(StateWriter):
     def grid(self) -> tuple[str, ...]:
         return ("batch * pieces", *super().grid()[1:])
 
-    def write_places(self, writer: Writer, used: set[str]) -> None:
+    def write_places(self, writer: Writer, used: frozenset[str]) -> None:
         at, cut = self.at, self.tiling.cut()
         writer.line(f"{at.sequence} = (tl.program_id(0) // {at.pieces}).to(tl.int64)")
         writer.line(f"{at.piece} = tl.program_id(0) % {at.pieces}")

@@ -57,7 +57,7 @@ class TileWriter(KernelWriter, ABC):
         return self.tensors
 
     @abstractmethod
-    def write_places(self, writer: Writer, used: set[str]) -> None:
+    def write_places(self, writer: Writer, used: frozenset[str]) -> None:
         """Which program this is, and which positions and lanes it holds."""
 
     @property

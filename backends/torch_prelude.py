@@ -239,7 +239,7 @@ def imports(text: str) -> str:
 def definitions(text: str, known: Mapping[str, str]) -> list[str]:
     """The definitions among `known` that the text uses, and those that these use in turn."""
     wanted: set[str] = set()
-    found = identifiers(text) & known.keys()
+    found = set(identifiers(text) & known.keys())
     while found:
         wanted |= found
         found = {name for each in found for name in identifiers(known[each]) & known.keys()} - wanted

@@ -88,7 +88,7 @@ class _LoopWriter(KernelWriter):
         body.append(ends)
         return self.assembled(body)
 
-    def _write_offsets(self, writer: Writer, used: set[str]) -> None:
+    def _write_offsets(self, writer: Writer, used: frozenset[str]) -> None:
         """Which program this is, and which elements it holds."""
         batch, cut = self.tiling.batch, self.tiling.cut()
         if batch.single:

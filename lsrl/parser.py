@@ -62,7 +62,7 @@ def _place(text: str) -> Path | None:
     if sys.dont_write_bytecode or not os.access(folder, os.W_OK):
         return None
     key = hashlib.sha256(f"{lark_version} {text}".encode()).hexdigest()[:16]
-    return folder / f"grammar.{sys.implementation.cache_tag}-{key}.lark"
+    return folder / f"grammar.{sys.implementation.cache_tag}-{key}.tables"
 
 
 def parse(text: str, name: str = "<text>") -> syntax.Program:

@@ -11,7 +11,9 @@ from lsrl.ir.value import Value
 Group = tuple[Factor, ...]
 
 
-def connected(factors: Sequence[Factor], letter: int | None, lanes: Collection[int]) -> tuple[Group, frozenset[int]]:
+def connected(
+    factors: Sequence[Factor], letter: int | None, lanes: Collection[int]
+) -> tuple[Group, frozenset[int | None]]:
     """The factors that make the vector along a letter, and all letters that they connect, lanes aside."""
     letters = reached(letter, ([each for each in factor.axes if each not in lanes] for factor in factors))
     return tuple(factor for factor in factors if letters & set(factor.axes)), letters
