@@ -8,6 +8,7 @@ from lsrl.backends.einsum_axes import axis_letters, is_product, parsed, spelled
 from lsrl.backends.expressions import Code, call, infix
 from lsrl.backends.jax_layout import lined_up
 from lsrl.backends.jax_place import Operand, Place, Printer, promoted
+from lsrl.backends.stored import is_stored
 from lsrl.ir.value import Kind, Value
 
 
@@ -47,8 +48,11 @@ def _counted(operand: Operand, place: Place) -> Operand:
 
 
 def is_layer(value: Value, operands: Sequence[Operand]) -> bool:
-    """A product of what varies with an array of parameters, whose operands may have 16 bits."""
-    static = any(not operand.varies and operand.value.rank >= 2 for operand in operands)
+    """A product of what varies with an array of parameters, whose operands may have 16 bits.
+
+    A matrix that is computed from parameters is no such array: `I + dt A` in 16 bits would lose dt.
+    """
+    static = any(not operand.varies and operand.value.rank >= 2 and is_stored(operand.value) for operand in operands)
     return static and any(operand.varies for operand in operands) and value.kind is Kind.FLOAT
 
 

@@ -21,6 +21,7 @@ from lsrl.backends.loop_derivative import Derivative, loop_derivative
 from lsrl.backends.loop_memory import Pieces, pieces
 from lsrl.backends.module_header import table
 from lsrl.backends.naming import Names
+from lsrl.backends.stored import products_with_computed
 from lsrl.backends.writer import Writer
 from lsrl.ir.cell import Output
 from lsrl.ir.plan import Loop, make_plan
@@ -135,6 +136,7 @@ def _write_steps(name: str, saved: _Saved, outer: Module, reserved: Sequence[str
     names, body = Names(cell, reserved), Writer(depth=1)
     hows = {state.name: saved.derivative.loop.how for state in cell.states}
     module = Module.of(make_plan(cell, outer.plan.sizes, hows=hows), names, outer.types, body)
+    module = replace(module, wide=products_with_computed(saved.derivative.loop, module.plan.roots))
     starts = {state.name: names.fresh(f"{state.name}_first") for state in cell.states}
     stages = Stages(module, starts, write_recurrence)
     leaves = {name: leaf for (op, name), leaf in stages.leaves.items() if op != "state"}
@@ -178,7 +180,8 @@ def _write_adjoint(
     derivative, loop = saved.derivative, saved.derivative.loop
     adjoint, names, body = derivative.adjoint, Names(derivative.plan.cell, reserved), Writer(depth=1)
     module = Module.of(derivative.plan, names, outer.types, body)
-    inner = AdjointBody(derivative, replace(module, wide=cotangents(derivative, outer.types)))
+    wide = cotangents(derivative, outer.types) | products_with_computed(loop, derivative.plan.roots)
+    inner = AdjointBody(derivative, replace(module, wide=wide))
     inner.write()
     own = dict(inner.names)
     given = {n: own[n] if n in own else names.fresh(n) for n in saved.arrays}
