@@ -86,7 +86,8 @@ class _Cut:
         leaves = [v for v in postorder(cell.all_roots()) if v.op in names and v.attr("name") in names[v.op]]
         within = inside | frozenset(leaves)
         edge = [arg for value in postorder(nexts) if value in inside for arg in value.args]
-        given = [v for v in dict.fromkeys((*edge, *nexts)) if v not in within and v.op not in ("const", "size", "iota")]
+        varied = depends_on([*edge, *nexts], lambda v: not v.args and v.op not in ("const", "size", "iota"))
+        given = [v for v in dict.fromkeys((*edge, *nexts)) if v not in within and v in varied]
         return _Cut(
             re.sub(r"\W+", "_", f"backward_{part.states[0].name}").strip("_"),
             part.states,

@@ -142,9 +142,10 @@ def test_the_library_comes_back_as_the_same_graphs(path: Path) -> None:
 
 
 def flat(cell: Cell) -> Cell:
-    """The cell with the names that its text has: those of used cells and of windows become plain ones."""
+    """The cell with the names that its text has: those of used cells, of windows and of axes become plain ones."""
     names = [named.name for named in (*cell.params, *cell.states)]
-    return elaborated(unparse(cell)) if any("." in name or ":" in name for name in names) else cell
+    other = any("." in name or ":" in name or name in cell.axes for name in names)
+    return elaborated(unparse(cell)) if other else cell
 
 
 @pytest.mark.parametrize("seed", range(40))
