@@ -87,10 +87,13 @@ class ScanMemory(Memory):
         if place.text != "0":
             first = infix("-" if self.reverse else "+", first, place)
         code = infix("+", Code(tensor.name), times(first, self.place.dim(tensor.row)))
-        for axis, tile in enumerate(self.place.tiling.all_tiles(value)):
+        tiles = self.place.tiling.all_tiles(value)
+        at = len(axes) - sum(not tile.single for tile in tiles)  # two axes of a square state are one tile
+        for axis, tile in enumerate(tiles):
             stride = self.place.dim(strides[axis])
             if not tile.single:
-                code = infix("+", code, times(self.lanes(axes, axes.index(tile)), stride))
+                code = infix("+", code, times(self.lanes(axes, at), stride))
+                at += 1
             elif tile.number > 1:
                 code = infix("+", code, times(Code(f"i_{tile.name}"), stride))
         return infix("+", code, self.place.dim(offset)) if offset != Dim.of(0) else code

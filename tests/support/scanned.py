@@ -106,6 +106,14 @@ cell wide(E=40, N=3):
     output y = h' @ c
 """
 
+SQUARE = """
+cell square(K=3):
+    input k, q: [K], a: []
+    state H: [K, K] = 0
+    H' = sigmoid(a) * H + outer(k, k)
+    output o = tanh(H') @ q
+"""
+
 SCANNED: Mapping[str, Case] = {
     **{name: LIBRARY[name] for name in ("mingru", "minlstm", "rg_lru", "lru", "selective_ssm", "mlstm")},
     **{name: PROGRAMS[name] for name in ("resets", "noisy", "autonomous")},
@@ -120,4 +128,5 @@ SCANNED: Mapping[str, Case] = {
     "both": Case(BACKWARD),
     "total": Case(SCALAR),
     "wide": Case(WIDE),
+    "square": Case(SQUARE),
 }
