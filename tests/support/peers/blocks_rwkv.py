@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 import transformers.models.rwkv.modeling_rwkv as hf_rwkv
 from fla.ops.generalized_delta_rule.dplr import naive as fla_dplr
+from fla.ops.rwkv6 import recurrent_naive as fla_rwkv6
 from fla.ops.rwkv7.channel_mixing import channel_mixing_rwkv7_torch
 from fla.ops.rwkv7.fused_addcmul import torch_addcmul_rwkv7
 from fla.ops.rwkv7.fused_k_update import k_update_ref
@@ -105,6 +106,28 @@ def _rwkv7_block(p: Tensors, x: torch.Tensor, v: torch.Tensor, heads: int) -> tu
     return x + z, own
 
 
+def rwkv6(given: Given) -> Tensors:
+    """The authors' steps around the package's plain recurrence, which takes logarithms of decays."""
+    p, heads, x = given.params, given.sizes["N"], given.inputs["x"]
+    a, y, ffn = _below(p, "att."), _normed(p, x, "ln1"), _below(p, "ffn.")
+    delta = F.pad(y, (0, 0, 1, -1)) - y
+    ranks = torch.addcmul(y, delta, a["time_maa_x"]).matmul(a["time_maa_w1"]).tanh().unflatten(-1, (5, -1))
+    mixes = torch.matmul(ranks[..., None, :], a["time_maa_w2"])[..., 0, :].unbind(-2)
+    xw, xk, xv, xr, xg = (y + delta * (a[f"time_maa_{name}"] + mix) for name, mix in zip("wkvrg", mixes))
+    r, k, v = (F.linear(z, a[name]) for z, name in ((xr, "receptance"), (xk, "key"), (xv, "value")))
+    decay = -(a["time_decay"] + (xw @ a["time_decay_w1"]).tanh() @ a["time_decay_w2"]).exp()
+    rows = (z.unflatten(-1, (heads, -1)).transpose(1, 2) for z in (r, k, v, decay))
+    with in_double(fla_rwkv6):
+        o = fla_rwkv6.naive_recurrent_rwkv6(*rows, a["wkv.u"], scale=1.0)[0].transpose(1, 2)
+    normed = F.group_norm(o.flatten(2).flatten(0, 1), heads, a["ln_x_weight"], a["ln_x_bias"], 64e-5).view_as(x)
+    x = x + F.linear(normed * F.silu(F.linear(xg, a["gate"])), a["out"])
+    y = _normed(p, x, "ln2")
+    delta = F.pad(y, (0, 0, 1, -1)) - y
+    key = F.linear(torch.addcmul(y, delta, ffn["time_maa_k"]), ffn["key"]).relu().square()
+    gate = F.linear(torch.addcmul(y, delta, ffn["time_maa_r"]), ffn["receptance"]).sigmoid()
+    return {"x": x + gate * F.linear(key, ffn["value"])}
+
+
 def rwkv7(given: Given) -> Tensors:
     x, _ = _rwkv7_block(given.params, given.inputs["x"], given.inputs["v"], given.sizes["N"])
     return {"x": x, "first": given.inputs["v"]}
@@ -125,6 +148,13 @@ ROWS: tuple[Row, ...] = (
         {"V": 7, "D": 3, "L": 2, "A": 4, "I": 5},
         "transformers RwkvForCausalLM",
         rwkv4_lm,
+        starts=False,
+    ),
+    Row(
+        "blocks/rwkv6",
+        {"N": 2, "K": 3, "Rx": 4, "Rw": 5, "I": 7},
+        "fla's naive_recurrent_rwkv6, between torch's parts",
+        rwkv6,
         starts=False,
     ),
     Row(
