@@ -56,7 +56,7 @@ def test_equal_means_equal_for_all_sizes() -> None:
     assert (H / K) * (K + 1) * K == H * (K + 1)
     assert (2 * H + 1) // 2 == H
     assert (2 * H + K + 5) // 2 == H + (K + 5) // 2
-    assert (4 * H * K + 7) % 4 == Dim.of(3)
+    assert Dim.of(3) == (4 * H * K + 7) % 4
     assert H != K
     assert hash(H + K) == hash(K + H)
 
