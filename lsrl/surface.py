@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import isfinite, isinf, isnan
 
+from lsrl.ir import build
 from lsrl.ir.convolution import same_padding
 from lsrl.ir.dims import Atom, Dim, Monomial, Opaque
 from lsrl.ir.infer import dim, dims, integer, integers
@@ -84,6 +85,8 @@ def written(value: Value, scope: Scope) -> Expr:
             return call("iota", size(value.shape[0]))
         case "input" | "param" | "noise" | "state":
             return Name(str(value.attr("name")))
+        case "cast" if value.rank == 2 and value is build.eye(value.shape[0]):
+            return call("eye", size(value.shape[0]))
         case "expand" if scope.brief:
             return expression(value.args[0], scope)
         case "read" if value.attr("via") in scope.reads:
