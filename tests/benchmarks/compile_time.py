@@ -56,13 +56,13 @@ def measured(name: str, rounds: int) -> Row | None:
 def _reading(name: str) -> float:
     begin = process_time()
     lsrl.load(name)
-    return (process_time() - begin) * 1e3
+    return round((process_time() - begin) * 1e3, 1)
 
 
 def _writing(program: Program, target: str, sizes: Mapping[str, int]) -> tuple[float, int]:
     begin = process_time()
     text = write_program(program, target, sizes)
-    return (process_time() - begin) * 1e3, text.source.count("\n")
+    return round((process_time() - begin) * 1e3, 1), text.source.count("\n")
 
 
 def start(rounds: int) -> float:
@@ -75,7 +75,7 @@ def start(rounds: int) -> float:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
-    return min(once() for _ in range(rounds)) * 1e3
+    return round(min(once() for _ in range(rounds)) * 1e3, 1)
 
 
 def table(rows: list[Row]) -> Iterator[str]:
