@@ -20,6 +20,7 @@ from lsrl.ir.span import Span
 from lsrl.ir.value import Value
 
 UNNAMED = "window"
+SPARSE = 4
 
 
 def _window(a: Arguments) -> Term:
@@ -36,7 +37,8 @@ def _last_values(a: Arguments) -> Value:
     if reach == 0:
         return build.stack([x])
     past = _Past.of(a.env, a.given["x"], x, axis, a.span)
-    if reach <= lags.NEAR:
+    # Between the values of a dilated window lie others, and each would have a register of its own.
+    if reach <= (lags.NEAR if dilation == 1 else SPARSE):
         return build.stack([*(past.back(steps) for steps in range(reach, 0, -dilation)), x])
     return build.concat([build.slice_(past.line(reach), 0, None, step=dilation), build.stack([x])])
 
