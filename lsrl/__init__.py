@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import lsrl.jax as jax
     import lsrl.torch as torch
     import lsrl.trace as trace
+    import lsrl.transform as transform
     from lsrl.backends.arrays import ArrayError
     from lsrl.backends.result import Gradients, Result
     from lsrl.compiled import Compiled
@@ -40,6 +41,7 @@ __all__ = [
     "parse",
     "torch",
     "trace",
+    "transform",
 ]
 
 # Where each public name is; its module is loaded when the name is first used, so that importing lsrl costs nothing.
@@ -59,6 +61,7 @@ _PLACES = {
     "parse": "lsrl.program:parse",
     "torch": "lsrl.torch",
     "trace": "lsrl.trace",
+    "transform": "lsrl.transform",
 }
 
 

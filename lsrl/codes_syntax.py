@@ -144,7 +144,7 @@ SYNTAX_CODES: tuple[CodeEntry, ...] = (
         "E0214",
         "a construct of Python",
         "The word belongs to Python. Values are whole arrays, and the step has no control flow.",
-        _CELL + "    if x > 0:\n        y = x\n    output y = x\n",
+        _CELL + "    while x > 0:\n        y = x\n    output y = x\n",
     ),
     CodeEntry(
         "E0215",

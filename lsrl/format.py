@@ -12,7 +12,20 @@ from collections.abc import Sequence
 from lsrl.format_statement import cell_header, const, function_header, import_line, statement
 from lsrl.ir.span import Span
 from lsrl.pretty import STEP, Document, layout
-from lsrl.syntax import Cell, Comment, Const, FromImport, Function, Import, Item, Program, Repeat, Return, Statement
+from lsrl.syntax import (
+    Cell,
+    Choice,
+    Comment,
+    Const,
+    FromImport,
+    Function,
+    Import,
+    Item,
+    Program,
+    Repeat,
+    Return,
+    Statement,
+)
 
 WIDTH = 100
 _END = 10**9
@@ -83,10 +96,21 @@ class _Printer:
                 case Repeat(body=inner):
                     self._header(node.span, statement(node), inner[0].span.line, indent)
                     self._block(None, inner, after.span.line if after else limit, indent + STEP)
+                case Choice():
+                    self._choice(node, after.span.line if after else limit, indent)
                 case _:
                     self._line(node.span, statement(node), indent)
         while self._comments and self._comments[0].line < limit and self._comments[0].column >= body[0].span.column:
             self._comment(self._comments.popleft(), indent)
+
+    def _choice(self, node: Choice, limit: int, indent: int) -> None:
+        """Both blocks; what stands between them belongs to the first if it is indented like it."""
+        other = node.otherwise
+        self._header(node.span, statement(node), node.body[0].span.line, indent)
+        self._block(None, node.body, other.span.line if other else limit, indent + STEP)
+        if other is not None:
+            self._header(other.span, "else:", other.body[0].span.line, indent)
+            self._block(None, other.body, limit, indent + STEP)
 
     def _header(self, span: Span, document: Document, first: int, indent: int) -> None:
         """The line that heads a block whose first statement is on line `first`."""

@@ -8,6 +8,7 @@ from lsrl.syntax import (
     Assign,
     Binary,
     Cell,
+    Choice,
     Const,
     Declaration,
     Expr,
@@ -33,7 +34,7 @@ from lsrl.syntax import Group as NameGroup
 
 
 def statement(node: Statement | Return) -> Document:
-    """One statement; of a `repeat` only its first line."""
+    """One statement; of a block only its first line."""
     match node:
         case Declaration():
             return _declaration(node)
@@ -50,6 +51,8 @@ def statement(node: Statement | Return) -> Document:
         case Repeat(count=count, shared=shared, name=name, counter=counter):
             turns = (f"{counter.id} in " if counter else "", expression(count, tight=True))
             return ("repeat ", turns, " shared" if shared else "", f" as {name}" if name else "", ":")
+        case Choice(condition=condition):
+            return ("if ", expression(condition), ":")
         case Return(values=values):
             return ("return ", join(", ", [_value(value) for value in values]))
 

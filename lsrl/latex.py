@@ -17,6 +17,7 @@ from lsrl.syntax import (
     Assign,
     Binary,
     Cell,
+    Choice,
     Const,
     Declaration,
     Expr,
@@ -77,6 +78,8 @@ def _declarations(body: tuple[Statement, ...]) -> Iterator[Declaration]:
                 yield statement
             case Repeat(body=inner):
                 yield from _declarations(inner)
+            case Choice(body=inner, otherwise=other):
+                yield from _declarations((*inner, *(other.body if other else ())))
 
 
 def _extended(scope: Scope, body: tuple[Statement, ...]) -> Scope:
@@ -91,6 +94,8 @@ def _extended(scope: Scope, body: tuple[Statement, ...]) -> Scope:
             case Repeat(body=inner, counter=counter):
                 turn = {} if counter is None else {counter.id: 0}
                 scope = _extended(replace(scope, ranks={**scope.ranks, **turn}), inner)
+            case Choice(body=inner, otherwise=other):
+                scope = _extended(scope, (*inner, *(other.body if other else ())))
     return scope
 
 
@@ -123,6 +128,12 @@ def _rows(body: tuple[Statement, ...], scope: Scope, indent: str = "") -> Iterat
             case Repeat(body=inner):
                 yield f"{indent}&{_turns(statement, scope)}"
                 yield from _rows(inner, scope, f"{indent}\\quad ")
+            case Choice(condition=condition, body=inner, otherwise=other):
+                yield f"{indent}&\\text{{if }} {formula(condition, scope)} \\text{{:}}"
+                yield from _rows(inner, scope, f"{indent}\\quad ")
+                if other is not None:
+                    yield f"{indent}&\\text{{else:}}"
+                    yield from _rows(other.body, scope, f"{indent}\\quad ")
 
 
 def _turns(node: Repeat, scope: Scope) -> str:

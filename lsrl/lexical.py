@@ -45,6 +45,8 @@ RESERVED = frozenset(
         "false",
         "return",
         "in",
+        "if",
+        "else",
     )
 )
 # Controls, and characters that are invisible or change the direction of the text around them.

@@ -151,10 +151,12 @@ def _misplaced(stuck: Stuck) -> Diagnostic | None:
 
 
 def _python(stuck: Stuck) -> Diagnostic | None:
-    """`if x > 0:`, `y = lambda x: x`, `a if b else c`"""
+    """`while x > 0:`, `y = lambda x: x`, `a if b else c`"""
     for token in (stuck.first, stuck.near(-1), stuck.token):
         if token is not None and token.type in ("NAME", "IN") and token in _PYTHON:
             return stuck.say("E0214", f"there is no `{token}`", _PYTHON[token], at=token)
+    if stuck.at > 0 and stuck.token.type in ("IF", "ELSE"):
+        return stuck.say("E0214", f"there is no `{stuck.token}` inside of an expression", _PYTHON[stuck.token])
     return None
 
 
@@ -191,7 +193,7 @@ def _chained(stuck: Stuck) -> Diagnostic | None:
 def _colon(stuck: Stuck) -> Diagnostic | None:
     """A header without its colon, or with the block on the same line."""
     token, before = stuck.token, stuck.near(-1)
-    if stuck.first.type in ("CELL", "DEF", "REPEAT"):
+    if stuck.first.type in ("CELL", "DEF", "REPEAT", "IF", "ELSE"):
         if token.type == "_NL" and "COLON" in stuck.accepts:
             return stuck.say("E0217", "a `:` is missing", "end the line with `:`, which begins the block")
         if before is not None and before.type == "COLON" and stuck.accepts == {"_NL"}:

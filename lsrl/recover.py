@@ -24,6 +24,8 @@ _BLOCK: Words = (("COLON", ":"), ("_NL", ""))
 _HEADERS: dict[str, Words] = {
     "CELL": (("CELL", "cell"), *_BRACKETS, *_BLOCK),
     "DEF": (("DEF", "def"), *_BRACKETS, *_BLOCK),
+    "IF": (("IF", "if"), ("NUMBER", "0"), *_BLOCK),
+    "ELSE": (("ELSE", "else"), *_BLOCK),
     "REPEAT": (("REPEAT", "repeat"), ("NUMBER", "0"), *_BLOCK),
 }
 

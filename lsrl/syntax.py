@@ -276,6 +276,25 @@ class Repeat:
 
 
 @dataclass(frozen=True, slots=True)
+class Otherwise:
+    """`else:` and its body."""
+
+    body: tuple[Statement, ...]
+    span: Span = _span()
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """`if L > 1:` and its body, which stands where the condition on sizes holds."""
+
+    condition: Expr
+    body: tuple[Statement, ...]
+    otherwise: Otherwise | None = None
+    span: Span = _span()
+    header: Span = _span()
+
+
+@dataclass(frozen=True, slots=True)
 class Return:
     """`return a, b`, the last line of a function's block."""
 
@@ -283,7 +302,7 @@ class Return:
     span: Span = _span()
 
 
-Statement = Union[Declaration, Assign, Output, Reset, Hold, Const, Repeat]  # noqa: UP007
+Statement = Union[Declaration, Assign, Output, Reset, Hold, Const, Repeat, Choice]  # noqa: UP007
 
 
 # Top level

@@ -269,6 +269,14 @@ class Builder(ExpressionBuilder):
         called = str(name) if name else None
         return syntax.Repeat(count, shared is not None, called, body, counter, self._span(meta), count.span)
 
+    def choice(self, meta: Meta, condition: Expr, *parts: syntax.Statement | syntax.Otherwise | None) -> syntax.Choice:
+        *body, last = parts
+        otherwise = last if isinstance(last, syntax.Otherwise) else None
+        return syntax.Choice(condition, tuple(body), otherwise, self._span(meta), condition.span)  # type: ignore[arg-type]
+
+    def otherwise(self, meta: Meta, *body: syntax.Statement) -> syntax.Otherwise:
+        return syntax.Otherwise(body, self._span(meta))
+
 
 def _group(names: tuple[syntax.Name, ...], type_: syntax.Type, initial: _Initial | None, last: Span) -> syntax.Group:
     init = initial.value if initial and initial.sign == "=" else None

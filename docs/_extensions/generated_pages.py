@@ -21,7 +21,7 @@ from lsrl.loader import load_text
 
 DOCS = Path(__file__).parents[1]
 PACKAGES = (
-    *("lsrl", "lsrl/elaborate", "lsrl/cli"),
+    *("lsrl", "lsrl/elaborate", "lsrl/checkpoints", "lsrl/cli"),
     *("ir", "ir/facts", "ir/schedules"),
     *("backends", "backends/runtime", "backends/evaluation", "backends/reference"),
 )

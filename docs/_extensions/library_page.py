@@ -23,6 +23,7 @@ implementation by others that it is held to: relative errors of values and of gr
 array. Where a published implementation differs from its paper, the entry says so. Every program is also run by every
 legal schedule on every backend, and compared with the float64 reference.
 """
+ALONE = "No state feeds back into itself: all positions at once."
 OUTSIDE = """\
 ## Not in the library
 
@@ -31,10 +32,12 @@ Some published models are not recurrences with a state of fixed size, which is a
 | model | why |
 |---|---|
 | Softmax attention over an unbounded past, with a growing cache | the state grows with the length; `std/tova` bounds it, `std/blocks/griffin` looks back over a window |
-| Log-linear attention (Guo et al., 2025) | ⌈log₂ T⌉ + 1 states, merged as a Fenwick tree: their number depends on the length |
-| CKConv (Romero et al., 2022), Hyena | a kernel as long as the sequence: the whole past is read at every position |
-| Path attention, forgetting attention, delta-former | scores between all pairs of positions |
+| Path attention, forgetting attention, DeltaFormer | scores between all pairs of positions |
+| Kernels as long as the sequence (CKConv, Hyena, S4's convolution of unknown length) | the whole past is read at every position; `std/ckconv` and `std/hyena` stop at K positions, `std/s4` has the recurrence |
+| Norms over the whole sequence (the dense memory of MossFormer2, DSS-SOFTMAX) | a position needs what comes later |
+| Recurrent independent mechanisms | the k most active modules: a sorting whose length the data decide |
 | Retrieval branches (Resona), external tools | a call outside of the program |
+| LRCN's captioner, RecurFormer, Titans' MAC, MAG and MAL, Recurrent VLN-BERT | compositions of what is here: `std/lrcn`, `std/blocks/mamba`, `std/titans` with `std/attention`, `std/recurrent_memory` with one slot |
 """
 
 
@@ -87,7 +90,7 @@ def _program(entry: Entry) -> str:
 
 
 def _facts(entry: Entry) -> Iterator[str]:
-    found = [_recurrence(each) for each in entry.recurrences] or ["No state feeds back into itself: all positions at once."]
+    found = [_recurrence(each) for each in entry.recurrences] or [ALONE]
     yield "\n".join(f"- {line}" for line in [*found, *map(_check, entry.checks)])
 
 

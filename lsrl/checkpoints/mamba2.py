@@ -28,7 +28,7 @@ MAMBA2 = Architecture(
             params={
                 "embeddings": "backbone.embeddings.weight",
                 "norm_f_weight": "backbone.norm_f.weight",
-                "lm_head.0.weight": "lm_head.weight",
+                "lm_head": "lm_head.weight",
             },
         ),
         Scope(
@@ -37,7 +37,7 @@ MAMBA2 = Architecture(
             params={
                 "norm_weight": "norm.weight",
                 "mixer.in_proj": "mixer.in_proj.weight",
-                "mixer.biased.0.in_proj_bias": "mixer.in_proj.bias",
+                "mixer.in_proj_bias": "mixer.in_proj.bias",
                 "mixer.conv1d.weight": Source("mixer.conv1d.weight", reshape=True),
                 "mixer.conv1d.bias": Source("mixer.conv1d.bias", absent=0),
                 "mixer.dt_bias": "mixer.dt_bias",
@@ -45,7 +45,7 @@ MAMBA2 = Architecture(
                 "mixer.D": "mixer.D",
                 "mixer.norm_weight": "mixer.norm.weight",
                 "mixer.out_proj": "mixer.out_proj.weight",
-                "mixer.biased_2.0.out_proj_bias": "mixer.out_proj.bias",
+                "mixer.out_proj_bias": "mixer.out_proj.bias",
             },
         ),
     ),

@@ -22,7 +22,7 @@ _MODEL = Scope(
     params={
         "embed_tokens": "model.embed_tokens.weight",
         "final_norm": "model.final_norm.weight",
-        "lm_head.0.weight": "lm_head.weight",
+        "lm_head": "lm_head.weight",
     },
 )
 
@@ -59,9 +59,9 @@ _ATTENTION: Mapping[str, str] = {
     "temporal_block.q_proj": "temporal_block.q_proj.weight",
     "temporal_block.k_proj": "temporal_block.k_proj.weight",
     "temporal_block.v_proj": "temporal_block.v_proj.weight",
-    "temporal_block.biased.0.q_proj_bias": "temporal_block.q_proj.bias",
-    "temporal_block.biased.0.k_proj_bias": "temporal_block.k_proj.bias",
-    "temporal_block.biased.0.v_proj_bias": "temporal_block.v_proj.bias",
+    "temporal_block.q_proj_bias": "temporal_block.q_proj.bias",
+    "temporal_block.k_proj_bias": "temporal_block.k_proj.bias",
+    "temporal_block.v_proj_bias": "temporal_block.v_proj.bias",
     "temporal_block.o_proj": "temporal_block.o_proj.weight",
     "temporal_block.o_proj_bias": "temporal_block.o_proj.bias",
 }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import operator
+from collections.abc import Callable, Iterable, Mapping
 
 from lsrl import syntax
 from lsrl.elaborate import fault_codes as code
@@ -17,6 +18,14 @@ from lsrl.ir.span import Span
 
 MOST_TERMS = 100
 LARGEST_COEFFICIENT = 10**18
+COMPARISONS: Mapping[str, Callable[[int, int], bool]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 OPERATORS = ("+", "-", "*", "/", "//", "%", "**")
 
 
@@ -49,6 +58,37 @@ def dim(env: Env, expr: syntax.Expr) -> Dim:
 def shape(env: Env, exprs: Iterable[syntax.Expr]) -> Shape:
     """The shape that a list of expressions says."""
     return tuple(dim(env, expr) for expr in exprs)
+
+
+def holds(env: Env, expr: syntax.Expr) -> bool:
+    """Whether a condition on sizes holds; a size by itself holds where it is not 0.
+
+    As with turns of `repeat`, a size that is not known counts as 1, and what was built so is run with no other.
+    """
+    match expr:
+        case syntax.Bool(value):
+            return value
+        case syntax.Unary("not", operand):
+            return not holds(env, operand)
+        case syntax.Binary("and", left, right):
+            return holds(env, left) and holds(env, right)
+        case syntax.Binary("or", left, right):
+            return holds(env, left) or holds(env, right)
+        case syntax.Binary(op, left, right) if op in COMPARISONS:
+            return COMPARISONS[op](_number(env, left), _number(env, right))
+    return _number(env, expr) != 0
+
+
+def _number(env: Env, expr: syntax.Expr) -> int:
+    """The number of a size in the condition of an `if`."""
+    try:
+        return env.body.pin(dim(env, expr), "`if`", expr.span)
+    except Misplaced as fault:
+        if fault.code != code.NOT_A_SIZE:
+            raise
+        remedy = "a choice between values is `where(condition, a, b)`"
+        message = "an `if` asks sizes, which are known when the program is built"
+        raise Misplaced(code.NOT_A_SIZE, message, fault.found, fault.expected, remedy, span=expr.span) from fault
 
 
 def maybe(env: Env, expr: syntax.Expr) -> Dim | None:

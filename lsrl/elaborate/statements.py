@@ -41,6 +41,8 @@ def _statement(env: Env, node: syntax.Statement) -> None:
             _const(env, node)
         case syntax.Repeat():
             _repeat(env, node)
+        case syntax.Choice():
+            _choice(env, node)
         case syntax.Output():
             _only_outside(env, node, "an output")
             for item in node.items:
@@ -126,9 +128,15 @@ def _repeat(env: Env, node: syntax.Repeat) -> None:
             warn_unused(inside)
 
 
+def _choice(env: Env, node: syntax.Choice) -> None:
+    """The block that the sizes choose, in the scope that it stands in."""
+    other = node.otherwise.body if node.otherwise else ()
+    run(env, node.body if sizes.holds(env, node.condition) else other)
+
+
 def _is_one_use(body: Sequence[syntax.Statement]) -> bool:
     """Whether a turn consists of the use of one cell, so that its names need no further scope."""
-    declares = any(isinstance(node, syntax.Declaration | syntax.Repeat) for node in body)
+    declares = any(isinstance(node, syntax.Declaration | syntax.Repeat | syntax.Choice) for node in body)
     return not declares and sum(1 for node in body for _ in _uses(node)) == 1
 
 

@@ -15,6 +15,7 @@ from lsrl.syntax import (
     Bool,
     Call,
     Cell,
+    Choice,
     Const,
     Declaration,
     Ellipsis,
@@ -29,6 +30,7 @@ from lsrl.syntax import (
     Keyword,
     Name,
     Num,
+    Otherwise,
     Output,
     OutputItem,
     Parameter,
@@ -133,6 +135,9 @@ statements: st.SearchStrategy[Statement] = st.recursive(
     _simple,
     lambda inner: st.builds(
         Repeat, sizes, st.booleans(), st.none() | words, several(inner, least=1), st.none() | names
+    )
+    | st.builds(
+        Choice, expressions, several(inner, least=1), st.none() | st.builds(Otherwise, several(inner, least=1))
     ),
     max_leaves=4,
 )

@@ -76,8 +76,8 @@ def _time_mixing(p: Tensors, x: torch.Tensor, v_first: torch.Tensor, heads: int)
     xr, xw, xk, xv, xa, xg = torch_addcmul_rwkv7(x, delta, *(p[f"x_{name}"] for name in "rwkvag"))
     r, k, v = (F.linear(y, p[name]) for y, name in ((xr, "receptance"), (xk, "key"), (xv, "value")))
     w = -0.5 - F.softplus(-(p["w0"] + (xw @ p["w1"]).tanh() @ p["w2"]))
-    if "residual.0.v0" in p:
-        v = v.lerp(v_first, (p["residual.0.v0"] + xv @ p["residual.0.v1"] @ p["residual.0.v2"]).sigmoid())
+    if "v0" in p:
+        v = v.lerp(v_first, (p["v0"] + xv @ p["v1"] @ p["v2"]).sigmoid())
     a = (p["a0"] + xa @ p["a1"] @ p["a2"]).sigmoid()
     g = (xg @ p["g1"]).sigmoid() @ p["g2"]
     kk = F.normalize((k * p["k_k"]).unflatten(-1, (heads, -1)), dim=-1)
