@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lsrl import stages
@@ -62,12 +62,14 @@ class Entry:
         family: the kind of programs that it stands among.
         title: the first sentence of its docstring, which names its source.
         signature: sizes, inputs and outputs; of a file of parts, what it defines.
+        sizes: small numbers for its sizes, those of its tests.
     """
 
     name: str
     family: str
     title: str
     signature: str
+    sizes: Mapping[str, int] = field(default_factory=dict)
     recurrences: tuple[Recurrence, ...] = ()
     checks: tuple[Check, ...] = ()
 
@@ -84,7 +86,7 @@ def described(name: str, family: str, program: Program, sizes: Mapping[str, int]
     found: tuple[Possible, ...] = ()
     if cell.axes == (TIME,):
         found = stages.make(cell, numbers, SCHEDULED_ON).recurrences
-    return Entry(name, family, title(program.doc), _signature(program), tuple(map(_recurrence, found)))
+    return Entry(name, family, title(program.doc), _signature(program), dict(sizes), tuple(map(_recurrence, found)))
 
 
 def parts(name: str, program: Program) -> Entry:

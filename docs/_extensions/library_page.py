@@ -24,21 +24,36 @@ array. Where a published implementation differs from its paper, the entry says s
 legal schedule on every backend, and compared with the float64 reference.
 """
 ALONE = "No state feeds back into itself: all positions at once."
-OUTSIDE = """\
+OUTSIDE_HEAD = """\
 ## Not in the library
 
-Some published models are not recurrences with a state of fixed size, which is all that a step can say.
+Some published models are not recurrences with a state of fixed size, which is all that a step can say; others are
+compositions of what is here.
 
 | model | why |
 |---|---|
-| Softmax attention over an unbounded past, with a growing cache | the state grows with the length; `std/tova` bounds it, `std/blocks/griffin` looks back over a window |
-| Path attention, forgetting attention, DeltaFormer | scores between all pairs of positions |
-| Kernels as long as the sequence (CKConv, Hyena, S4's convolution of unknown length) | the whole past is read at every position; `std/ckconv` and `std/hyena` stop at K positions, `std/s4` has the recurrence |
-| Norms over the whole sequence (the dense memory of MossFormer2, DSS-SOFTMAX) | a position needs what comes later |
-| Recurrent independent mechanisms | the k most active modules: a sorting whose length the data decide |
-| Retrieval branches (Resona), external tools | a call outside of the program |
-| LRCN's captioner, RecurFormer, Titans' MAC, MAG and MAL, Recurrent VLN-BERT | compositions of what is here: `std/lrcn`, `std/blocks/mamba`, `std/titans` with `std/attention`, `std/recurrent_memory` with one slot |
 """
+OUTSIDE = (
+    (
+        "softmax attention over an unbounded past, with a growing cache",
+        "the state grows with the length; `std/tova` bounds it, `std/blocks/griffin` looks back over a window",
+    ),
+    ("path attention, forgetting attention, DeltaFormer", "scores between all pairs of positions"),
+    (
+        "kernels as long as the sequence (CKConv, Hyena)",
+        "the whole past is read at every position; `std/ckconv` and `std/hyena` stop at K positions",
+    ),
+    (
+        "norms over the whole sequence (the dense memory of MossFormer2, DSS-SOFTMAX)",
+        "a position needs what comes later",
+    ),
+    ("recurrent independent mechanisms", "the k most active modules: a sort, which the language does not have"),
+    ("retrieval branches (Resona), external tools", "a call outside of the program"),
+    (
+        "RecurFormer, Titans' MAC, MAG and MAL, Recurrent VLN-BERT",
+        "compositions of `std/blocks/mamba`, of `std/titans` with `std/attention`, of `std/recurrent_memory`",
+    ),
+)
 
 
 def library_page() -> str:
@@ -47,12 +62,13 @@ def library_page() -> str:
     families = [(family, list(members)) for family, members in groupby(entries, key=lambda entry: entry.family)]
     index = [line for family, members in families for line in _index(family, members)]
     sections = [_section(family, members) for family, members in families]
-    return "\n".join([HEAD, *index, *sections, OUTSIDE])
+    outside = OUTSIDE_HEAD + "".join(f"| {model} | {why} |\n" for model, why in OUTSIDE)
+    return "\n".join([HEAD, *index, *sections, outside])
 
 
 def pictures() -> Mapping[str, str]:
     """The graph of every program that runs, by the path of its file below `docs/`."""
-    return {_picture(entry): draw(load(entry.name).graph, "svg") for entry in catalog() if entry.family != PARTS}
+    return {_picture(entry): draw(load(entry.name).cell(entry.sizes), "svg") for entry in catalog() if entry.family != PARTS}
 
 
 def _picture(entry: Entry) -> str:
