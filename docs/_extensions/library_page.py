@@ -68,7 +68,8 @@ def library_page() -> str:
 
 def pictures() -> Mapping[str, str]:
     """The graph of every program that runs, by the path of its file below `docs/`."""
-    return {_picture(entry): draw(load(entry.name).cell(entry.sizes), "svg") for entry in catalog() if entry.family != PARTS}
+    programs = [entry for entry in catalog() if entry.family != PARTS]
+    return {_picture(entry): draw(load(entry.name).cell(entry.sizes), "svg") for entry in programs}
 
 
 def _picture(entry: Entry) -> str:
