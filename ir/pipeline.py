@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from lsrl.ir.cell import Cell, State
 from lsrl.ir.fault import Refusal
-from lsrl.ir.graphs import in_order, strong_components
+from lsrl.ir.graphs import in_order
 from lsrl.ir.lines import Line, line_of
 from lsrl.ir.value import Value, postorder
 
@@ -51,8 +51,7 @@ def components(cell: Cell) -> tuple[Component, ...]:
     """
     readers = dependencies(cell)
     place = {state.name: position for position, state in enumerate(cell.states)}
-    groups = in_order(strong_components(list(place), readers), readers, place)
-    return tuple(_component(cell, sorted(names, key=place.__getitem__), readers) for names in groups)
+    return tuple(_component(cell, names, readers) for names in in_order(place, readers, place))
 
 
 def dependencies(cell: Cell) -> dict[str, list[str]]:

@@ -1,11 +1,11 @@
-"""Graph algorithms give what a library of graphs gives, on random graphs."""
+"""Questions about graphs have the answers that trying everything gives, on random graphs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from random import Random
 
-import networkx as nx
 import pytest
 
 from lsrl.ir import graphs
@@ -39,56 +39,79 @@ def sets(groups: object) -> list[frozenset[int]]:
 SEEDS = range(100)
 
 
+def leads(given: Drawn) -> dict[int, set[int]]:
+    """What every node reaches, itself included, by trying until nothing new is found."""
+    reach = {node: {node} for node in range(given.count)}
+    for _ in range(given.count):
+        for start, end in given.edges:
+            for found in reach.values():
+                if start in found:
+                    found.add(end)
+    return reach
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_components(seed: int) -> None:
+    """Groups are the nodes that reach each other; the order is the one that always takes the first it may."""
     random = Random(seed)
     given = drawn(random)
-    known = nx.DiGraph(given.edges)
-    known.add_nodes_from(range(given.count))
+    reach = leads(given)
+    group_of = {n: frozenset(m for m in reach[n] if n in reach[m]) for n in reach}
     groups = graphs.strong_components(range(given.count), given.successors)
-    assert set(sets(groups)) == set(sets(nx.strongly_connected_components(known)))
+    assert sorted(map(sorted, groups)) == sorted(map(sorted, set(group_of.values())))
+    for number, group in enumerate(groups):
+        assert not any(reach[n] & set(later) for n in group for later in groups[number + 1 :])
     place = dict(enumerate(random.sample(range(given.count), given.count)))
-    whole = nx.condensation(known)
-    members = nx.get_node_attributes(whole, "members")
-    order = nx.lexicographical_topological_sort(whole, key=lambda n: min(place[each] for each in members[n]))
-    assert sets(graphs.in_order(groups, given.successors, place)) == sets(members[n] for n in order)
-    near = graphs.connected(range(given.count), given.edges)
-    assert set(sets(near)) == set(sets(nx.connected_components(known.to_undirected())))
-    assert [group[0] for group in near] == sorted(group[0] for group in near)
+    expected: list[frozenset[int]] = []
+    while left := set(group_of.values()) - set(expected):
+        free = [g for g in left if not any(reach[n] & g for other in left - {g} for n in other)]
+        expected.append(min(free, key=lambda group: min(place[n] for n in group)))
+    assert sets(graphs.in_order(range(given.count), given.successors, place)) == expected
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_connected(seed: int) -> None:
+    given = drawn(Random(seed))
+    both = {n: [m for m, ends in given.successors.items() if n in ends] + given.successors[n] for n in given.successors}
+    reach = leads(Drawn(given.count, both))
+    groups = graphs.connected(range(given.count), given.edges)
+    assert groups == [sorted(group) for group in dict.fromkeys(map(frozenset, reach.values()))]
+    assert graphs.reached(0, given.edges) == reach[0]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_dominators(seed: int) -> None:
+    """The dominator is the last of the nodes without which there is no path."""
     random = Random(seed)
     count = random.randint(1, 14)
     before = {n: [random.randrange(n) for _ in range(random.randint(1, 3))] if n else [] for n in range(count)}
-    known = nx.DiGraph([(start, end) for end, starts in before.items() for start in starts])
-    known.add_node(0)
-    expected = {**nx.immediate_dominators(known, 0), 0: 0}
+
+    def reached_without(removed: int) -> set[int]:
+        found = {0} - {removed}
+        for node in range(1, count):
+            if node != removed and found & set(before[node]):
+                found.add(node)
+        return found
+
+    expected = {n: max(d for d in range(n) if n not in reached_without(d)) if n else 0 for n in range(count)}
     assert graphs.dominators(range(count), before.__getitem__) == expected
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_minimum_cut(seed: int) -> None:
-    """Its weight is that of the largest flow, and nothing gets past it."""
+    """Nothing gets past it, and of all sets of values that nothing gets past none is lighter."""
     random = Random(seed)
-    sizes = [random.choice([1, 1, 2, 3, 8]) for _ in range(random.randint(1, 14))]
+    sizes = [random.choice([1, 1, 2, 3, 8]) for _ in range(random.randint(1, 8))]
     values = [leaf("input", f"v{n}", (Dim.of(size),), Kind.FLOAT) for n, size in enumerate(sizes)]
     arguments = {v: random.sample(values[:n], min(n, random.randint(0, 3))) for n, v in enumerate(values)}
     sources = {v for v in values if not arguments[v] or random.random() < 0.2}
     needed = [v for v in values if random.random() < 0.4]
-    known = nx.DiGraph()
-    known.add_nodes_from(("source", "sink"))
-    for value, size in zip(values, sizes, strict=True):
-        known.add_edge((value, "in"), (value, "out"), capacity=size)
-        known.add_edges_from(((argument, "out"), (value, "in")) for argument in arguments[value])
-    known.add_edges_from(("source", (value, "in")) for value in sources)
-    known.add_edges_from(((value, "out"), "sink") for value in needed)
+    weight = dict(zip(values, sizes, strict=True))
+    sets = (chosen for count in range(len(values) + 1) for chosen in combinations(values, count))
+    lightest = min(sum(map(weight.__getitem__, c)) for c in sets if not _beyond(sources, needed, arguments, c))
     for late in (False, True):
         cut = minimum_cut(values, arguments.__getitem__, sources, needed, {}, late)
-        assert sum(size for value, size in zip(values, sizes, strict=True) if value in cut) == nx.maximum_flow_value(
-            known, "source", "sink"
-        )
+        assert sum(map(weight.__getitem__, cut)) == lightest
         assert not _beyond(sources, needed, arguments, cut)
 
 
