@@ -62,9 +62,9 @@ def windowed(whole, length, start, count, step, axis, reverse=False):
 '''
 
 STARTING = '''
-def starting(params, state, batch):
+def starting(params, state, *extent):
     """The initial states, with those that are given in place of the program's."""
-    states = initial_state(params, batch)
+    states = initial_state(params, *extent)
     if unknown := sorted(set(state or {}) - set(states)):
         raise ValueError(f"there is no state {', '.join(unknown)}; the states are {', '.join(states)}")
     return {name: jnp.asarray((state or {}).get(name, first), first.dtype) for name, first in states.items()}
@@ -133,7 +133,7 @@ FUNCTIONS = {
 }
 
 
-RUNTIME = ("jax_chunk_gram", "jax_chunk", "jax_scan", "jax_loop", "jax_newton")
+RUNTIME = ("jax_waves", "jax_chunk_gram", "jax_chunk", "jax_scan", "jax_loop", "jax_newton")
 """Files of functions that modules take over as they are."""
 
 
@@ -176,7 +176,7 @@ def product(spec, *factors):
 
 def reserved(types: Types) -> tuple[str, ...]:
     """Every identifier that a module may use for itself."""
-    parameters = ("params", "inputs", "outputs", "state", "seed", "batch", "length", "key", "keys", "at")
+    parameters = ("params", "inputs", "outputs", "state", "seed", "batch", "length", "extents", "key", "keys", "at")
     of_loops = ("reads", "statics", "starts", "saved", "d_kept", "d_lasts")
     functions = ("init", "initial_state", "apply", "apply_statistics", "step", *_functions(), *shortcuts(types))
     builtins = ("float", "int", "bool", "max", "min", "abs", "complex", "range", "dict", "set", "sorted", "partial")

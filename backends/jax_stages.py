@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from lsrl.backends.jax_module import SEQUENCE, Module, constant_leaves
 from lsrl.backends.jax_primitives import write_primitive
 from lsrl.backends.line import LineSite, write_line
+from lsrl.backends.places import inner_axes
 from lsrl.backends.primitive_site import Site, needed
+from lsrl.ir.cell import Cell, State
 from lsrl.ir.dims import shape_of, shape_text
+from lsrl.ir.lattice import is_grid
 from lsrl.ir.plan import Loop, Parallel, Primitive, Shift, Stage
 from lsrl.ir.value import Value, postorder, users
 
@@ -113,9 +116,8 @@ class Stages:
         arriving = "_" if leaf is None else self.statements.bind(leaf)
         last = self.module.names.fresh(f"{state.name if leaf is None else arriving}_last")
         following = self.module.array(state.next, self.statements.codes, SEQUENCE)
-        function = "earlier" if state.reverse else "later"
-        remark = shape_text((*shape_of("B", "T"), *state.shape))
-        self.writer.line(f"{arriving}, {last} = {function}({self.starts[state.name]}, {following})", remark)
+        remark = shape_text((*shape_of(*inner_axes(self.cell)), *state.shape))
+        self.writer.line(f"{arriving}, {last} = {arrived(self.cell, state, self.starts[state.name], following)}", remark)
         self.final[state.name] = last
 
     def loop(self, loop: Loop) -> None:
@@ -149,6 +151,14 @@ class Stages:
         last = [names.fresh(f"{names[leaf]}_last") for leaf in leaves]
         self.final |= {state.name: name for state, name in zip(loop.states, last, strict=True)}
         return last
+
+
+def arrived(cell: Cell, state: State, first: object, following: object) -> str:
+    """The code of what arrives at every position, and leaves in the end, from what every position passes on."""
+    if is_grid(cell):
+        options = ", reverse=True" if state.reverse else ""
+        return f"from_neighbours({first}, {following}, extents, {cell.axes.index(state.axes[0])}{options})"
+    return f"{'earlier' if state.reverse else 'later'}({first}, {following})"
 
 
 def _crossing(stage: Stage) -> Iterable[Value]:

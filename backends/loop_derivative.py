@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from lsrl.backends.loop_cell import LoopCell
 from lsrl.ir import ops
 from lsrl.ir.cell import Cell, Input, Output
+from lsrl.ir.lattice import is_grid
 from lsrl.ir.loop_adjoint import LoopAdjoint, loop_adjoint
 from lsrl.ir.pipeline import VARYING, components
 from lsrl.ir.plan import INLINE, Plan, make_plan
@@ -93,7 +94,7 @@ def loop_derivative(
 
 def _scans(cell: Cell, sizes: Mapping[str, int], wanted: Callable[[ScanForm], bool]) -> Iterator[tuple[str, How]]:
     """The states that run as scans."""
-    for part in components(cell) if wanted is not never else ():
+    for part in components(cell) if wanted is not never and not is_grid(cell) else ():
         try:
             if wanted(scan_form(cell, part, sizes)):
                 yield part.states[0].name, Scan()

@@ -57,6 +57,18 @@ def checked(
     return Arguments(params, {**inputs, **drawn}, state, extent)
 
 
+def told_extent(cell: Cell, batch: int | None, length: int | Sequence[int] | None) -> dict[str, int | None]:
+    """What a run is told, by the names of `lsrl.backends.arrays.validate`.
+
+    Raises:
+        ArrayError: the lengths are not one for each axis.
+    """
+    lengths = [length] * (length is not None) if not isinstance(length, Sequence) else [*length]
+    if lengths and len(lengths) != len(cell.axes):
+        raise ArrayError(f"{cell.name} runs over {', '.join(cell.axes)}; {len(lengths)} lengths were given")
+    return {"B": batch, **{axis.upper(): number for axis, number in zip(cell.axes, lengths)}}
+
+
 def named_inputs(cell: Cell, ordered: Sequence[Any], named: Named) -> tuple[dict[str, Any], dict[str, int]]:
     """The inputs by name, and batch and length for a program that has none.
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 
 from lsrl.backends.emit_jax import emit_jax
 from lsrl.backends.emit_triton import emit_triton
-from lsrl.ir.cell import TIME, Cell
+from lsrl.ir.cell import GRAPH, TIME, Cell
 from lsrl.ir.fault import Refusal
+from lsrl.ir.lattice import along_one_axis
 from lsrl.ir.laws import simplify
 from lsrl.ir.plan import Loop, Plan, make_plan
 from lsrl.ir.products import fuse_products, split_products
@@ -103,13 +104,13 @@ def make(
         PipelineError: forward and reversed states need each other.
         HowError, ScheduleError: the schedule makes no sense, or does not serve a recurrence.
     """
-    if cell.axes != (TIME,):
+    if cell.axes == (GRAPH,) or (cell.axes != (TIME,) and target != "jax"):
         raise TargetError(
             f"{cell.name} runs over {', '.join(cell.axes)}; the target {target} runs sequences only so far, "
             f"the target reference runs every program"
         )
     taste = TASTES[target]
-    simple = simplify(cell)
+    simple = simplify(along_one_axis(cell))
     split = split_products(simple)
     fused = fuse_products(split, in_loops=taste.fuses_in_loops)
     found = possible(fused, sizes, taste.schedules)
