@@ -9,7 +9,7 @@ from lsrl.backends.jax_place import Types
 from lsrl.backends.module_header import WIDTH, arrays, in_words, origin, title
 from lsrl.ir.ops import Family, family
 from lsrl.ir.plan import Loop, Parallel, Plan, Shift, Stage
-from lsrl.ir.schedules.how import Newton
+from lsrl.ir.schedules.how import Dag, Newton
 from lsrl.ir.value import Value
 
 
@@ -34,6 +34,8 @@ def _stage(stage: Stage) -> str:
             return f"{state.name} is a shifted sequence"
     names = ", ".join(state.name for state in stage.states)
     turned = " from the end to the start" if stage.reverse else ""
+    if isinstance(stage, Loop) and isinstance(stage.how, Dag):
+        return f"{names} wave by wave{turned}"
     if isinstance(stage, Loop) and not isinstance(stage.how, Newton):
         return f"{names} in one `lax.scan`{turned}"
     return f"{names} by {in_words(stage.how)}{turned}"

@@ -14,14 +14,14 @@ from lsrl.backends.identifiers import identifiers
 from lsrl.backends.jax_loop_adjoint import AdjointBody, cotangents
 from lsrl.backends.jax_module import SEQUENCE, Module
 from lsrl.backends.jax_newton import write_recurrence
-from lsrl.backends.jax_stages import Stages, arrived
+from lsrl.backends.jax_stages import Stages
 from lsrl.backends.jax_steps import function_name, unpack, write_steps
 from lsrl.backends.loop_cell import LoopCell, loop_cell
 from lsrl.backends.loop_derivative import Derivative, loop_derivative
 from lsrl.backends.loop_memory import Pieces, pieces
 from lsrl.backends.module_header import table
 from lsrl.backends.naming import Names
-from lsrl.backends.places import borders, extent_name, inner_axes
+from lsrl.backends.places import arrived, borders, extent_name, inner_axes
 from lsrl.backends.writer import Writer
 from lsrl.ir.cell import Cell, Output
 from lsrl.ir.lattice import is_grid

@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from lsrl.backends.jax_module import SEQUENCE, Module, constant_leaves
 from lsrl.backends.jax_primitives import write_primitive
 from lsrl.backends.line import LineSite, write_line
-from lsrl.backends.places import inner_axes
+from lsrl.backends.places import arrived, inner_axes
 from lsrl.backends.primitive_site import Site, needed
-from lsrl.ir.cell import Cell, State
 from lsrl.ir.dims import shape_of, shape_text
-from lsrl.ir.lattice import is_grid
 from lsrl.ir.plan import Loop, Parallel, Primitive, Shift, Stage
 from lsrl.ir.value import Value, postorder, users
 
@@ -151,14 +149,6 @@ class Stages:
         last = [names.fresh(f"{names[leaf]}_last") for leaf in leaves]
         self.final |= {state.name: name for state, name in zip(loop.states, last, strict=True)}
         return last
-
-
-def arrived(cell: Cell, state: State, first: object, following: object) -> str:
-    """The code of what arrives at every position, and leaves in the end, from what every position passes on."""
-    if is_grid(cell):
-        options = ", reverse=True" if state.reverse else ""
-        return f"from_neighbours({first}, {following}, extents, {cell.axes.index(state.axes[0])}{options})"
-    return f"{'earlier' if state.reverse else 'later'}({first}, {following})"
 
 
 def _crossing(stage: Stage) -> Iterable[Value]:

@@ -13,6 +13,7 @@ from lsrl.backends.places import travels
 from lsrl.backends.writer import Writer
 from lsrl.ir.lattice import is_grid
 from lsrl.ir.plan import Loop
+from lsrl.ir.schedules.how import Dag
 from lsrl.ir.value import Value
 
 
@@ -36,7 +37,8 @@ def _over(stages: Stages, loop: Loop, told: bool) -> tuple[str, list[str]]:
     """What runs the step at every position, and how it is told the extent; reads of a sequence tell it."""
     cell = stages.cell
     if is_grid(cell):
-        return "over_waves", ["extents", travels(cell, loop.states)]
+        function = "over_waves" if isinstance(loop.how, Dag) else "over_places"
+        return function, ["extents", travels(cell, loop.states)]
     return "over_time", [] if told else ["length=length"]
 
 

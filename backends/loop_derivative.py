@@ -87,14 +87,14 @@ def loop_derivative(
     done = rebuild(adjoint.params.values(), table)
     gradients = {name: done[value] for name, value in adjoint.params.items()}
     cell = _with_factors(adjoint, sums)
-    hows = dict(_scans(cell, sizes, scans))
+    hows = {s.name: loop.how for s in cell.states} if is_grid(cell) else dict(_scans(cell, sizes, scans))
     plan = make_plan(cell, sizes, hoist_elementwise=hoist_elementwise, hows=hows, inline=inline)
     return Derivative(loop, adjoint, sums, gradients, plan)
 
 
 def _scans(cell: Cell, sizes: Mapping[str, int], wanted: Callable[[ScanForm], bool]) -> Iterator[tuple[str, How]]:
     """The states that run as scans."""
-    for part in components(cell) if wanted is not never and not is_grid(cell) else ():
+    for part in components(cell) if wanted is not never else ():
         try:
             if wanted(scan_form(cell, part, sizes)):
                 yield part.states[0].name, Scan()

@@ -44,3 +44,23 @@ def lengths(axes: Sequence[str]) -> list[str]:
 def travels(cell: Cell, states: Sequence[State]) -> str:
     """The numbers of the axes that states travel along, as a tuple in the text."""
     return f"({', '.join(str(cell.axes.index(state.axes[0])) for state in states)},)"
+
+
+def outer_lead(cell: Cell) -> tuple[str, ...]:
+    """The lengths of the leading axes of inputs and outputs, in the text."""
+    return ("batch", "*extents" if is_grid(cell) else "length")
+
+
+def loop_extent(cell: Cell, reads: bool) -> tuple[str, ...]:
+    """What tells a loop's function how many positions there are, where nothing does that it reads at each."""
+    if is_grid(cell):
+        return ("extents",)
+    return () if reads else ("length",)
+
+
+def arrived(cell: Cell, state: State, first: object, following: object) -> str:
+    """The code of what arrives at every position, and leaves in the end, from what every position passes on."""
+    if is_grid(cell):
+        options = ", reverse=True" if state.reverse else ""
+        return f"from_neighbours({first}, {following}, extents, {cell.axes.index(state.axes[0])}{options})"
+    return f"{'earlier' if state.reverse else 'later'}({first}, {following})"

@@ -21,7 +21,7 @@ from lsrl.ir.laws import simplify
 from lsrl.ir.plan import Loop, Plan, make_plan
 from lsrl.ir.products import fuse_products, split_products
 from lsrl.ir.schedules.cost import Run
-from lsrl.ir.schedules.how import Chunk, How, Newton, Quadratic, Scan, Sequential
+from lsrl.ir.schedules.how import Chunk, Dag, How, Newton, Quadratic, Scan, Sequential
 from lsrl.ir.schedules.legal import Possible, possible
 from lsrl.schedule import SEQUENTIAL, Schedule, resolve
 
@@ -70,8 +70,9 @@ class Taste:
 
 
 SEQUENCES: tuple[type[How], ...] = (Sequential, Scan, Chunk, Newton, Quadratic)
+EVERYTHING = (*SEQUENCES, Dag)
 TASTES = {
-    "jax": Taste(True, True, schedules=SEQUENCES, inline=(Scan, Chunk, Quadratic), device="cpu"),
+    "jax": Taste(True, True, schedules=EVERYTHING, inline=(Scan, Chunk, Quadratic), device="cpu"),
     "triton": Taste(False, False, schedules=SEQUENCES, inline=(Chunk, Quadratic), device="h100"),
 }
 
