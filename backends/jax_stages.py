@@ -115,7 +115,8 @@ class Stages:
         last = self.module.names.fresh(f"{state.name if leaf is None else arriving}_last")
         following = self.module.array(state.next, self.statements.codes, SEQUENCE)
         remark = shape_text((*shape_of(*inner_axes(self.cell)), *state.shape))
-        self.writer.line(f"{arriving}, {last} = {arrived(self.cell, state, self.starts[state.name], following)}", remark)
+        code = arrived(self.cell, state, self.starts[state.name], following)
+        self.writer.line(f"{arriving}, {last} = {code}", remark)
         self.final[state.name] = last
 
     def loop(self, loop: Loop) -> None:

@@ -50,7 +50,8 @@ def random_arrays(
 
     Over a grid `length` has the places along each axis; states are where they enter, by `state_names`.
     """
-    lengths = (length,) if isinstance(length, int) else tuple(length)
+    lengths: tuple[int, ...] = (length,) if isinstance(length, int) else tuple(length)
+    lead = (batch, *lengths)
     generator = np.random.default_rng(seed)
 
     def numbers(shape: Shape) -> tuple[int, ...]:
@@ -61,10 +62,10 @@ def random_arrays(
 
     params = {p.name: random_array(generator, numbers(p.shape), p.kind) for p in cell.params}
     inputs = {
-        i.name: random_array(generator, (batch, *lengths, *numbers(i.shape)), i.kind, bound(i.bound)) for i in cell.inputs
+        i.name: random_array(generator, (*lead, *numbers(i.shape)), i.kind, bound(i.bound)) for i in cell.inputs
     }
     inputs |= {
-        n.name: random_array(generator, (batch, *lengths, *numbers(n.shape)), Kind.FLOAT) for n in cell.noises
+        n.name: random_array(generator, (*lead, *numbers(n.shape)), Kind.FLOAT) for n in cell.noises
     }
     states = {
         name: random_array(generator, (batch, *_others(cell, axis, lengths), *numbers(state.shape)), state.kind)

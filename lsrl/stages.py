@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from lsrl.backends.emit_jax import emit_jax
 from lsrl.backends.emit_triton import emit_triton
-from lsrl.ir.cell import GRAPH, TIME, Cell
+from lsrl.ir.cell import GRAPH, Cell
 from lsrl.ir.fault import Refusal
 from lsrl.ir.lattice import along_one_axis
 from lsrl.ir.laws import simplify
@@ -69,11 +69,10 @@ class Taste:
     device: str
 
 
-SEQUENCES: tuple[type[How], ...] = (Sequential, Scan, Chunk, Newton, Quadratic)
-EVERYTHING = (*SEQUENCES, Dag)
+EVERYTHING: tuple[type[How], ...] = (Sequential, Scan, Chunk, Newton, Quadratic, Dag)
 TASTES = {
     "jax": Taste(True, True, schedules=EVERYTHING, inline=(Scan, Chunk, Quadratic), device="cpu"),
-    "triton": Taste(False, False, schedules=SEQUENCES, inline=(Chunk, Quadratic), device="h100"),
+    "triton": Taste(False, False, schedules=EVERYTHING, inline=(Chunk, Quadratic), device="h100"),
 }
 
 
@@ -101,13 +100,13 @@ def make(
         run: what `auto` reckons with; None is the target's own device with the batch and length of `Run`.
 
     Raises:
-        TargetError: the target runs sequences only.
+        TargetError: the target runs sequences and grids only.
         PipelineError: forward and reversed states need each other.
         HowError, ScheduleError: the schedule makes no sense, or does not serve a recurrence.
     """
-    if cell.axes == (GRAPH,) or (cell.axes != (TIME,) and target != "jax"):
+    if cell.axes == (GRAPH,):
         raise TargetError(
-            f"{cell.name} runs over {', '.join(cell.axes)}; the target {target} runs sequences only so far, "
+            f"{cell.name} runs over {', '.join(cell.axes)}; the target {target} runs sequences and grids only so far, "
             f"the target reference runs every program"
         )
     taste = TASTES[target]

@@ -30,7 +30,7 @@ def over_waves(advance, starts, reads, extents, axes, reverse=False):
         return turned_borders(lasts, len(extents)), turned_places(kept)
     if 0 in extents:
         return starts, nothing_kept(advance, starts, reads, len(extents))
-    *lanes, length = extents
+    *lanes, _ = extents
     batch, own, count = starts[0].shape[0], len(lanes), sum(extents) - len(extents) + 1
     inside, places, order = wave_places(extents, count)
 
@@ -124,7 +124,7 @@ def wave_places(extents, count, first=0):
     column = jnp.arange(count)[:, None] - start
     places = lane * length + column.clip(0, length - 1)
     order = (start[:, None] + jnp.arange(length)) * len(lane) + lane[:, None]
-    return (0 <= column) & (column < length), places, order.reshape(-1)
+    return (column >= 0) & (column < length), places, order.reshape(-1)
 
 
 def border_by_wave(border, extents, axis):
