@@ -126,6 +126,8 @@ def _made(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: Fra
     try:
         return loop_kernels(functions, loop, plain, frame, dtype)
     except NoKernel as reason:
+        if is_grid(loop.cell):
+            return f"waves in plain PyTorch: {reason}"
         if isinstance(loop.how, Newton):
             return f"Newton's method in plain PyTorch, windows of positions at once: {reason}"
         return f"a loop in plain PyTorch: {reason}"

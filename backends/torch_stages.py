@@ -119,7 +119,8 @@ class Stages:
         last = self.frame.names.fresh(f"{state.name}_last" if leaf is None else f"{name}_last")
         following = self.frame.array(state.next, self.statements.codes).wide()
         shape = shape_text((*shape_of(*inner_axes(self.cell)), *state.shape))
-        self.writer.line(f"{name}, {last} = {arrived(self.cell, state, self.starts[state.name], following.code)}", shape)
+        code = arrived(self.cell, state, self.starts[state.name], following.code)
+        self.writer.line(f"{name}, {last} = {code}", shape)
         self.final[state.name] = last
 
     def loop(self, function: str, loop: LoopCell, stage: Loop) -> None:

@@ -8,6 +8,7 @@ from lsrl.backends.places import travels
 from lsrl.backends.torch_frame import SEQUENCE
 from lsrl.backends.torch_loop import PlainLoop, write_function
 from lsrl.backends.writer import Writer
+from lsrl.ir.schedules.how import Dag
 from lsrl.ir.value import Kind, Value, postorder
 
 
@@ -31,13 +32,14 @@ def write_waves(name: str, plain: PlainLoop, writer: Writer) -> None:
         return f"{code}.to({frame.types.data})" if frame.types.narrow and value.kind is Kind.FLOAT else str(code)
 
     following = [str(frame.array(value, statements.codes).code) for value in nexts]
-    inner.line(f"return {tupled(following)}, {tupled(map(kept, outputs))}")
+    inner.line(f"return {tupled(following)}, {tupled([kept(value) for value in outputs])}")
+    body.blank()
     with body.block(f"def advance({', '.join((*arguments.starts, *arguments.reads))}):"):
         _write_extent(body, inner, arguments.starts[0])
         body.append(inner)
     body.blank()
     body.line(f"return {call_over(plain, 'advance')}")
-    write_function(name, plain, plain.docstring(f"over {' and '.join(cell.axes)} in waves"), body, writer)
+    write_function(name, plain, plain.docstring(f"over {' and '.join(cell.axes)}"), body, writer)
 
 
 def _write_extent(writer: Writer, body: Writer, first: str) -> None:
@@ -55,4 +57,5 @@ def call_over(plain: PlainLoop, step: str) -> str:
     options = [f"{tupled([str(names.index(name)) for name in loop.saved])}", "every"] if loop.saved else []
     options += ["reverse=True"] if loop.reverse else []
     given = (tupled(arguments.starts), tupled(arguments.reads), "extents", travels(loop.cell, loop.cell.states))
-    return f"over_waves({', '.join((step, *given, *options))})"
+    function = "over_waves" if isinstance(loop.how, Dag) else "over_places"
+    return f"{function}({', '.join((step, *given, *options))})"

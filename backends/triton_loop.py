@@ -23,6 +23,7 @@ from lsrl.backends.triton_scan import scan_kernels
 from lsrl.backends.triton_scan_launch import ScanLaunch, write_scan_launch
 from lsrl.backends.triton_steps import write_steps
 from lsrl.backends.writer import Writer
+from lsrl.ir.lattice import is_grid
 from lsrl.ir.schedules.how import Newton, Scan
 
 BITS = {"float32": 32, "float64": 64, "bfloat16": 16, "float16": 16}
@@ -52,6 +53,8 @@ def loop_kernels(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, fra
     Raises:
         NoKernel: there are none.
     """
+    if is_grid(loop.cell):
+        raise NoKernel("its kernels run over sequences")
     if isinstance(loop.how, Newton):
         return _solved(functions, loop, loop.how, plain, frame, dtype)
     if not isinstance(loop.how, Scan):

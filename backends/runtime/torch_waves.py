@@ -84,24 +84,43 @@ def over_waves(advance, starts, reads, extents, axes, saved=(), every=0, reverse
     sizes = wave_sizes(tuple(extents))
     coming, going = zip(*(wave_pieces(tuple(extents), axis, reverse) for axis in axes))
     by_wave = [read.split(sizes, 1) for read in reads]
-    states, kept = borders, []
-    left, arrived = [[] for _ in starts], [[] for _ in saved if every]
+    states, kept, left, arrived = borders, [], [[] for _ in starts], [[borders[state][:, :0]] for state in saved]
     for wave in reversed(range(len(sizes))) if reverse else range(len(sizes)):
         arriving = [gathered(pieces[wave], *sources) for pieces, *sources in zip(coming, borders, states)]
         states, here = advance(*arriving, *(read[wave] for read in by_wave))
         kept.append(here)
         for own, state in zip(arrived, saved):
-            own.append(arriving[state])
+            own += [arriving[state]] if every else []
         for own, pieces, state in zip(left, going, states):
             own += [state[:, first:end].clone() for first, end in pieces[wave]]  # a view would keep all of the wave
     turn = -1 if reverse else 1
-    results = [torch.cat(steps[::turn], 1) for steps in zip(*kept)]
-    lasts = [
-        on_grid(torch.cat(own[::turn], 1), (*extents[:axis], *extents[axis + 1 :])) for own, axis in zip(left, axes)
-    ]
-    arrived = arrived or [[] for _ in saved]
-    results += lasts
-    return results + [torch.cat([borders[at][:, :0], *own[::turn]], 1) for at, own in zip(saved, arrived)]
+    found = [torch.cat(steps[::turn], 1) for steps in [*zip(*kept), *left, *arrived]]
+    first = len(found) - len(left) - len(arrived)
+    for at, axis in enumerate(axes, start=first):
+        found[at] = on_grid(found[at], (*extents[:axis], *extents[axis + 1 :]))
+    return found
+
+
+def over_places(advance, starts, reads, extents, axes, saved=(), every=0, reverse=False):
+    """As `over_waves`, one place after the other."""
+    borders = [in_waves(start, len(extents) - 1) for start in starts]
+    if 0 in extents:
+        return over_waves(advance, starts, reads, extents, axes, saved, every, reverse)
+    tables = [grid_neighbours(extents, axis, reverse) for axis in axes]
+    numbers, places = [arriving.tolist() for arriving, _ in tables], math.prod(extents)
+    passed = [[*border.split(1, 1), *[None] * places] for border in borders]
+    kept, arrived = [None] * places, [[borders[state][:, :0]] for state in saved]
+    for place in reversed(range(places)) if reverse else range(places):
+        arriving = [own[number[place]] for own, number in zip(passed, numbers)]
+        states, kept[place] = advance(*arriving, *(read[:, place : place + 1] for read in reads))
+        for own, state in zip(passed, states):
+            own[place - places] = state
+        for own, state in zip(arrived, saved):
+            own += [arriving[state]] if every else []
+    results = [torch.cat(steps, 1) for steps in zip(*kept)]
+    for start, own, (_, leaving) in zip(starts, passed, tables):
+        results.append(torch.cat([own[number] for number in leaving.flatten().tolist()], 1).reshape(start.shape))
+    return results + [torch.cat(steps[:: -1 if reverse else 1], 1) for steps in arrived]
 
 
 def gathered(pieces, border, before):
@@ -124,7 +143,7 @@ def wave_pieces(extents, axis, reverse):
         For each wave (whether it is of the wave before, not of the border; first, end), and (first, end).
     """
     sizes, waves = wave_sizes(extents), grid_waves(extents).flatten().sort()[0]
-    offsets = waves.searchsorted(torch.arange(len(sizes))).tolist()
+    offsets = torch.searchsorted(waves, torch.arange(len(sizes))).tolist()
     arriving, leaving = grid_neighbours(extents, axis, reverse)
     border, places = leaving.numel(), (leaving.flatten() - leaving.numel()).sort()[0]
     coming, going = [[] for _ in sizes], [[] for _ in sizes]
