@@ -21,6 +21,7 @@ from lsrl.backends.torch_frame import SEQUENCE, Frame, narrow_values, thin_value
 from lsrl.backends.torch_place import Printer, Types
 from lsrl.backends.torch_stages import Stages
 from lsrl.backends.torch_stencil import summed_kernel
+from lsrl.backends.wave_work import joined_to_waves
 from lsrl.backends.writer import Writer
 from lsrl.ir.pipeline import VARYING
 from lsrl.ir.plan import Loop
@@ -42,7 +43,7 @@ def derivative(loop: LoopCell, numbers: Mapping[str, int]) -> Derivative | None:
         numbers: the number of every size.
     """
     scanned = isinstance(loop.how, Scan | Newton)
-    return loop_derivative(
+    found = loop_derivative(
         loop,
         numbers,
         scans=(lambda _: True) if scanned else never,
@@ -50,6 +51,7 @@ def derivative(loop: LoopCell, numbers: Mapping[str, int]) -> Derivative | None:
         hoist_elementwise=False,
         inline=(),
     )
+    return found and replace(found, plan=joined_to_waves(found.plan))
 
 
 def extent_argument(given: Derivative) -> tuple[str, ...]:

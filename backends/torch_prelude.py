@@ -12,6 +12,7 @@ from lsrl.backends.torch_place import Types
 
 IMPORTS = (
     ("functools", "import functools"),
+    ("itertools", "import itertools"),
     ("math", "import math"),
     ("os", "import os"),
     ("warnings", "import warnings"),

@@ -5,6 +5,7 @@ stretch of every tensor, and what arrives in it lies in few stretches of the wav
 """
 
 import functools
+import itertools
 import math
 
 import torch
@@ -82,23 +83,23 @@ def over_waves(advance, starts, reads, extents, axes, saved=(), every=0, reverse
         nowhere = [border[:, :0] for border in borders]
         return [*advance(*nowhere, *reads)[1], *starts, *(nowhere[state] for state in saved)]
     sizes = wave_sizes(tuple(extents))
+    offsets = [0, *itertools.accumulate(sizes)]
     coming, going = zip(*(wave_pieces(tuple(extents), axis, reverse) for axis in axes))
     by_wave = [read.split(sizes, 1) for read in reads]
-    states, kept, left, arrived = borders, [], [[] for _ in starts], [[borders[state][:, :0]] for state in saved]
+    arrived = room(borders, extents, saved, every)
+    states, kept, left = borders, [], [[] for _ in starts]
     for wave in reversed(range(len(sizes))) if reverse else range(len(sizes)):
         arriving = [gathered(pieces[wave], *sources) for pieces, *sources in zip(coming, borders, states)]
         states, here = advance(*arriving, *(read[wave] for read in by_wave))
         kept.append(here)
-        for own, state in zip(arrived, saved):
-            own += [arriving[state]] if every else []
+        for own, state in zip(arrived if every else (), saved):
+            own[:, offsets[wave] : offsets[wave + 1]] = arriving[state]
         for own, pieces, state in zip(left, going, states):
             own += [state[:, first:end].clone() for first, end in pieces[wave]]  # a view would keep all of the wave
     turn = -1 if reverse else 1
-    found = [torch.cat(steps[::turn], 1) for steps in [*zip(*kept), *left, *arrived]]
-    first = len(found) - len(left) - len(arrived)
-    for at, axis in enumerate(axes, start=first):
-        found[at] = on_grid(found[at], (*extents[:axis], *extents[axis + 1 :]))
-    return found
+    results, lasts = ([torch.cat(steps[::turn], 1) for steps in lists] for lists in (zip(*kept), left))
+    others = [(*extents[:axis], *extents[axis + 1 :]) for axis in axes]
+    return [*results, *map(on_grid, lasts, others), *arrived]
 
 
 def over_places(advance, starts, reads, extents, axes, saved=(), every=0, reverse=False):
@@ -109,18 +110,24 @@ def over_places(advance, starts, reads, extents, axes, saved=(), every=0, revers
     tables = [grid_neighbours(extents, axis, reverse) for axis in axes]
     numbers, places = [arriving.tolist() for arriving, _ in tables], math.prod(extents)
     passed = [[*border.split(1, 1), *[None] * places] for border in borders]
-    kept, arrived = [None] * places, [[borders[state][:, :0]] for state in saved]
+    kept, arrived = [None] * places, room(borders, extents, saved, every)
     for place in reversed(range(places)) if reverse else range(places):
         arriving = [own[number[place]] for own, number in zip(passed, numbers)]
         states, kept[place] = advance(*arriving, *(read[:, place : place + 1] for read in reads))
         for own, state in zip(passed, states):
             own[place - places] = state
-        for own, state in zip(arrived, saved):
-            own += [arriving[state]] if every else []
+        for own, state in zip(arrived if every else (), saved):
+            own[:, place : place + 1] = arriving[state]
     results = [torch.cat(steps, 1) for steps in zip(*kept)]
     for start, own, (_, leaving) in zip(starts, passed, tables):
         results.append(torch.cat([own[number] for number in leaving.flatten().tolist()], 1).reshape(start.shape))
-    return results + [torch.cat(steps[:: -1 if reverse else 1], 1) for steps in arrived]
+    return results + arrived
+
+
+def room(borders, extents, saved, every):
+    """Empty tensors for the arriving states of all places, or where `every` is 0 of none."""
+    places = math.prod(extents) if every else 0
+    return [borders[at].new_empty(borders[at].shape[0], places, *borders[at].shape[2:]) for at in saved]
 
 
 def gathered(pieces, border, before):
@@ -143,7 +150,7 @@ def wave_pieces(extents, axis, reverse):
         For each wave (whether it is of the wave before, not of the border; first, end), and (first, end).
     """
     sizes, waves = wave_sizes(extents), grid_waves(extents).flatten().sort()[0]
-    offsets = torch.searchsorted(waves, torch.arange(len(sizes))).tolist()
+    offsets = [0, *itertools.accumulate(sizes)]
     arriving, leaving = grid_neighbours(extents, axis, reverse)
     border, places = leaving.numel(), (leaving.flatten() - leaving.numel()).sort()[0]
     coming, going = [[] for _ in sizes], [[] for _ in sizes]
