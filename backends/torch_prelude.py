@@ -224,7 +224,7 @@ def functions(types: Types, extent: str = "batch") -> dict[str, str]:
 def reserved() -> tuple[str, ...]:
     """Every identifier that a module may use for itself, whatever it is for."""
     parameters = ("params", "inputs", "outputs", "state", "seed", "batch", "length", "extents", "generator", "device")
-    loops = ("at", "every", "tensors", "cotangents", "found", "advance", "lsrl_module")
+    loops = ("at", "every", "tensors", "cotangents", "found", "advance", "lanes", "lsrl_module")
     own: tuple[str, ...] = ("init", "initial_state", "apply", "apply_statistics", "step", "SCHEDULE", "KERNELS", "DOT")
     own += (*_FUNCTIONS, *KERNEL_FUNCTIONS)
     launch = ("grid", "warmup", "num_warps", "num_stages", "num_ctas", "maxnreg", "enable_fp_fusion", "ctx")
@@ -241,7 +241,7 @@ def imports(text: str) -> str:
 def definitions(text: str, known: Mapping[str, str]) -> list[str]:
     """The definitions among `known` that the text uses, and those that these use in turn."""
     wanted: set[str] = set()
-    found = identifiers(text) & known.keys()
+    found = {*identifiers(text)} & known.keys()
     while found:
         wanted |= found
         found = {name for each in found for name in identifiers(known[each]) & known.keys()} - wanted

@@ -65,6 +65,27 @@ def from_neighbours(border, values, extents, axis, reverse=False):
     return whole.index_select(1, arriving), whole.index_select(1, leaving.flatten()).reshape(border.shape)
 
 
+def with_border(border, extents):
+    """Room for a state of every place behind what arrives at the edge, both by wave: [B, border + places, ...]."""
+    edge = in_waves(border, len(extents) - 1)
+    rows = edge.new_empty(edge.shape[0], edge.shape[1] + math.prod(extents), *edge.shape[2:])
+    rows[:, : edge.shape[1]] = edge
+    return rows
+
+
+def wave_runs(extents, reverse=False):
+    """The first place of each wave and how many it has, in the order in which they run."""
+    sizes = wave_sizes(tuple(extents))
+    runs = [*zip(itertools.accumulate(sizes, initial=0), sizes)]
+    return runs[::-1] if reverse else runs
+
+
+def place_runs(extents, reverse=False):
+    """As `wave_runs`, one place after the other."""
+    places = range(math.prod(extents))
+    return [(place, 1) for place in (reversed(places) if reverse else places)]
+
+
 def over_waves(advance, starts, reads, extents, axes, saved=(), every=0, reverse=False):
     """The step at every place of a grid, wave after wave: what is kept of every place, last states, arriving states.
 
@@ -87,7 +108,8 @@ def over_waves(advance, starts, reads, extents, axes, saved=(), every=0, reverse
     coming, going = zip(*(wave_pieces(tuple(extents), axis, reverse) for axis in axes))
     by_wave = [read.split(sizes, 1) for read in reads]
     arrived = room(borders, extents, saved, every)
-    states, kept, left = borders, [], [[] for _ in starts]
+    states, kept = borders, []
+    left: list[list[torch.Tensor]] = [[] for _ in starts]
     for wave in reversed(range(len(sizes))) if reverse else range(len(sizes)):
         arriving = [gathered(pieces[wave], *sources) for pieces, *sources in zip(coming, borders, states)]
         states, here = advance(*arriving, *(read[wave] for read in by_wave))
@@ -153,7 +175,8 @@ def wave_pieces(extents, axis, reverse):
     offsets = [0, *itertools.accumulate(sizes)]
     arriving, leaving = grid_neighbours(extents, axis, reverse)
     border, places = leaving.numel(), (leaving.flatten() - leaving.numel()).sort()[0]
-    coming, going = [[] for _ in sizes], [[] for _ in sizes]
+    coming: list[list[tuple[bool, int, int]]] = [[] for _ in sizes]
+    going: list[list[tuple[int, int]]] = [[] for _ in sizes]
     # One number between the border's and those of places, so that no stretch goes from one to the other.
     for wave, first, count in stretches(arriving + (arriving >= border), waves):
         inner = first > border
