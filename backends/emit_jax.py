@@ -64,10 +64,10 @@ def emit_jax(
     if plan.cell.axes == (TIME,) and not any(state.reverse for state in plan.cell.states):
         writer.blank(2)
         _write_step(module)
-    return _assembled(module, types, header(plan, types, loops.kept, source_name, command))
+    return assembled(module, types, header(plan, types, loops.kept, source_name, command))
 
 
-def _assembled(module: Module, types: Types, docstring: str) -> str:
+def assembled(module: Module, types: Types, docstring: str) -> str:
     """The functions preceded by what they need."""
     text = str(module.writer)
     lines, functions = jax_prelude.definitions(text, types)

@@ -73,7 +73,7 @@ def emit_triton(
     _write_tables(frame, schedule, list(written.values()))
     backward = {", ".join(s.name for s in w.loop.cell.states): w.backward for w in written.values() if w.backward}
     ways = Ways(schedule, backward)
-    return _assembled(frame, header(plan, frame.types, ways, source_name, command, gradients))
+    return assembled(frame, header(plan, frame.types, ways, source_name, command, gradients))
 
 
 def _schedule(plan: Plan, written: Mapping[int, Written], dtype: str) -> Iterator[tuple[str, str]]:
@@ -180,7 +180,7 @@ def _write_entry(writer: Writer, states: str, how: str) -> None:
     writer.text("),")
 
 
-def _assembled(frame: Frame, docstring: str) -> str:
+def assembled(frame: Frame, docstring: str) -> str:
     """The functions preceded by what they need."""
     text = str(frame.writer)
     functions = _definitions(text, docstring, frame)

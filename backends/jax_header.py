@@ -16,7 +16,7 @@ from lsrl.ir.value import Value
 def header(plan: Plan, types: Types, kept: Sequence[str], source_name: str, command: str) -> str:
     """The text of the module's docstring; `kept` says what loops keep for their backward passes."""
     run = "\n".join(filter(None, (_run(plan), _kept(kept))))
-    parts = [title(plan.cell), arrays(plan.cell), _types(types), run, origin(source_name, command, "jax")]
+    parts = [title(plan.cell), arrays(plan.cell), types_told(types), run, origin(source_name, command, "jax")]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -62,7 +62,7 @@ def _kept(kept: Sequence[str]) -> str:
     return textwrap.fill(f"Kept for the backward pass: {'; '.join(kept)}.", WIDTH, subsequent_indent="    ")
 
 
-def _types(types: Types) -> str:
+def types_told(types: Types) -> str:
     if not types.narrow:
         return ""
     data, real = (name.removeprefix("jnp.") for name in (types.data, types.real))

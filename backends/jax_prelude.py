@@ -9,8 +9,10 @@ from lsrl.backends.runtime_source import runtime
 IMPORTS = (
     ("math", "import math"),
     ("partial", "from functools import partial"),
+    ("NamedTuple", "from typing import NamedTuple"),
     ("jax", "\nimport jax"),
     ("jnp", "import jax.numpy as jnp"),
+    ("np", "import numpy as np"),
     ("lax", "from jax import lax"),
 )
 
@@ -133,7 +135,7 @@ FUNCTIONS = {
 }
 
 
-RUNTIME = ("jax_waves", "jax_chunk_gram", "jax_chunk", "jax_scan", "jax_loop", "jax_newton")
+RUNTIME = ("jax_waves", "jax_chunk_gram", "jax_chunk", "jax_scan", "jax_loop", "jax_newton", "graph_levels", "jax_levels")
 """Files of functions that modules take over as they are."""
 
 

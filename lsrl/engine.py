@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from lsrl.arguments import Arguments, Named
 from lsrl.backends.arrays import Array, state_names
 from lsrl.backends.result import Gradients, Result
-from lsrl.ir.cell import Cell
+from lsrl.ir.cell import GRAPH, Cell, State
 from lsrl.ir.lattice import is_grid
 from lsrl.ir.value import Kind
 
@@ -57,8 +57,13 @@ def moving(cell: Cell, inputs: Named) -> Moving:
             *(declared.name for declared in cell.inputs if declared.kind in smooth),
             *(noise.name for noise in cell.noises if noise.name in inputs),
         ),
-        tuple(name for state in cell.states if state.kind in smooth for name in state_names(state)),
+        tuple(name for state in starting(cell) if state.kind in smooth for name in state_names(state)),
     )
+
+
+def starting(cell: Cell) -> tuple[State, ...]:
+    """The states that have a start: over a graph none."""
+    return () if cell.axes == (GRAPH,) else cell.states
 
 
 def whole_extent(cell: Cell, extent: Mapping[str, int]) -> dict[str, Any]:

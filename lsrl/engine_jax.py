@@ -14,7 +14,8 @@ import numpy as np
 from lsrl.arguments import Arguments, Named, check_cotangents
 from lsrl.backends.arrays import Array
 from lsrl.backends.result import Gradients, Result
-from lsrl.engine import initial_extent, moving, whole_extent
+from lsrl.engine import initial_extent, moving, starting, whole_extent
+from lsrl.graph_runs import is_over_graph, prepared
 from lsrl.ir.cell import Cell
 
 # A `Result` can be returned from `jax.jit`, mapped and differentiated.
@@ -36,8 +37,9 @@ class JaxEngine:
         return params
 
     def initial_state(self, params: Named, extent: Mapping[str, int]) -> Arrays:
-        told = initial_extent(self.cell, extent)
-        states: Arrays = self.module.initial_state(params, *told) if self.cell.states else {}
+        if not starting(self.cell):
+            return {}
+        states: Arrays = self.module.initial_state(params, *initial_extent(self.cell, extent))
         return states
 
     @property
@@ -48,6 +50,9 @@ class JaxEngine:
 
     def run(self, given: Arguments, key: jax.Array | None = None) -> Result:
         """`key` draws noises that are not among the inputs."""
+        if is_over_graph(self.cell):
+            graph = prepared(self.module, given.inputs, given.extent["nodes"])
+            return Result(*self.module.apply(given.params, given.inputs, graph))
         drawing = {"key": key} if self.cell.noises else {}
         told = {} if self.cell.inputs else whole_extent(self.cell, given.extent)
         return Result(*self.apply(given.params, given.inputs, given.state, **told, **drawing))

@@ -12,7 +12,8 @@ import torch
 from lsrl.arguments import Arguments, Named, check_cotangents
 from lsrl.backends.arrays import Array
 from lsrl.backends.result import Gradients, Result
-from lsrl.engine import initial_extent, moving, whole_extent
+from lsrl.engine import initial_extent, moving, starting, whole_extent
+from lsrl.graph_runs import is_over_graph, prepared
 from lsrl.ir.cell import Cell
 
 Tensors = dict[str, torch.Tensor]
@@ -37,7 +38,7 @@ class TorchEngine:
         return params
 
     def initial_state(self, params: Named, extent: Mapping[str, int]) -> Tensors:
-        if not self.cell.states:
+        if not starting(self.cell):
             return {}
         device = _device(params.values())
         told = initial_extent(self.cell, extent)
@@ -45,6 +46,11 @@ class TorchEngine:
         return states
 
     def run(self, given: Arguments) -> Result:
+        if is_over_graph(self.cell):
+            params, inputs, _ = _placed(given)
+            device = _device([*params.values(), *inputs.values()])
+            graph = prepared(self.module, given.inputs, given.extent["nodes"], device)
+            return Result(*self.module.apply(params, inputs, graph))
         extent = {} if self.cell.inputs else whole_extent(self.cell, given.extent)
         apply = getattr(self.module, "apply_statistics", self.module.apply)  # there may be nothing to tell
         return Result(*apply(*_placed(given), **extent))
