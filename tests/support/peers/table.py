@@ -12,6 +12,8 @@ from support.peers import (
     depth,
     diagonal,
     gated,
+    graphs,
+    grids,
     learners,
     matrix,
     nonlinear,
@@ -26,6 +28,7 @@ FAMILIES: Mapping[str, tuple[Row, ...]] = {
     "Nonlinear cells": (*nonlinear.ROWS, *gated.ROWS),
     "Convolution and finite memory": convolution.ROWS,
     "Depth, segments and sets": depth.ROWS,
+    "Grids and graphs": (*grids.ROWS, *graphs.ROWS),
     "Blocks": (*blocks_ssm.ROWS, *blocks_attention.ROWS),
 }
 ROWS = tuple(row for rows in FAMILIES.values() for row in rows)
