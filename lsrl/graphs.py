@@ -209,7 +209,7 @@ def check_sums(graph: Graph, weights: Array) -> None:
         turns = np.flatnonzero(graph.turns[:, 0] == edge)
         largest = turns[np.abs(weights[turns]).reshape(len(turns), -1).max(1).argmax()]
         raise GraphError(
-            f"the absolute weights of the {len(turns)} turns out of {edge_text(graph.edges, edge)} sum to"
+            f"the absolute weights of the turns out of {edge_text(graph.edges, edge)} sum to"
             f" {sums[edge].max():.6g}, more than 1; the largest is that of {_turn(graph, largest)}"
         )
 

@@ -127,7 +127,7 @@ def test_weights_that_need_no_division_are_kept() -> None:
     with pytest.raises(GraphError) as caught:
         graphs.check_sums(graph, np.array([0.5, -0.75]))
     said = (
-        "the absolute weights of the 2 turns out of edge 0 (0 -> 1) sum to 1.25, more than 1; the largest is that of"
+        "the absolute weights of the turns out of edge 0 (0 -> 1) sum to 1.25, more than 1; the largest is that of"
         " turn 1, from edge 0 (0 -> 1) to edge 2 (1 -> 3),"
     )
     assert str(caught.value) == said
