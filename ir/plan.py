@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lsrl.ir.cell import TIME, Cell, State
+from lsrl.ir.cell import GRAPH, Cell, State
 from lsrl.ir.cut import minimum_cut
 from lsrl.ir.fault import Refusal
 from lsrl.ir.graphs import connected
@@ -133,7 +133,7 @@ def make_plan(
     hows: Mapping[str, How] | None = None,
     inline: Collection[type[How]] = INLINE,
 ) -> Plan:
-    """The straight plan of a cell over time.
+    """The straight plan of a cell over time, or over a grid on which every state travels along one axis.
 
     Args:
         sizes: the number of every size; widths decide which values cross the border of a loop.
@@ -142,12 +142,12 @@ def make_plan(
         inline: the schedules that become primitives; others become loops that say how they are to run.
 
     Raises:
-        PlanError: the cell runs over a grid or a graph.
+        PlanError: the cell runs over a graph.
         PipelineError: forward and reversed states depend on each other.
         NotLegal: an inline schedule cannot serve its recurrence.
     """
-    if cell.axes != (TIME,):
-        raise PlanError(f"{cell.name} runs over {', '.join(cell.axes)}; this schedule needs the single axis {TIME}")
+    if cell.axes == (GRAPH,):
+        raise PlanError(f"{cell.name} runs over a graph, which has no axis")
     return _Planner(cell, sizes, hoist_elementwise, hows or {}, inline).plan()
 
 

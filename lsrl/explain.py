@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from lsrl import stages
 from lsrl.explain_loops import StageFact, loops, reference_loops
 from lsrl.ir import ops
-from lsrl.ir.cell import TIME, Cell
+from lsrl.ir.cell import GRAPH, Cell
 from lsrl.ir.dims import count, shape_text
 from lsrl.ir.facts.matrices import pieces
 from lsrl.ir.facts.sentences import Fact, facts
+from lsrl.ir.lattice import along_one_axis
 from lsrl.ir.pipeline import VARYING, components, states_read
 from lsrl.ir.plan import Loop, Parallel
 from lsrl.ir.schedules.choose import choose
@@ -184,7 +185,8 @@ def explain(
         HowError, ScheduleError: the schedule makes no sense, or does not serve a recurrence.
         DeviceError: the setting's device is not described.
     """
-    made = stages.make(cell, sizes, setting.target, schedule, setting.run) if cell.axes == (TIME,) else None
+    cell = along_one_axis(cell)
+    made = stages.make(cell, sizes, setting.target, schedule, setting.run) if cell.axes != (GRAPH,) else None
     chosen = made.schedule if made else stages.reference_schedule(cell, sizes, schedule)
     nest = tuple(loops(made.plan) if made else reference_loops(cell, sizes))
     return Report(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from lsrl.ir.cell import GRAPH, Cell
+from lsrl.ir.cell import GRAPH, Cell, State
 from lsrl.ir.cost import elements, flops
 from lsrl.ir.dims import shape_text
+from lsrl.ir.lattice import is_grid
 from lsrl.ir.ops import Family, family
 from lsrl.ir.pipeline import VARYING, leaf_of
 from lsrl.ir.plan import Loop, Parallel, Plan, Primitive, Shift, Stage
-from lsrl.ir.schedules.how import Chunk, Quadratic, Scan
+from lsrl.ir.schedules.how import Chunk, Dag, Quadratic, Scan
 from lsrl.ir.value import Value, depends_on, postorder
 from lsrl.sentences import Sentences
 
@@ -70,24 +71,44 @@ def _fact(plan: Plan, stage: Stage, sentences: Sentences, wanted: frozenset[Valu
             written = [v for v in values if v in wanted]
             moved = _size([*read, *written], plan)
             return StageFact(
-                "for all b, t at once", (), lines, flops(values, sizes), moved, _size(static, plan), sequential=False
+                _everywhere(plan.cell), (), lines, flops(values, sizes), moved, _size(static, plan), sequential=False
             )
         case Shift(state):
             place = "after" if state.reverse else "before"
             which = f"position {place}" if stage.line is None else f"{stage.line.length} positions {place}"
             line = f"{state.name} = {sentences.expression(state.next)} of the {which}"
-            return StageFact("for all b, t at once", (), (line,), 0, 2 * _size([state.next], plan), 0, sequential=False)
+            return StageFact(_everywhere(plan.cell), (), (line,), 0, 2 * _size([state.next], plan), 0, sequential=False)
         case Primitive():
             return _primitive(plan, stage, sentences)
         case Loop():
             own = {*stage.emits, *(state.next for state in stage.states)}
             lines = tuple(line for _, line in sentences.statements(stage.body, own))
-            head = "for t in T-1 .. 0" if stage.reverse else "for t in 0 .. T-1"
-            carries = tuple(f"{state.name} {shape_text(state.shape)}" for state in stage.states)
+            head = _order(plan.cell, stage)
+            carries = tuple(f"{s.name} {shape_text(s.shape)}{_along(plan.cell, s)}" for s in stage.states)
             moved = _size([*stage.reads, *stage.emits], plan)
             return StageFact(
                 head, carries, lines, flops(stage.body, sizes), moved, _size(stage.statics, plan), sequential=True
             )
+
+
+def _everywhere(cell: Cell) -> str:
+    return f"for all b, {', '.join(cell.axes)} at once"
+
+
+def _order(cell: Cell, loop: Loop) -> str:
+    """In which order a loop visits positions."""
+    if isinstance(loop.how, Dag):
+        last = " + ".join(f"{axis.upper()}-1" for axis in cell.axes)
+        ends = f"{last} .. 0" if loop.reverse else f"0 .. {last}"
+        return f"for {' + '.join(cell.axes)} in {ends}"
+    if is_grid(cell):
+        return _nest(cell.axes) + (", from the last to the first" if loop.reverse else "")
+    return "for t in T-1 .. 0" if loop.reverse else "for t in 0 .. T-1"
+
+
+def _along(cell: Cell, state: State) -> str:
+    """The axis that a state travels along, where there are several."""
+    return f" along {state.axes[0]}" if is_grid(cell) else ""
 
 
 _HEADS = {Scan: "by a scan over t", Chunk: "in chunks of t", Quadratic: "for all pairs of positions at once"}

@@ -1,9 +1,9 @@
 """The stages between a program and code, in order.
 
-    text -> syntax tree -> graph          lsrl.parser, lsrl.elaborate (behind `Program.cell`)
-    graph -> simpler graph -> plan        `make`, below
-    plan -> text                          `write`, below
-    text -> functions                     the engines
+text -> syntax tree -> graph          lsrl.parser, lsrl.elaborate (behind `Program.cell`)
+graph -> simpler graph -> plan        `make`, below
+plan -> text                          `write`, below
+text -> functions                     the engines
 """
 
 from __future__ import annotations
@@ -14,13 +14,17 @@ from dataclasses import dataclass, replace
 
 from lsrl.backends.emit_jax import emit_jax
 from lsrl.backends.emit_triton import emit_triton
-from lsrl.ir.cell import TIME, Cell
+from lsrl.backends.jax_graph import emit_jax_graph
+from lsrl.backends.torch_graph import emit_torch_graph
+from lsrl.ir.cell import GRAPH, Cell
 from lsrl.ir.fault import Refusal
+from lsrl.ir.graph_plan import GraphPlan, make_graph_plan
+from lsrl.ir.lattice import along_one_axis
 from lsrl.ir.laws import simplify
 from lsrl.ir.plan import Loop, Plan, make_plan
 from lsrl.ir.products import fuse_products, split_products
 from lsrl.ir.schedules.cost import Run
-from lsrl.ir.schedules.how import Chunk, How, Newton, Quadratic, Scan, Sequential
+from lsrl.ir.schedules.how import Chunk, Dag, How, Newton, Quadratic, Scan, Sequential
 from lsrl.ir.schedules.legal import Possible, possible
 from lsrl.schedule import SEQUENTIAL, Schedule, resolve
 
@@ -46,7 +50,7 @@ class Made:
 
     simple: Cell
     split: Cell
-    plan: Plan
+    plan: Plan | GraphPlan
     recurrences: tuple[Possible, ...]
     schedule: Schedule
 
@@ -68,10 +72,10 @@ class Taste:
     device: str
 
 
-SEQUENCES: tuple[type[How], ...] = (Sequential, Scan, Chunk, Newton, Quadratic)
+EVERYTHING: tuple[type[How], ...] = (Sequential, Scan, Chunk, Newton, Quadratic, Dag)
 TASTES = {
-    "jax": Taste(True, True, schedules=SEQUENCES, inline=(Scan, Chunk, Quadratic), device="cpu"),
-    "triton": Taste(False, False, schedules=SEQUENCES, inline=(Chunk, Quadratic), device="h100"),
+    "jax": Taste(True, True, schedules=EVERYTHING, inline=(Scan, Chunk, Quadratic), device="cpu"),
+    "triton": Taste(False, False, schedules=EVERYTHING, inline=(Chunk, Quadratic), device="h100"),
 }
 
 
@@ -89,9 +93,7 @@ def check_target(target: str, dtype: str | None) -> None:
         raise TargetError("the reference computes in NumPy, which has no bfloat16")
 
 
-def make(
-    cell: Cell, sizes: Mapping[str, int], target: str, schedule: str = SEQUENTIAL, run: Run | None = None
-) -> Made:
+def make(cell: Cell, sizes: Mapping[str, int], target: str, schedule: str = SEQUENTIAL, run: Run | None = None) -> Made:
     """The plan of a cell for a target.
 
     Args:
@@ -99,25 +101,28 @@ def make(
         run: what `auto` reckons with; None is the target's own device with the batch and length of `Run`.
 
     Raises:
-        TargetError: the target runs sequences only.
         PipelineError: forward and reversed states need each other.
+        GraphPlanError: the states of a cell over a graph have no levels.
         HowError, ScheduleError: the schedule makes no sense, or does not serve a recurrence.
     """
-    if cell.axes != (TIME,):
-        raise TargetError(
-            f"{cell.name} runs over {', '.join(cell.axes)}; the target {target} runs sequences only so far, "
-            f"the target reference runs every program"
-        )
     taste = TASTES[target]
-    simple = simplify(cell)
+    if cell.axes == (GRAPH,):
+        return _make_graph(cell, sizes, taste, schedule, run or assumed_run(target, DEFAULT_DTYPES[target]))
+    simple = simplify(along_one_axis(cell))
     split = split_products(simple)
     fused = fuse_products(split, in_loops=taste.fuses_in_loops)
     found = possible(fused, sizes, taste.schedules)
     chosen = resolve(fused, found, schedule, run or assumed_run(target, DEFAULT_DTYPES[target]))
-    plan = make_plan(
-        fused, sizes, hoist_elementwise=taste.hoists_elementwise, hows=chosen.hows, inline=taste.inline
-    )
+    plan = make_plan(fused, sizes, hoist_elementwise=taste.hoists_elementwise, hows=chosen.hows, inline=taste.inline)
     return Made(simple, split, plan, found, chosen)
+
+
+def _make_graph(cell: Cell, sizes: Mapping[str, int], taste: Taste, schedule: str, run: Run) -> Made:
+    """The plan of a cell over a graph: level by level, whatever its recurrences are."""
+    simple = simplify(cell)
+    found = possible(simple, sizes, taste.schedules)
+    chosen = resolve(simple, found, schedule, run)
+    return Made(simple, simple, make_graph_plan(simple, sizes), found, chosen)
 
 
 def assumed_run(
@@ -137,16 +142,22 @@ def reference_schedule(cell: Cell, sizes: Mapping[str, int], text: str) -> Sched
     return resolve(cell, possible(cell, sizes, (Sequential,)), text)
 
 
-def write(plan: Plan, target: str, dtype: str, source_name: str, command: str, *, gradients: bool = True) -> str:
+def write(
+    plan: Plan | GraphPlan, target: str, dtype: str, source_name: str, command: str, *, gradients: bool = True
+) -> str:
     """The text of a standalone module that runs a plan.
 
     Args:
         gradients: whether its loops have a backward pass; without one, JAX derives it when asked.
     """
-    match target:
-        case "jax":
+    match target, plan:
+        case "jax", GraphPlan():
+            return emit_jax_graph(plan, dtype, source_name, command, gradients=gradients)
+        case _, GraphPlan():
+            return emit_torch_graph(plan, dtype, source_name, command, gradients=gradients)
+        case "jax", Plan():
             return emit_jax(plan, dtype, source_name, command, gradients=gradients)
-        case _:
+        case _, Plan():
             return emit_triton(plan, dtype, source_name, command, gradients=gradients)
 
 

@@ -17,7 +17,7 @@ from lsrl import stages
 from lsrl.backends.arrays import Array
 from lsrl.compiled import Compiled
 from lsrl.compiling import compile_program
-from lsrl.ir.cell import Cell
+from lsrl.ir.cell import TIME, Cell
 from lsrl.ir.fault import Refusal
 from lsrl.ir.schedules.how import Chunk, How, Newton, Sequential
 from lsrl.ir.schedules.legal import HOWS, Possible
@@ -30,6 +30,7 @@ TARGETS = ("jax", "torch", "triton")
 DTYPES = ("float64", "float32", "bfloat16")
 TOLERANCES = {"float64": 1e-10, "float32": 1e-5, "bfloat16": 1e-2, "float16": 1e-2}
 BATCH, LENGTH = 2, 37
+SIDES = (5, 7, 3, 2)  # of grids: odd and different, so that no axes can be confused
 PIECE = 16  # positions of a chunk or window: the length is no multiple of it
 NEIGHBOURS = 0.01
 SOFT = 0.5  # of parameters and inputs, so that gates are open and nothing explodes
@@ -88,8 +89,9 @@ def case(
 ) -> Case:
     """A program with random arrays; sizes that are not given and have no default are small and different."""
     cell, bound = program.bind(small_sizes(program.graph, sizes or {}))
-    params, inputs, state = random_arrays(cell, bound, batch, length, seed)
-    told = {} if cell.inputs else {"batch": batch, "length": length}
+    lengths = length if cell.axes == (TIME,) else SIDES[: len(cell.axes)]
+    params, inputs, state = random_arrays(cell, bound, batch, lengths, seed)
+    told = {} if cell.inputs else {"batch": batch, "length": lengths}
     return Case(program, bound, (_soft(params), _soft(inputs), state), told)
 
 

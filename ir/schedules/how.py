@@ -101,7 +101,15 @@ class Quadratic:
         return "parallel"
 
 
-How = Sequential | Scan | Chunk | Newton | Quadratic
+@dataclass(frozen=True, slots=True)
+class Dag:
+    """Over a grid: wave by wave, all places at once whose coordinates have the same sum."""
+
+    def __str__(self) -> str:
+        return "dag"
+
+
+How = Sequential | Scan | Chunk | Newton | Quadratic | Dag
 
 _FORM = re.compile(r"\s*([a-z]+)\s*(?:\((.*)\))?\s*")
 
@@ -176,5 +184,6 @@ _READERS: Mapping[str, Callable[[_Given], How]] = {
     "scan": lambda given: given.done(Scan(), "nothing"),
     "chunk": lambda given: given.done(Chunk(given.first()), "one number of positions, `chunk(64)`"),
     "newton": _newton,
+    "dag": lambda given: given.done(Dag(), "nothing"),
     "parallel": lambda given: given.done(Quadratic(), "nothing"),
 }

@@ -11,13 +11,14 @@ from lsrl.ir.cell import TIME, Cell
 from lsrl.ir.facts.recurrence import Algebra
 from lsrl.ir.facts.relations import Coupling
 from lsrl.ir.facts.sentences import RecurrenceFacts, facts
+from lsrl.ir.lattice import is_grid
 from lsrl.ir.pipeline import Component, components
 from lsrl.ir.schedules.forms import form_of
-from lsrl.ir.schedules.how import Chunk, How, Newton, NotLegal, Quadratic, Scan, Sequential
+from lsrl.ir.schedules.how import Chunk, Dag, How, Newton, NotLegal, Quadratic, Scan, Sequential
 from lsrl.ir.span import Span
 from lsrl.ir.value import Value
 
-HOWS: tuple[How, ...] = (Sequential(), Scan(), Chunk(), Newton(), Quadratic())
+HOWS: tuple[How, ...] = (Sequential(), Scan(), Chunk(), Newton(), Quadratic(), Dag())
 _PRODUCTS = ("mul", "einsum")
 
 
@@ -103,6 +104,8 @@ def possible(cell: Cell, sizes: Mapping[str, int], having: Collection[type[How]]
 def _verdict(found: Possible, how: How) -> Verdict:
     if isinstance(how, Sequential):
         return Verdict(how, True, "it is what the program says")
+    if isinstance(how, Dag):
+        return _by_waves(found, how)
     if found.cell.axes != (TIME,):
         axes = ", ".join(found.cell.axes)
         return Verdict(how, False, f"{found.cell.name} runs over {axes}, not over one axis {TIME}")
@@ -111,6 +114,13 @@ def _verdict(found: Possible, how: How) -> Verdict:
     except NotLegal as refusal:
         return _refused(found, how, refusal)
     return Verdict(how, True, _reason(found.facts, how))
+
+
+def _by_waves(found: Possible, how: How) -> Verdict:
+    if is_grid(found.cell):
+        axes = " and ".join(found.cell.axes)
+        return Verdict(how, True, f"a place needs only those before it along {axes}")
+    return Verdict(how, False, f"the states of {found.cell.name} do not travel on a grid")
 
 
 def _refused(found: Possible, how: How, refusal: NotLegal) -> Verdict:
