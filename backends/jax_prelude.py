@@ -9,7 +9,7 @@ from lsrl.backends.runtime_source import runtime
 IMPORTS = (
     ("math", "import math"),
     ("partial", "from functools import partial"),
-    ("NamedTuple", "from typing import NamedTuple"),
+    ("Any", "from typing import Any, NamedTuple"),
     ("jax", "\nimport jax"),
     ("jnp", "import jax.numpy as jnp"),
     ("np", "import numpy as np"),
@@ -195,7 +195,7 @@ def definitions(text: str, types: Types) -> tuple[list[str], list[str]]:
     """One-line definitions and whole functions that the text uses, and those that these use in turn."""
     known = {**shortcuts(types), **_functions()}
     wanted: set[str] = set()
-    found = identifiers(text) & known.keys()
+    found = {*identifiers(text)} & known.keys()
     while found:
         wanted |= found
         found = {name for each in found for name in identifiers(known[each]) & known.keys()} - wanted

@@ -5,7 +5,7 @@ arrives.  The states are the solution of `state = next(state)`, so their cotange
 level by level back; the derivative of `next` at all places at once gives all others from them.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,10 +22,10 @@ class PreparedGraph(NamedTuple):
     """
 
     whole: Level
-    levels: list
+    levels: Any
     members: Level
-    arriving: tuple
-    place: torch.Tensor
+    arriving: Any
+    place: Any
 
 
 def prepare(edges, turns=None, nodes=None, device=None):
@@ -33,8 +33,8 @@ def prepare(edges, turns=None, nodes=None, device=None):
 
     edges [E, 2], node from and node to; turns [n, 2], an edge into a node and one out of it, all by default.
     """
-    given = [x.cpu().numpy() if isinstance(x, torch.Tensor) else x for x in (edges, turns)]
-    edges, turns, nodes = checked_graph(*given, nodes)
+    edges, turns = (x.cpu().numpy() if isinstance(x, torch.Tensor) else x for x in (edges, turns))
+    edges, turns, nodes = checked_graph(edges, turns, nodes)
     sorts, members = levels_of(edges, turns, nodes)
     place = np.zeros(len(edges), np.int64)
     place[members.leaving] = np.arange(len(edges))
@@ -43,8 +43,8 @@ def prepare(edges, turns=None, nodes=None, device=None):
     kinds = (0, 1, 2, 3, 2, 1, 3, 3, 3)  # which of the four each part of a level belongs to
     levels = [Level(*parts) for parts in zip(*(x.split(sizes[kind]) for x, kind in zip(members, kinds)))]
     whole = Level(*(torch.as_tensor(x, device=device) for x in whole_level(edges, turns, nodes)))
-    place = torch.as_tensor(place, device=device)
-    return PreparedGraph(whole, levels, members, place[members.entering].split(sizes[1]), place)
+    row = torch.as_tensor(place, device=device)
+    return PreparedGraph(whole, levels, members, row[members.entering].split(sizes[1]), row)
 
 
 def read_at(x, index):

@@ -103,7 +103,7 @@ class Quadratic:
 
 @dataclass(frozen=True, slots=True)
 class Dag:
-    """Over a grid: wave by wave, all places at once whose coordinates have the same sum."""
+    """Over a grid wave by wave, all places at once whose coordinates have the same sum; over a graph level by level."""
 
     def __str__(self) -> str:
         return "dag"

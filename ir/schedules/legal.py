@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 
-from lsrl.ir.cell import TIME, Cell
+from lsrl.ir.cell import GRAPH, TIME, Cell
 from lsrl.ir.facts.recurrence import Algebra
 from lsrl.ir.facts.relations import Coupling
 from lsrl.ir.facts.sentences import RecurrenceFacts, facts
@@ -121,6 +121,8 @@ def _by_waves(found: Possible, how: How) -> Verdict:
         axes = " and ".join(found.cell.axes)
         return Verdict(how, True, f"a place needs only those before it along {axes}")
     return Verdict(how, False, f"the states of {found.cell.name} do not travel on a grid")
+    if found.cell.axes == (GRAPH,):
+        return Verdict(how, True, "an edge needs only those into the node that it leaves")
 
 
 def _refused(found: Possible, how: How, refusal: NotLegal) -> Verdict:
