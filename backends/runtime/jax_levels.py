@@ -1,9 +1,10 @@
 """Recurrences over a graph in JAX: level by level, all places of a level at once.
 
 Levels of different widths run in one `lax.scan` where padding to the widest at most doubles the work, or adds little;
-where it does more, another scan begins.  States stand in a row, in the order in which they are computed: a step writes one piece of
-it and gathers what arrives.  The states are the solution of `state = next(state)`, so their cotangents solve the
-transposed equation, level by level back; the derivative of `next` at all places at once gives all others from them.
+where it does more, another scan begins.  States stand in a row, in the order in which they are computed: a step writes
+one piece of it and gathers what arrives.  The states are the solution of `state = next(state)`, so their cotangents
+solve the transposed equation, level by level back; the derivative of `next` at all places at once gives all others
+from them.
 """
 
 from functools import partial
@@ -90,17 +91,20 @@ def boxed_levels(members, first, slot, values, start, end, width, hole):
 
 def level_runs(counts):
     """Where each run of levels begins and ends: padding at most doubles a long one, unless there would be too many."""
+    starts = np.flatnonzero(np.diff(counts, axis=0, prepend=-1).any(1)).tolist()  # a path's levels are all alike
+    groups = list(zip(starts, [*starts[1:], len(counts)], counts[starts].tolist()))
     allowed = 2
-    while True:
-        ends, total, widest = [0], 0, 0
-        for number, (here, widths) in enumerate(zip(counts.sum(1).tolist(), counts)):
-            wider, held = np.maximum(widest, widths), total + here
-            if number > ends[-1] and (number + 1 - ends[-1]) * int(wider.sum()) > allowed * held + PADDED_PLACES:
-                ends, wider, held = [*ends, number], widths, here
-            widest, total = wider, held
+    while groups:
+        ends, held, widest = [0], 0, [0] * counts.shape[1]
+        for first, last, widths in groups:
+            own, wider = (last - first) * sum(widths), [*map(max, widest, widths)]
+            if first > ends[-1] and (last - ends[-1]) * sum(wider) > allowed * (held + own) + PADDED_PLACES:
+                ends, held, wider = [*ends, first], 0, widths
+            held, widest = held + own, wider
         if len(ends) <= MOST_LEVEL_RUNS:
-            return list(zip(ends, [*ends[1:], len(counts)])) if len(counts) else []
+            return list(zip(ends, [*ends[1:], len(counts)]))
         allowed *= 2
+    return []
 
 
 def read_at(x, index):
