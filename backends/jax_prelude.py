@@ -135,7 +135,18 @@ FUNCTIONS = {
 }
 
 
-RUNTIME = ("jax_waves", "jax_chunk_gram", "jax_chunk", "jax_scan", "jax_loop", "jax_newton", "graph_levels", "jax_levels")
+RUNTIME = (
+    "jax_waves",
+    "jax_chunk_gram",
+    "jax_tiles",
+    "jax_grid",
+    "jax_chunk",
+    "jax_scan",
+    "jax_loop",
+    "jax_newton",
+    "graph_levels",
+    "jax_levels",
+)
 """Files of functions that modules take over as they are."""
 
 

@@ -23,11 +23,11 @@ from lsrl.ir.lines import Line, Tap, taps
 from lsrl.ir.ops import Family, family
 from lsrl.ir.pipeline import VARYING, Component, components, fed, leaf_of, states_read
 from lsrl.ir.schedules.forms import Form, form_of
-from lsrl.ir.schedules.how import Chunk, Dag, How, Quadratic, Scan, Sequential
+from lsrl.ir.schedules.how import Chunk, Dag, How, Quadratic, Scan, Sequential, Tiles
 from lsrl.ir.value import Value, depends_on, postorder
 
 SEQUENTIAL = Sequential()
-INLINE: tuple[type[How], ...] = (Scan, Chunk, Quadratic)
+INLINE: tuple[type[How], ...] = (Scan, Chunk, Quadratic, Tiles)
 """The schedules that are one operation on whole sequences."""
 
 

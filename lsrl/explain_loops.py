@@ -12,7 +12,7 @@ from lsrl.ir.lattice import is_grid
 from lsrl.ir.ops import Family, family
 from lsrl.ir.pipeline import VARYING, leaf_of
 from lsrl.ir.plan import Loop, Parallel, Plan, Primitive, Shift, Stage
-from lsrl.ir.schedules.how import Chunk, Dag, Quadratic, Scan
+from lsrl.ir.schedules.how import Chunk, Dag, Quadratic, Scan, Tiles
 from lsrl.ir.value import Value, depends_on, postorder
 from lsrl.sentences import Sentences
 
@@ -111,7 +111,12 @@ def _along(cell: Cell, state: State) -> str:
     return f" along {state.axes[0]}" if is_grid(cell) else ""
 
 
-_HEADS = {Scan: "by a scan over t", Chunk: "in chunks of t", Quadratic: "for all pairs of positions at once"}
+_HEADS = {
+    Scan: "by a scan over t",
+    Chunk: "in chunks of t",
+    Quadratic: "for all pairs of positions at once",
+    Tiles: "in tiles of the grid",
+}
 
 
 def _primitive(plan: Plan, stage: Primitive, sentences: Sentences) -> StageFact:

@@ -24,7 +24,7 @@ from lsrl.ir.laws import simplify
 from lsrl.ir.plan import Loop, Plan, make_plan
 from lsrl.ir.products import fuse_products, split_products
 from lsrl.ir.schedules.cost import Run
-from lsrl.ir.schedules.how import Chunk, Dag, How, Newton, Quadratic, Scan, Sequential
+from lsrl.ir.schedules.how import Chunk, Dag, How, Newton, Quadratic, Scan, Sequential, Tiles
 from lsrl.ir.schedules.legal import Possible, possible
 from lsrl.schedule import AUTO, SEQUENTIAL, Schedule, resolve
 
@@ -86,7 +86,7 @@ class Taste:
 
 EVERYTHING: tuple[type[How], ...] = (Sequential, Scan, Chunk, Newton, Quadratic, Dag)
 TASTES = {
-    "jax": Taste(True, True, schedules=EVERYTHING, inline=(Scan, Chunk, Quadratic), device="cpu"),
+    "jax": Taste(True, True, schedules=(*EVERYTHING, Tiles), inline=(Scan, Chunk, Quadratic, Tiles), device="cpu"),
     "triton": Taste(False, False, schedules=EVERYTHING, inline=(Chunk, Quadratic), device="h100"),
 }
 

@@ -19,8 +19,8 @@ from lsrl.compiled import Compiled
 from lsrl.compiling import compile_program
 from lsrl.ir.cell import GRAPH, TIME, Cell
 from lsrl.ir.fault import Refusal
-from lsrl.ir.schedules.how import Chunk, How, Newton
-from lsrl.ir.schedules.legal import HOWS, Possible
+from lsrl.ir.schedules.how import Chunk, How, Newton, Tiles
+from lsrl.ir.schedules.legal import GRID_HOWS, Possible
 from lsrl.program import Program
 from lsrl.random_arrays import Drawn, random_arrays, random_weights, small_sizes
 from lsrl.random_graphs import random_graph_arrays
@@ -108,19 +108,21 @@ def _soft(arrays: Named) -> dict[str, Array]:
 
 def candidates(found: Sequence[Possible], hows: Sequence[How] | None = None) -> tuple[Schedule, ...]:
     """Schedules that between them run every recurrence in every legal way; the first legal one stands for others."""
-    wanted = hows or tuple(map(_in_pieces, HOWS))
+    wanted = hows or tuple(map(_in_pieces, GRID_HOWS))
     rows = (tuple(how if each.verdict(how).legal else each.legal[0] for each in found) for how in wanted)
     names = [each.names for each in found]
     return tuple(Schedule(tuple(map(Directive, names, row))) for row in dict.fromkeys(rows))
 
 
 def _in_pieces(how: How) -> How:
-    """A schedule with chunks or windows so short that a sequence has several."""
+    """A schedule with chunks, windows or tiles so small that there are several."""
     match how:
         case Chunk():
             return Chunk(PIECE)
         case Newton():
             return Newton(PIECE)
+        case Tiles():
+            return Tiles(2)
         case _:
             return how
 
