@@ -77,7 +77,8 @@ def prepare(edges, turns=None, nodes=None):
     behind = np.append(place, total)
     found = tuple(LevelRun(level, behind[level.entering], first) for level, first in runs)
     graph = PreparedGraph(whole_level(edges, turns, nodes), found, place, row)
-    return jax.tree.map(partial(jnp.asarray, dtype=jnp.int32), graph)
+    with jax.ensure_compile_time_eval():  # numbers also where a function is traced that calls this
+        return jax.tree.map(partial(jnp.asarray, dtype=jnp.int32), graph)
 
 
 def boxed_levels(members, first, slot, values, start, end, width, hole):

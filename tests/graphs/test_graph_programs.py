@@ -206,6 +206,14 @@ def test_jax_compiles_once_for_graphs_of_the_same_shape() -> None:
     assert len(traced) == 1
 
 
+def test_edges_from_outside_of_a_traced_function() -> None:
+    """What is prepared while a function is traced can be used after that."""
+    ours = compiled("tree_lstm", "jax")
+    params, inputs = arrays("tree_lstm", 6, seed=11)
+    found = jax.jit(lambda x: ours(params, {"x": x, "edges": inputs["edges"]}).outputs["y"])(inputs["x"])
+    close(ours, {"y": found}, numbers(ours, ours(params, {"x": inputs["x"], "edges": inputs["edges"]}).outputs))
+
+
 def test_traced_edges_are_refused() -> None:
     ours = compiled("tree_lstm", "jax")
     params, inputs = arrays("tree_lstm", 5)
