@@ -53,8 +53,9 @@ def grid_reads(
             direct = _after(weights, gates)
             for (key, written), number in zip(pairs, direct):
                 if number is not None:
-                    added = scaled(written, times(number, dot(vector, key)))
-                    rest = plus(rest, build.transpose(added, perm) if added.rank > 1 else added)
+                    added = build.transpose(scaled(written, times(number, dot(vector, key))), perm)
+                    assert isinstance(added, Value), "no operand is diagonal"
+                    rest = plus(rest, added)
         made.append(GridRead(value, tuple((q, tuple(row)) for q, row in arriving.items()), rest, perm))
     return tuple(made)
 
