@@ -94,8 +94,9 @@ def counts(level: str, used: Iterable[str]) -> Iterator[str]:
 
 def node_count(cell: Cell) -> str:
     """The expression of the number of nodes; `nodes` where no input tells it."""
-    told = next((each.name for each in (*cell.inputs, *cell.noises) if each.domain is Domain.NODE), None)
-    return "nodes" if told is None else f'inputs["{told}"].shape[0]'
+    told = [each.name for each in cell.inputs if each.domain is Domain.NODE]
+    told += [each.name for each in cell.noises if each.domain is Domain.NODE]
+    return f'inputs["{told[0]}"].shape[0]' if told else "nodes"
 
 
 def parameters(cell: Cell) -> str:

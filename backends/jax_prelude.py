@@ -9,7 +9,7 @@ from lsrl.backends.runtime_source import runtime
 IMPORTS = (
     ("math", "import math"),
     ("partial", "from functools import partial"),
-    ("NamedTuple", "from typing import NamedTuple"),
+    ("Any", "from typing import Any, NamedTuple"),
     ("jax", "\nimport jax"),
     ("jnp", "import jax.numpy as jnp"),
     ("np", "import numpy as np"),
@@ -136,8 +136,16 @@ FUNCTIONS = {
 
 
 RUNTIME = (
-    *("jax_waves", "jax_chunk_gram", "jax_chunk", "jax_scan", "jax_loop", "jax_newton"),
-    *("graph_levels", "jax_levels"),
+    "jax_waves",
+    "jax_chunk_gram",
+    "jax_tiles",
+    "jax_grid",
+    "jax_chunk",
+    "jax_scan",
+    "jax_loop",
+    "jax_newton",
+    "graph_levels",
+    "jax_levels",
 )
 """Files of functions that modules take over as they are."""
 

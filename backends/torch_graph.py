@@ -150,9 +150,9 @@ class _Text:
     def device(self) -> str:
         """The expression of the device that a graph goes to."""
         cell = self.plan.cell
-        first = next((f'inputs["{each.name}"]' for each in (*cell.inputs, *cell.noises)), "")
-        first = first or next((f'params["{each.name}"]' for each in cell.params), 'inputs["edges"]')
-        return f"{first}.device"
+        inputs = [f'inputs["{name}"]' for name in (*(i.name for i in cell.inputs), *(n.name for n in cell.noises))]
+        every = [*inputs, *(f'params["{param.name}"]' for param in cell.params), 'inputs["edges"]']
+        return f"{every[0]}.device"
 
     def write_levels(self, function: _Function, levels: Levels, gradients: bool) -> None:
         """What the step needs, at all places, and the states of all edges."""

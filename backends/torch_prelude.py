@@ -16,7 +16,7 @@ IMPORTS = (
     ("math", "import math"),
     ("os", "import os"),
     ("warnings", "import warnings"),
-    ("NamedTuple", "from typing import NamedTuple"),
+    ("Any", "from typing import Any, NamedTuple"),
     ("torch", "\nimport torch"),
     ("np", "import numpy as np"),
     ("F", "import torch.nn.functional as F"),

@@ -22,11 +22,11 @@ from lsrl.ir.lines import Line, Tap, taps
 from lsrl.ir.ops import Family, family
 from lsrl.ir.pipeline import VARYING, Component, components, fed, leaf_of, states_read
 from lsrl.ir.schedules.forms import Form, form_of
-from lsrl.ir.schedules.how import Chunk, How, Quadratic, Scan, Sequential
+from lsrl.ir.schedules.how import Chunk, Dag, How, Quadratic, Scan, Sequential, Tiles
 from lsrl.ir.value import Value, depends_on, postorder
 
 SEQUENTIAL = Sequential()
-INLINE: tuple[type[How], ...] = (Scan, Chunk, Quadratic)
+INLINE: tuple[type[How], ...] = (Scan, Chunk, Quadratic, Tiles)
 """The schedules that are one operation on whole sequences."""
 
 
@@ -339,7 +339,7 @@ def _how(part: Component, hows: Mapping[str, How]) -> How:
 def _groups(
     cell: Cell, parts: Sequence[Component], varying: frozenset[Value], hows: Mapping[Component, How]
 ) -> Iterator[tuple[State, ...]]:
-    """The recurrences in order of execution; sequential ones that light work connects in one direction are merged."""
+    """The recurrences in order of execution; those that light work connects in one direction share a loop."""
     by_state = {state.name: part for part in parts for state in part.states}
     levels: dict[Component, int] = {}
     cyclic: list[Component] = []
@@ -363,7 +363,7 @@ def _groups(
 def _alike(first: How | None, second: How | None) -> bool:
     """Whether two recurrences can share a loop, as far as their schedules go; a shift (None) joins any."""
     known = [how for how in (first, second) if how is not None]
-    return all(isinstance(how, Sequential) for how in known) and len({*known}) < 2
+    return all(isinstance(how, Sequential | Dag) for how in known) and len({*known}) < 2
 
 
 def _rank(cell: Cell, group: Iterable[Component], levels: Mapping[Component, int]) -> tuple[int, int]:

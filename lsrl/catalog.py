@@ -82,7 +82,7 @@ class Entry:
 def described(name: str, family: str, program: Program, sizes: Mapping[str, int]) -> Entry:
     """The entry of a program as far as it can be derived: all but the checks."""
     cell, numbers = program.bind(sizes)
-    found = stages.make(cell, numbers, SCHEDULED_ON).recurrences
+    found = stages.made(cell, numbers, SCHEDULED_ON).recurrences
     return Entry(name, family, title(program.doc), _signature(program), dict(sizes), tuple(map(_recurrence, found)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
@@ -15,7 +16,7 @@ from lsrl.arguments import Arguments, Named, check_cotangents
 from lsrl.backends.arrays import Array
 from lsrl.backends.result import Gradients, Result
 from lsrl.engine import initial_extent, moving, starting, whole_extent
-from lsrl.graph_runs import is_over_graph, prepared
+from lsrl.graph_runs import is_over_graph, prepared, without_graph
 from lsrl.ir.cell import Cell
 
 # A `Result` can be returned from `jax.jit`, mapped and differentiated.
@@ -48,11 +49,16 @@ class JaxEngine:
         found: Callable[..., tuple[Any, ...]] = getattr(self.module, "apply_statistics", self.module.apply)
         return found
 
+    @cached_property
+    def apply_graph(self) -> Callable[..., tuple[Any, ...]]:
+        """The module's `apply`, compiled once for each shape of a graph: its loops would be at every call."""
+        return jax.jit(self.module.apply)
+
     def run(self, given: Arguments, key: jax.Array | None = None) -> Result:
         """`key` draws noises that are not among the inputs."""
         if is_over_graph(self.cell):
             graph = prepared(self.module, given.inputs, given.extent["nodes"])
-            return Result(*self.module.apply(given.params, given.inputs, graph))
+            return Result(*self.apply_graph(given.params, without_graph(given.inputs), graph))
         drawing = {"key": key} if self.cell.noises else {}
         told = {} if self.cell.inputs else whole_extent(self.cell, given.extent)
         return Result(*self.apply(given.params, given.inputs, given.state, **told, **drawing))

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from lsrl.ir.cell import GRAPH, Cell, State
+from lsrl.ir.cell import Cell, State
 from lsrl.ir.cost import elements, flops
 from lsrl.ir.dims import shape_text
 from lsrl.ir.lattice import is_grid
 from lsrl.ir.ops import Family, family
 from lsrl.ir.pipeline import VARYING, leaf_of
 from lsrl.ir.plan import Loop, Parallel, Plan, Primitive, Shift, Stage
-from lsrl.ir.schedules.how import Chunk, Dag, Quadratic, Scan
+from lsrl.ir.schedules.how import Chunk, Dag, Quadratic, Scan, Tiles
 from lsrl.ir.value import Value, depends_on, postorder
 from lsrl.sentences import Sentences
 
@@ -50,13 +50,13 @@ def loops(plan: Plan) -> Iterator[StageFact]:
         yield _fact(plan, stage, sentences, wanted)
 
 
-def reference_loops(cell: Cell, sizes: Mapping[str, int]) -> Iterator[StageFact]:
-    """The nest in which the reference runs a grid or a graph: one body, position after position."""
+def graph_loops(cell: Cell, sizes: Mapping[str, int]) -> Iterator[StageFact]:
+    """The loop over the levels of a graph: one body, for all nodes of a level at once."""
     sentences = Sentences(cell)
     values = [value for value in postorder(cell.roots()) if value.args]
     roots = set(cell.roots())
     lines = tuple(line for _, line in sentences.statements(values, roots))
-    head = "for every node, after the nodes before it" if cell.axes == (GRAPH,) else _nest(cell.axes)
+    head = "for all nodes of a level at once, level after level"
     leaves = [v for v in postorder(cell.roots()) if v.op == "input"]
     moved = sum(elements(v, sizes) for v in {*leaves, *roots})
     yield StageFact(head, _carries(cell), lines, flops(values, sizes), moved, 0, sequential=True)
@@ -111,7 +111,12 @@ def _along(cell: Cell, state: State) -> str:
     return f" along {state.axes[0]}" if is_grid(cell) else ""
 
 
-_HEADS = {Scan: "by a scan over t", Chunk: "in chunks of t", Quadratic: "for all pairs of positions at once"}
+_HEADS = {
+    Scan: "by a scan over t",
+    Chunk: "in chunks of t",
+    Quadratic: "for all pairs of positions at once",
+    Tiles: "in tiles of the grid",
+}
 
 
 def _primitive(plan: Plan, stage: Primitive, sentences: Sentences) -> StageFact:

@@ -46,8 +46,6 @@ def _title(report: Report) -> str:
     lines = [f"{report.name}({sizes}){doc and f': {doc}'}"]
     if report.assumed:
         lines.append(f"Assumed, since not given: {', '.join(f'{n}={report.sizes[n]}' for n in report.assumed)}.")
-    if report.target == "reference":
-        lines.append(f"It runs over {', '.join(report.axes)}: so far in the reference only.")
     return "\n".join(lines)
 
 

@@ -45,7 +45,7 @@ def _by_distance(pairs: Array, nodes: int, start: int) -> Array:
         if distance[first] < 0:
             _spread(first, neighbours, distance)
     ranks = np.empty(nodes, np.int64)
-    ranks[np.lexsort((np.arange(nodes), distance))] = np.arange(nodes)
+    ranks[np.argsort(distance, kind="stable")] = np.arange(nodes)
     return ranks
 
 

@@ -27,14 +27,19 @@ def with_edges(cell: Cell, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
     Raises:
         ArrayError: the graph has no directions; which ones it gets changes what is computed, so the user says it.
     """
-    given = inputs.get("edges") if is_over_graph(cell) else None
+    given: Any = inputs.get("edges") if is_over_graph(cell) else None
     if not (hasattr(given, "is_directed") and hasattr(given, "nodes")):
         return inputs
     if not given.is_directed():
-        raise ArrayError("input edges: the graph has no directions; orient it, which decides what is computed")
+        raise ArrayError("input edges: the graph has no directions; `lsrl.graphs.orient(graph, how=...)` gives it some")
     numbers = {node: number for number, node in enumerate(given.nodes)}
     pairs = [(numbers[edge[0]], numbers[edge[1]]) for edge in given.edges]
     return {**inputs, "edges": np.array(pairs, np.int64).reshape(-1, 2)}
+
+
+def without_graph(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs but for those that say what the graph is."""
+    return {name: array for name, array in inputs.items() if name not in ("edges", "turns")}
 
 
 def prepared(module: ModuleType, inputs: Mapping[str, Any], nodes: int, device: Any = None) -> Any:
@@ -63,12 +68,13 @@ def _known(array: Any) -> Array:
     """
     if hasattr(array, "detach"):
         array = array.detach().cpu()
-    if hasattr(array, "aval") and not hasattr(array, "addressable_shards"):
+    try:
+        return np.ascontiguousarray(array, dtype=np.int64)
+    except TypeError as traced:
         raise TypeError(
             "edges and turns are traced: their numbers decide what is computed, so take them from outside of the "
-            "function that `jax.jit` transforms, or give its module's `apply` a graph made by `prepare`"
-        )
-    return np.ascontiguousarray(array, dtype=np.int64)
+            "function that `jax.jit` transforms, or give the module's `apply` a graph that its `prepare` made"
+        ) from traced
 
 
 @lru_cache(maxsize=KEPT)

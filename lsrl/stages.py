@@ -24,9 +24,9 @@ from lsrl.ir.laws import simplify
 from lsrl.ir.plan import Loop, Plan, make_plan
 from lsrl.ir.products import fuse_products, split_products
 from lsrl.ir.schedules.cost import Run
-from lsrl.ir.schedules.how import Chunk, Dag, How, Newton, Quadratic, Scan, Sequential
+from lsrl.ir.schedules.how import Chunk, Dag, How, Newton, Quadratic, Scan, Sequential, Tiles
 from lsrl.ir.schedules.legal import Possible, possible
-from lsrl.schedule import SEQUENTIAL, Schedule, resolve
+from lsrl.schedule import AUTO, SEQUENTIAL, Schedule, resolve
 
 DEFAULT_DTYPES = {"jax": "float32", "triton": "float32", "reference": "float64"}
 DTYPES = ("float32", "float64", "bfloat16", "float16")
@@ -50,9 +50,21 @@ class Made:
 
     simple: Cell
     split: Cell
-    plan: Plan | GraphPlan
+    plan: Plan
     recurrences: tuple[Possible, ...]
     schedule: Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class MadeGraph:
+    """The plan of a cell over a graph; the attributes are those of `Made`."""
+
+    plan: GraphPlan
+    recurrences: tuple[Possible, ...]
+    schedule: Schedule
+
+
+AnyMade = Made | MadeGraph
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +86,7 @@ class Taste:
 
 EVERYTHING: tuple[type[How], ...] = (Sequential, Scan, Chunk, Newton, Quadratic, Dag)
 TASTES = {
-    "jax": Taste(True, True, schedules=EVERYTHING, inline=(Scan, Chunk, Quadratic), device="cpu"),
+    "jax": Taste(True, True, schedules=(*EVERYTHING, Tiles), inline=(Scan, Chunk, Quadratic, Tiles), device="cpu"),
     "triton": Taste(False, False, schedules=EVERYTHING, inline=(Chunk, Quadratic), device="h100"),
 }
 
@@ -94,7 +106,7 @@ def check_target(target: str, dtype: str | None) -> None:
 
 
 def make(cell: Cell, sizes: Mapping[str, int], target: str, schedule: str = SEQUENTIAL, run: Run | None = None) -> Made:
-    """The plan of a cell for a target.
+    """The plan of a cell over time or a grid for a target; `make_graph` is for graphs.
 
     Args:
         schedule: as `lsrl.schedule.resolve` reads it.
@@ -102,12 +114,9 @@ def make(cell: Cell, sizes: Mapping[str, int], target: str, schedule: str = SEQU
 
     Raises:
         PipelineError: forward and reversed states need each other.
-        GraphPlanError: the states of a cell over a graph have no levels.
         HowError, ScheduleError: the schedule makes no sense, or does not serve a recurrence.
     """
     taste = TASTES[target]
-    if cell.axes == (GRAPH,):
-        return _make_graph(cell, sizes, taste, schedule, run or assumed_run(target, DEFAULT_DTYPES[target]))
     simple = simplify(along_one_axis(cell))
     split = split_products(simple)
     fused = fuse_products(split, in_loops=taste.fuses_in_loops)
@@ -117,12 +126,24 @@ def make(cell: Cell, sizes: Mapping[str, int], target: str, schedule: str = SEQU
     return Made(simple, split, plan, found, chosen)
 
 
-def _make_graph(cell: Cell, sizes: Mapping[str, int], taste: Taste, schedule: str, run: Run) -> Made:
-    """The plan of a cell over a graph: level by level, whatever its recurrences are."""
+def make_graph(cell: Cell, sizes: Mapping[str, int], target: str, schedule: str = AUTO) -> MadeGraph:
+    """The plan of a cell over a graph: every recurrence runs level by level.
+
+    Raises:
+        GraphPlanError: the states have no levels.
+        HowError, ScheduleError: another schedule is asked for.
+    """
     simple = simplify(cell)
-    found = possible(simple, sizes, taste.schedules)
-    chosen = resolve(simple, found, schedule, run)
-    return Made(simple, simple, make_graph_plan(simple, sizes), found, chosen)
+    found = possible(simple, sizes, (Dag,))
+    chosen = resolve(simple, found, schedule, assumed_run(target, DEFAULT_DTYPES[target]))
+    return MadeGraph(make_graph_plan(simple, sizes), found, chosen)
+
+
+def made(cell: Cell, sizes: Mapping[str, int], target: str, schedule: str = AUTO, run: Run | None = None) -> AnyMade:
+    """The plan of any cell for a target; what it raises `make` and `make_graph` say."""
+    if cell.axes == (GRAPH,):
+        return make_graph(cell, sizes, target, schedule)
+    return make(cell, sizes, target, schedule, run)
 
 
 def assumed_run(

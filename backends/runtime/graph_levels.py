@@ -4,7 +4,7 @@ The level of a node is the number of edges on the longest path into it.  What th
 depends only on what arrives along the edges into these nodes, which leave nodes of lower levels.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,32 +17,33 @@ class Level(NamedTuple):
     turn_in, turn_out, turn_node [turns]: places among `entering`, `leaving` and `nodes`.
     """
 
-    nodes: object
-    entering: object
-    leaving: object
-    turns: object
-    edge_from: object
-    edge_to: object
-    turn_in: object
-    turn_out: object
-    turn_node: object
+    nodes: Any
+    entering: Any
+    leaving: Any
+    turns: Any
+    edge_from: Any
+    edge_to: Any
+    turn_in: Any
+    turn_out: Any
+    turn_node: Any
 
 
-def edge_words(edge):
-    """An edge in words."""
-    return f"{edge[0]} -> {edge[1]}"
+def edge_words(edge: Any) -> str:
+    """The ends of an edge in words."""
+    return f"({edge[0]} -> {edge[1]})"
 
 
-def check_edges(edges, nodes):
+def check_edges(edges: Any, nodes: int) -> None:
     """See that edges [E, 2] lead from nodes to nodes; ValueError names one that does not."""
     if edges.ndim != 2 or edges.shape[1] != 2:
         raise ValueError(f"edges: expected [E, 2], found {list(edges.shape)}")
     outside = np.flatnonzero(((edges < 0) | (edges >= nodes)).any(1))
     if len(outside):
-        raise ValueError(f"edge {outside[0]} ({edge_words(edges[outside[0]])}) leads outside the nodes 0..{nodes - 1}")
+        ends = edge_words(edges[outside[0]])
+        raise ValueError(f"edge {outside[0]} {ends} leads outside the nodes 0..{nodes - 1}")
 
 
-def check_turns(edges, turns):
+def check_turns(edges: Any, turns: Any) -> None:
     """See that turns [n, 2] lead from an edge to one that starts where it ends; ValueError names one that does not."""
     if turns.ndim != 2 or turns.shape[1] != 2:
         raise ValueError(f"turns: expected [n, 2], found {list(turns.shape)}")
@@ -53,13 +54,14 @@ def check_turns(edges, turns):
     apart = np.flatnonzero(edges[turns[:, 0], 1] != edges[turns[:, 1], 0])
     if len(apart):
         entering, leaving = turns[apart[0]]
+        first, second = edge_words(edges[entering]), edge_words(edges[leaving])
         raise ValueError(
-            f"turn {apart[0]} leads from edge {entering} ({edge_words(edges[entering])}) to edge {leaving}"
-            f" ({edge_words(edges[leaving])}), which does not start where the first ends"
+            f"turn {apart[0]} leads from edge {entering} {first} to edge {leaving} {second}, "
+            f"which does not start where the first ends"
         )
 
 
-def all_turns(edges, nodes):
+def all_turns(edges: Any, nodes: int) -> Any:
     """Every pair of an edge into a node and an edge out of it, [n, 2], in the order of the edges."""
     order = np.argsort(edges[:, 0], kind="stable")
     first = np.searchsorted(edges[order, 0], np.arange(nodes + 1))
@@ -69,7 +71,7 @@ def all_turns(edges, nodes):
     return np.stack([entering, order[first[edges[entering, 1]] + nth]], 1)
 
 
-def node_depths(edges, nodes):
+def node_depths(edges: Any, nodes: int) -> Any:
     """The number of edges on the longest path into each node; ValueError names the edges of a cycle."""
     order = np.argsort(edges[:, 0], kind="stable")
     first = np.searchsorted(edges[order, 0], np.arange(nodes + 1)).tolist()
@@ -89,21 +91,22 @@ def node_depths(edges, nodes):
     return np.array(depth, np.int64)
 
 
-def cycle_words(edges, left):
+def cycle_words(edges: Any, left: Any) -> str:
     """The edges of a cycle in words; every node that is `left` has a predecessor that is, so going back comes round."""
     inner = np.flatnonzero(left[edges[:, 0]] & left[edges[:, 1]])
     into = dict(zip(edges[inner, 1].tolist(), inner.tolist()))
-    node, path, seen = int(np.flatnonzero(left)[0]), [], {}
+    node, path, seen = int(np.flatnonzero(left)[0]), list[int](), dict[int, int]()
     while node not in seen:
         seen[node] = len(path)
         path.append(into[node])
         node = int(edges[into[node], 0])
     circle = path[seen[node] :][::-1]
-    text = ", ".join(f"{number} ({edge_words(edges[number])})" for number in circle[:8])
+    words = [f"{number} " + edge_words(edges[number]) for number in circle[:8]]
+    text = ", ".join(words)
     return f"the edges {text}{', ...' if len(circle) > 8 else ''} form a cycle; a cell over a graph needs one without"
 
 
-def checked_graph(edges, turns, nodes):
+def checked_graph(edges: Any, turns: Any, nodes: int | None) -> Any:
     """Edges, turns (all there can be, where they are not given) and the number of nodes; ValueError as above."""
     edges = np.asarray(edges, np.int64)
     edges = edges.reshape(0, 2) if edges.size == 0 else edges
@@ -115,11 +118,10 @@ def checked_graph(edges, turns, nodes):
     return edges, turns, nodes
 
 
-def whole_level(edges, turns, nodes):
+def whole_level(edges: Any, turns: Any, nodes: int) -> Level:
     """All places of a graph as one level: what is to be computed everywhere."""
     every = np.arange(len(edges))
-    middle = edges[turns[:, 0], 1]
-    ends = (edges[:, 0], edges[:, 1], turns[:, 0], turns[:, 1], middle)
+    ends = (edges[:, 0], edges[:, 1], turns[:, 0], turns[:, 1], edges[turns[:, 0], 1])
     return Level(np.arange(nodes), every, every, np.arange(len(turns)), *ends)
 
 
@@ -129,12 +131,12 @@ class LevelOrder(NamedTuple):
     slot: the place of each number within its level; -1 for what belongs to none.
     """
 
-    members: object
-    first: object
-    slot: object
+    members: Any
+    first: Any
+    slot: Any
 
 
-def sorted_levels(numbers, level, levels, count):
+def sorted_levels(numbers: Any, level: Any, levels: int, count: int) -> LevelOrder:
     """Some of `count` numbers, sorted by the level of each."""
     order = np.argsort(level, kind="stable")
     first = np.searchsorted(level[order], np.arange(levels + 1))
@@ -143,7 +145,7 @@ def sorted_levels(numbers, level, levels, count):
     return LevelOrder(numbers[order], first, slot)
 
 
-def levels_of(edges, turns, nodes):
+def levels_of(edges: Any, turns: Any, nodes: int) -> tuple[tuple[LevelOrder, ...], Level]:
     """The places of every level, as four `LevelOrder`, and the places of all levels, one after the other, as a `Level`.
 
     Nodes without an edge out of them pass nothing on, and belong to no level.
@@ -166,5 +168,5 @@ def levels_of(edges, turns, nodes):
         leaving.slot[turns[turn.members, 1]],
         node.slot[middle[turn.members]],
     )
-    sorts = (node, entering, leaving, turn)
-    return sorts, Level(*(each.members for each in sorts), *ends)
+    members = (node.members, entering.members, leaving.members, turn.members)
+    return (node, entering, leaving, turn), Level(*members, *ends)

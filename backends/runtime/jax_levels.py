@@ -1,13 +1,14 @@
 """Recurrences over a graph in JAX: level by level, all places of a level at once.
 
-Levels of different widths run in one `lax.scan` where padding to the widest at most doubles the work; where it does
-more, another scan begins.  States stand in a row, in the order in which they are computed: a step writes one piece of
-it and gathers what arrives.  The states are the solution of `state = next(state)`, so their cotangents solve the
-transposed equation, level by level back; the derivative of `next` at all places at once gives all others from them.
+Levels of different widths run in one `lax.scan` where padding to the widest at most doubles the work, or adds little;
+where it does more, another scan begins.  States stand in a row, in the order in which they are computed: a step writes
+one piece of it and gathers what arrives.  The states are the solution of `state = next(state)`, so their cotangents
+solve the transposed equation, level by level back; the derivative of `next` at all places at once gives all others
+from them.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,8 @@ from jax import lax
 
 from lsrl.backends.runtime.graph_levels import Level, checked_graph, levels_of, whole_level
 
-MOST_LEVEL_RUNS = 16  # each is compiled by itself
+MOST_LEVEL_RUNS = 16  # each is compiled by itself,
+PADDED_PLACES = 4096  # which so little padding is not worth
 
 
 class LevelRun(NamedTuple):
@@ -27,8 +29,8 @@ class LevelRun(NamedTuple):
     """
 
     level: Level
-    arriving: jax.Array
-    first: jax.Array
+    arriving: Any
+    first: Any
 
 
 class PreparedGraph(NamedTuple):
@@ -39,9 +41,9 @@ class PreparedGraph(NamedTuple):
     """
 
     whole: Level
-    runs: tuple
-    place: jax.Array
-    row: jax.Array
+    runs: Any
+    place: Any
+    row: Any
 
 
 def prepare(edges, turns=None, nodes=None):
@@ -75,7 +77,8 @@ def prepare(edges, turns=None, nodes=None):
     behind = np.append(place, total)
     found = tuple(LevelRun(level, behind[level.entering], first) for level, first in runs)
     graph = PreparedGraph(whole_level(edges, turns, nodes), found, place, row)
-    return jax.tree.map(partial(jnp.asarray, dtype=jnp.int32), graph)
+    with jax.ensure_compile_time_eval():  # numbers also where a function is traced that calls this
+        return jax.tree.map(partial(jnp.asarray, dtype=jnp.int32), graph)
 
 
 def boxed_levels(members, first, slot, values, start, end, width, hole):
@@ -88,23 +91,26 @@ def boxed_levels(members, first, slot, values, start, end, width, hole):
 
 
 def level_runs(counts):
-    """The first and last level of each run; padding at most doubles what a run holds, or else there are few runs."""
+    """Where each run of levels begins and ends: padding at most doubles a long one, unless there would be too many."""
+    starts = np.flatnonzero(np.diff(counts, axis=0, prepend=-1).any(1)).tolist()  # a path's levels are all alike
+    groups = list(zip(starts, [*starts[1:], len(counts)], counts[starts].tolist()))
     allowed = 2
-    while True:
-        ends, total, widest = [0], 0, 0
-        for number, (here, widths) in enumerate(zip(counts.sum(1).tolist(), counts)):
-            wider, held = np.maximum(widest, widths), total + here
-            if number > ends[-1] and (number + 1 - ends[-1]) * int(wider.sum()) > allowed * held:
-                ends, wider, held = [*ends, number], widths, here
-            widest, total = wider, held
+    while groups:
+        ends, held, widest = [0], 0, [0] * counts.shape[1]
+        for first, last, widths in groups:
+            own, wider = (last - first) * sum(widths), [*map(max, widest, widths)]
+            if first > ends[-1] and (last - ends[-1]) * sum(wider) > allowed * (held + own) + PADDED_PLACES:
+                ends, held, wider = [*ends, first], 0, widths
+            held, widest = held + own, wider
         if len(ends) <= MOST_LEVEL_RUNS:
-            return list(zip(ends, [*ends[1:], len(counts)])) if len(counts) else []
+            return list(zip(ends, [*ends[1:], len(counts)]))
         allowed *= 2
+    return []
 
 
 def read_at(x, index):
     """Elements along the first axis; zeros where the index is no place."""
-    return jnp.take(x, index, axis=0, mode="fill", fill_value=0)
+    return x.at[index].get(mode="fill", fill_value=0)
 
 
 def sum_at(x, index, places):
@@ -145,7 +151,7 @@ def over_levels(advance, frames, graph, empty, reads, statics):
 
 def read_of_levels(reads, frames, level):
     """What is read at the places of some levels."""
-    return tuple(jnp.take(x, getattr(level, frame), axis=0, mode="clip") for x, frame in zip(reads, frames))
+    return tuple(x.at[getattr(level, frame)].get(mode="clip") for x, frame in zip(reads, frames))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))

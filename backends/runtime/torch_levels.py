@@ -5,27 +5,30 @@ arrives.  The states are the solution of `state = next(state)`, so their cotange
 level by level back; the derivative of `next` at all places at once gives all others from them.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from lsrl.backends.runtime.graph_levels import Level, checked_graph, levels_of, whole_level
 
+LEVEL_BLOCK = 1024  # levels that are taken apart at once
+LEVEL_SIDES = ("nodes", "entering", "leaving", "turns", "leaving", "entering", "turns", "turns", "turns")
+
 
 class PreparedGraph(NamedTuple):
     """A graph, prepared.
 
-    whole: all places as one level.  levels: each level.  members: the numbers of the places of all levels, in their
-    order.  arriving: for each level, where in the row the states of its entering edges are.  place [E]: where in the
-    row each edge is.
+    whole: all places as one level.  members: the places of all levels, in their order.  first: by the name of each side
+    of a level, where those of every level begin.  arriving: where in the row the states of entering edges are.
+    place [E]: where in the row each edge is.
     """
 
     whole: Level
-    levels: list
     members: Level
-    arriving: tuple
-    place: torch.Tensor
+    first: Any
+    arriving: Any
+    place: Any
 
 
 def prepare(edges, turns=None, nodes=None, device=None):
@@ -33,18 +36,33 @@ def prepare(edges, turns=None, nodes=None, device=None):
 
     edges [E, 2], node from and node to; turns [n, 2], an edge into a node and one out of it, all by default.
     """
-    given = [x.cpu().numpy() if isinstance(x, torch.Tensor) else x for x in (edges, turns)]
-    edges, turns, nodes = checked_graph(*given, nodes)
+    edges, turns = (x.cpu().numpy() if isinstance(x, torch.Tensor) else x for x in (edges, turns))
+    edges, turns, nodes = checked_graph(edges, turns, nodes)
     sorts, members = levels_of(edges, turns, nodes)
     place = np.zeros(len(edges), np.int64)
     place[members.leaving] = np.arange(len(edges))
-    members = Level(*(torch.as_tensor(x, device=device) for x in members))
-    sizes = [np.diff(each.first).tolist() for each in sorts]
-    kinds = (0, 1, 2, 3, 2, 1, 3, 3, 3)  # which of the four each part of a level belongs to
-    levels = [Level(*parts) for parts in zip(*(x.split(sizes[kind]) for x, kind in zip(members, kinds)))]
+    first = dict(zip(LEVEL_SIDES, (each.first.tolist() for each in sorts)))
     whole = Level(*(torch.as_tensor(x, device=device) for x in whole_level(edges, turns, nodes)))
-    place = torch.as_tensor(place, device=device)
-    return PreparedGraph(whole, levels, members, place[members.entering].split(sizes[1]), place)
+    row = torch.as_tensor(place, device=device)
+    members = Level(*(torch.as_tensor(x, device=device) for x in members))
+    return PreparedGraph(whole, members, first, row[members.entering], row)
+
+
+def level_steps(graph, frames, reads, rows, backwards=False):
+    """Level after level: its places, where in the row what enters is, what is read there, and its piece of each row."""
+    given = [(x[getattr(graph.members, frame)], frame) for x, frame in zip(reads, frames)]
+    leaving = [(row, "leaving") for row in rows]
+    every = [*zip(graph.members, LEVEL_SIDES), (graph.arriving, "entering"), *given, *leaving]
+    levels = len(graph.first["nodes"]) - 1
+    blocks = [(start, min(start + LEVEL_BLOCK, levels)) for start in range(0, levels, LEVEL_BLOCK)]
+    sides = len(LEVEL_SIDES)
+    for start, end in reversed(blocks) if backwards else blocks:
+        sizes = {side: np.diff(first[start : end + 1]).tolist() for side, first in graph.first.items()}
+        parts = [x[graph.first[side][start] : graph.first[side][end]].split(sizes[side]) for x, side in every]
+        steps = list(zip(*parts))
+        for step in reversed(steps) if backwards else steps:
+            level, places, rest = Level(*step[:sides]), step[sides], step[sides + 1 :]
+            yield level, places, rest[: len(given)], rest[len(given) :]
 
 
 def read_at(x, index):
@@ -81,22 +99,11 @@ def over_levels(advance, frames, graph, empty, reads, statics):
     whether it is read at a level's `nodes`, `entering`, `leaving` or `turns`.  empty: a state of zeros, [*shape] each.
     """
     known = [zeros.new_zeros((graph.place.shape[0], *zeros.shape)) for zeros in empty]
-    sizes = [level.leaving.shape[0] for level in graph.levels]
-    pieces = zip(*(row.split(sizes) for row in known))
-    steps = zip(graph.levels, graph.arriving, read_of_levels(reads, frames, graph), pieces)
-    for level, places, at, own in steps:
+    for level, places, at, own in level_steps(graph, frames, reads, known):
         following = advance(level, [row.index_select(0, places) for row in known], at, statics)
         for piece, new in zip(own, following):
             piece.copy_(new)
     return [row[graph.place] for row in known]
-
-
-def read_of_levels(reads, frames, graph):
-    """What is read at the places of each level."""
-    if not reads:
-        return [()] * len(graph.levels)
-    sizes = {frame: [getattr(level, frame).shape[0] for level in graph.levels] for frame in set(frames)}
-    return zip(*(x[getattr(graph.members, frame)].split(sizes[frame]) for x, frame in zip(reads, frames)))
 
 
 def solved_levels(advance, frames, graph, known, following, reads, statics):
@@ -127,16 +134,13 @@ class SolvedLevels(torch.autograd.Function):
         graph, order = ctx.graph, ctx.graph.members.leaving
         rows = [x[order] for x in known]
         found = [cotangents[n][order] for n in smooth]
-        ends = np.cumsum([level.leaving.shape[0] for level in graph.levels]).tolist()
-        steps = list(zip(graph.levels, graph.arriving, read_of_levels(reads, ctx.frames, graph), ends))
-        for level, places, at, end in reversed(steps):
+        for level, places, at, above in level_steps(graph, ctx.frames, reads, found, backwards=True):
             if not places.shape[0]:
                 continue
             arriving = [row.index_select(0, places) for row in rows]
             moving = [arriving[n].requires_grad_() for n in smooth]
             with torch.enable_grad():
                 following = ctx.advance(level, arriving, at, statics)
-            above = [row[end - level.leaving.shape[0] : end] for row in found]
             pairs = [(following[n], own) for n, own in zip(smooth, above) if following[n].requires_grad]
             if pairs:
                 new, own = zip(*pairs)

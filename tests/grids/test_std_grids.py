@@ -169,3 +169,15 @@ def test_state_tracking_follows_permutations() -> None:
     inputs["mr"][..., range(3), 0, range(3)] = 1  # output i reads layer i
     found = run({}, inputs).outputs["o"][0, 0, 1:, 0, 0]
     np.testing.assert_allclose(found, np.eye(3)[np.arange(length - 1) % 3])
+
+
+def test_levels_as_an_axis_compute_what_unrolled_levels_do() -> None:
+    generator = np.random.default_rng(0)
+    sizes, levels, length = {"D": 3, "H": 2}, 4, 6
+    params = {"W": generator.normal(size=(8, 5, 2)), "b": generator.normal(size=8)}
+    x = generator.normal(size=(2, length, 3))
+    unrolled = lsrl.compile(lsrl.load("std/trellis_net"), target="reference", sizes={**sizes, "L": levels})
+    wanted = unrolled({f"level.{name}": array for name, array in params.items()}, {"x": x}).outputs["z"]
+    grid = lsrl.compile(lsrl.load("std/trellis_grid"), target="reference", sizes=sizes)
+    found = grid(params, {}, {"x": x}, batch=2, length=(levels, length))
+    np.testing.assert_allclose(found.state["z"], wanted, rtol=1e-12)

@@ -213,6 +213,21 @@ def _is_network(each: object) -> bool:
     return isinstance(each, type) and issubclass(each, torch.nn.Module)
 
 
+def test_recurrences_share_their_waves() -> None:
+    """One state that reads the other, at the same place, needs no waves of its own."""
+    module, _ = plain_module("smear", (2, 2), "float32")
+    assert list(module.SCHEDULE) == ["R, D"]
+
+
+def test_work_on_whole_states_stays_in_the_waves() -> None:
+    """The adjoint makes no array as large as the states of all places beside those that were kept."""
+    source = Drawn.of(GRIDS["plstm"], (2, 2)).compiled("triton", "float32", "auto").source
+    adjoint = source[source.index("def R_D_adjoint") : source.index("class RDDerivative")]
+    assert "d_ml" in adjoint
+    assert " * R" not in adjoint
+    assert "einsum" not in adjoint
+
+
 def test_no_step() -> None:
     module, _ = plain_module("plstm", (2, 2), "float32")
     assert not hasattr(module, "step")

@@ -210,6 +210,25 @@ def _rnnt(given: Given) -> Tensors:
     return {"alpha": alpha, "finished": alpha + blank}
 
 
+def _trellis(given: Given) -> Tensors:
+    """Level after level, each a convolution of the whole text; what is before the text is given for each level."""
+    p, hidden = given.params, given.sizes["H"]
+    before = given.state["below[t-1]"]
+    below, outputs, last = torch.cat([given.state[name] for name in "xzc"], -1), [], []
+    for level in range(before.shape[1]):
+        whole = torch.cat([before[:, level, None], below], 1)
+        last.append(whole[:, -1])
+        gates = torch.nn.functional.conv1d(whole[..., :-hidden].mT, p["W"], p["b"]).mT
+        i, o, g, f = gates.unflatten(-1, (4, hidden)).unbind(-2)
+        c = torch.sigmoid(f) * whole[:, :-1, -hidden:] + torch.sigmoid(i) * torch.tanh(g)
+        z = torch.sigmoid(o) * torch.tanh(c)
+        outputs.append(z)
+        below = torch.cat([below[..., : given.sizes["D"]], z, c], -1)
+    x, z, c = below.split([given.sizes["D"], hidden, hidden], -1)
+    final = {"x": x, "z": z, "c": c, "below[t-1]": torch.stack(last, 1)}
+    return {"z": torch.stack(outputs, 1), **{f"state.{name}": tensor for name, tensor in final.items()}}
+
+
 PLACE_BY_PLACE = "place by place, from the last one backwards"
 GATES = {"N": 2, "K": 3, "V": 4}
 
@@ -231,5 +250,6 @@ ROWS = (
     Row("mdlstm", {"D": 3, "H": 4}, PLACE_BY_PLACE, _mdlstm),
     Row("mdlstm_stable", {"D": 3, "H": 4}, PLACE_BY_PLACE, _mdlstm_stable),
     Row("grid_lstm", {"D": 3, "H": 4}, f"torch.nn.LSTMCell along each axis, {PLACE_BY_PLACE}", _grid_lstm),
+    Row("trellis_grid", {"D": 3, "H": 2}, "torch.nn.functional.conv1d, level after level", _trellis),
     Row("rnnt_lattice", {}, "brute force: every path to every place", _rnnt, starts=False),
 )

@@ -101,11 +101,15 @@ def draw(row: Row, batch: int = B, length: int = T, *, started: bool = False, se
     if cell.axes == (GRAPH,):
         params, inputs, state = _on_a_graph(cell, sizes, seed)
     else:
-        sides = length if cell.axes == (TIME,) else SIDES[: len(cell.axes)]
-        params, inputs, state = random_arrays(cell, sizes, batch, sides, seed)
+        params, inputs, state = random_arrays(cell, sizes, batch, lengths(cell, length), seed)
     unknown = set(row.ranges) - {*params, *inputs, *state}
     assert not unknown, f"{row.name} has no {', '.join(sorted(unknown))}"
     return _valid(row, params), _valid(row, inputs), _valid(row, state) if row.starts or started else {}
+
+
+def lengths(cell: Cell, length: int) -> int | tuple[int, ...]:
+    """The lengths that a row is measured on: of a grid the sides of `lsrl.verify`, whatever `length` is."""
+    return length if cell.axes == (TIME,) else SIDES[: len(cell.axes)]
 
 
 def _on_a_graph(cell: Cell, sizes: Mapping[str, int], seed: int) -> Drawn:
@@ -160,8 +164,9 @@ def measure(row: Row) -> Errors:
     weights = _weights({name: tensor.detach().numpy() for name, tensor in results.items()})
     wanted = _derivatives(results, weights, smooth, row.flat)
 
-    fn = lsrl.compile(lsrl.load(row.name), target="reference", sizes=row.sizes)
-    told = {} if groups[1] else {"batch": B, "length": T}
+    program = lsrl.load(row.name)
+    fn = lsrl.compile(program, target="reference", sizes=row.sizes)
+    told = {} if groups[1] else {"batch": B, "length": lengths(program.cell(row.sizes), T)}
     found = fn(*groups, **told)
     ours = {**found.outputs, **{f"state.{name}": array for name, array in found.state.items()}}
     missing = set(found.outputs) - set(results)
