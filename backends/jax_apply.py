@@ -62,7 +62,7 @@ def _write_extent(module: Module, used: Collection[str]) -> None:
 def _write_extents(module: Module, used: Collection[str]) -> None:
     """The number of sequences, that of places along each axis, and of all places, as the first input tells them."""
     cell, writer = module.cell, module.writer
-    if cell.inputs and used & {"batch", "extents", "length"}:
+    if cell.inputs and {"batch", "extents", "length"} & set(used):
         shape = f'jnp.shape(inputs["{cell.inputs[0].name}"])[: {1 + len(cell.axes)}]'
         writer.line(f"batch, *extents = {shape}")
         writer.line("extents = tuple(extents)")
@@ -112,8 +112,8 @@ class _Apply:
         for sort, name, lead in places:
             leaf = leaves.get((sort, name))
             if leaf is not None:
-                code = in_a_row(self.module, sort, f'{sort}s["{name}"]')
-                code = self.module.converted(leaf.kind, code)
+                given = in_a_row(self.module, sort, f'{sort}s["{name}"]')
+                code = self.module.converted(leaf.kind, given)
                 writer.line(f"{statements.bind(leaf)} = {code}", shape_text((*lead, *leaf.shape)))
         write_noise(self.module, statements, [v for v in leaves.values() if v.op == "noise"])
         if self.cell.states:

@@ -30,32 +30,29 @@ def over_waves(advance, starts, reads, extents, axes, reverse=False):
         return turned_borders(lasts, len(extents)), turned_places(kept)
     if 0 in extents:
         return starts, nothing_kept(advance, starts, reads, len(extents))
+    return forward_waves(advance, starts, reads, extents, axes)
+
+
+def forward_waves(advance, starts, reads, extents, axes):
+    """`over_waves` of a tuple of states, from the first place to the last of a grid that has places."""
     *lanes, _ = extents
     batch, own, count = starts[0].shape[0], len(lanes), sum(extents) - len(extents) + 1
     inside, places, order = wave_places(extents, count)
 
-    def entering(carried, border, axis):
-        if axis == own:
-            return carried
-        grid = carried.reshape(batch, *lanes, *carried.shape[1:])
-        moved = lax.slice_in_dim(grid, 0, lanes[axis] - 1, axis=1 + axis)
-        return jnp.concatenate([jnp.expand_dims(border, 1 + axis), moved], 1 + axis).reshape(carried.shape)
-
-    def leaving(following, axis):
-        if axis == own:
-            return None
-        grid = following.reshape(batch, *lanes, *following.shape[1:])
-        return lax.index_in_dim(grid, lanes[axis] - 1, 1 + axis, keepdims=False)
-
     def wave(carried, at):
         on_grid, borders, reads = at
-        following, kept = advance(tuple(map(entering, carried, borders, axes)), reads)
+        arriving = (
+            old if axis == own else entering(old, border, lanes, axis)
+            for old, border, axis in zip(carried, borders, axes)
+        )
+        following, kept = advance(tuple(arriving), reads)
         on_grid = jnp.tile(on_grid, batch)
         carried = tuple(
             jnp.where(on_grid.reshape(-1, *(1,) * (new.ndim - 1)), new, old) if axis == own else new
             for new, old, axis in zip(following, carried, axes)
         )
-        return carried, (tuple(map(leaving, following, axes)), kept)
+        left = tuple(None if axis == own else leaving(new, lanes, axis) for new, axis in zip(following, axes))
+        return carried, (left, kept)
 
     def by_wave(array):
         lead = jnp.moveaxis(array[:, places], 1, 0)
@@ -66,10 +63,8 @@ def over_waves(advance, starts, reads, extents, axes, reverse=False):
         return jnp.moveaxis(whole, 1, 0).reshape(batch, -1, *array.shape[2:])[:, order]
 
     def first(start, axis):
-        shape = start.shape[len(extents) :]
-        if axis == own:
-            return start.reshape(batch * math.prod(lanes), *shape)
-        return jnp.zeros((batch * math.prod(lanes), *shape), start.dtype)
+        shape = (batch * math.prod(lanes), *start.shape[len(extents) :])
+        return start.reshape(shape) if axis == own else jnp.zeros(shape, start.dtype)
 
     borders = tuple(None if axis == own else border_by_wave(s, extents, axis) for s, axis in zip(starts, axes))
     xs = (inside, borders, jax.tree.map(by_wave, reads))
@@ -79,6 +74,19 @@ def over_waves(advance, starts, reads, extents, axes, reverse=False):
         for end, border, start, axis in zip(carried, left, starts, axes)
     )
     return lasts, jax.tree.map(by_place, kept)
+
+
+def entering(carried, border, lanes, axis):
+    """What arrives in the lanes of a wave along an axis: from the lanes before, and at the first from the border."""
+    grid = carried.reshape(-1, *lanes, *carried.shape[1:])
+    moved = lax.slice_in_dim(grid, 0, lanes[axis] - 1, axis=1 + axis)
+    return jnp.concatenate([jnp.expand_dims(border, 1 + axis), moved], 1 + axis).reshape(carried.shape)
+
+
+def leaving(following, lanes, axis):
+    """What the last lanes along an axis pass on."""
+    grid = following.reshape(-1, *lanes, *following.shape[1:])
+    return lax.index_in_dim(grid, lanes[axis] - 1, 1 + axis, keepdims=False)
 
 
 def over_places(advance, starts, reads, extents, axes, reverse=False):
@@ -129,11 +137,11 @@ def wave_places(extents, count, first=0):
 
 def border_by_wave(border, extents, axis):
     """What enters the first lanes of an axis in each wave: [waves, B, *other lanes, ...] of [B, *others, ...]."""
-    *lanes, _ = others = (*extents[:axis], *extents[axis + 1 :])
+    others = (*extents[:axis], *extents[axis + 1 :])
     _, places, _ = wave_places(others, sum(extents) - len(extents) + 1)
-    batch, *shape = border.shape[0], *border.shape[len(extents) :]
+    batch, shape = border.shape[0], border.shape[len(extents) :]
     found = border.reshape(batch, math.prod(others), *shape)[:, places]
-    return jnp.moveaxis(found, 1, 0).reshape(len(places), batch, *lanes, *shape)
+    return jnp.moveaxis(found, 1, 0).reshape(len(places), batch, *others[:-1], *shape)
 
 
 def border_by_place(border, extents, axis):
