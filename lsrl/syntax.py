@@ -1,7 +1,6 @@
-"""The syntax tree: one frozen node per construct of `grammar.lark`, each with its span.
+"""The syntax tree: one frozen node per construct of `grammar.lark`, each with its span, which no equality looks at.
 
-Spans do not take part in equality, so two trees are equal when they say the same thing.  Sizes, shapes and values are
-all expressions here; what an expression may be where is the elaborator's business.
+Sizes, shapes and values are all expressions here; what an expression may be where is the elaborator's business.
 """
 
 from __future__ import annotations
@@ -291,7 +290,6 @@ class Choice:
     body: tuple[Statement, ...]
     otherwise: Otherwise | None = None
     span: Span = _span()
-    header: Span = _span()
 
 
 @dataclass(frozen=True, slots=True)

@@ -272,7 +272,7 @@ class Builder(ExpressionBuilder):
     def choice(self, meta: Meta, condition: Expr, *parts: syntax.Statement | syntax.Otherwise | None) -> syntax.Choice:
         *body, last = parts
         otherwise = last if isinstance(last, syntax.Otherwise) else None
-        return syntax.Choice(condition, tuple(body), otherwise, self._span(meta), condition.span)  # type: ignore[arg-type]
+        return syntax.Choice(condition, tuple(body), otherwise, self._span(meta))  # type: ignore[arg-type]
 
     def otherwise(self, meta: Meta, *body: syntax.Statement) -> syntax.Otherwise:
         return syntax.Otherwise(body, self._span(meta))
