@@ -75,5 +75,6 @@ def whole_extent(cell: Cell, extent: Mapping[str, int]) -> dict[str, Any]:
 
 def initial_extent(cell: Cell, extent: Mapping[str, int]) -> tuple[Any, ...]:
     """What a module's `initial_state` is told: the batch, and over a grid the number of places along each axis."""
-    lengths = tuple(extent[axis.upper()] for axis in cell.axes)
-    return (extent["B"], lengths) if is_grid(cell) else (extent["B"],)
+    if not is_grid(cell):
+        return (extent["B"],)
+    return extent["B"], tuple(extent[axis.upper()] for axis in cell.axes)
