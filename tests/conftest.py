@@ -1,7 +1,9 @@
 """The environment of every test, set before anything imports numpy, jax, torch or triton: they read it then."""
 
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
 
 import pytest
 
@@ -31,6 +33,15 @@ def pytest_configure(config: pytest.Config) -> None:
 def golden(request: pytest.FixtureRequest) -> Golden:
     """Compares a text with a file, `golden.check(path, text)`."""
     return Golden(update=request.config.getoption("--update-golden"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_old_programs() -> Iterator[None]:
+    """What JAX compiled for one file is dropped before the next: a process can map only so many pieces of code."""
+    yield
+    jax = sys.modules.get("jax")
+    if jax is not None:
+        jax.clear_caches()
 
 
 def pytest_unconfigure() -> None:

@@ -34,8 +34,12 @@ class Collected:
         self.arrays[value] = self.arrays[value] + array if value in self.arrays else array
 
     def of(self, value: Value, lead: Sequence[int], scope: Scope) -> Array:
-        """What has been collected for a value, zeros when nothing has."""
-        return self.arrays.get(value, scope.zeros(lead, value))
+        """What has been collected for a value at every place, zeros when nothing has.
+
+        A cotangent that is the same everywhere, such as that through a rounding, is collected without places.
+        """
+        nothing = scope.zeros(lead, value)
+        return np.broadcast_to(self.arrays.get(value, nothing), nothing.shape)
 
 
 def differentiable(value: Value) -> bool:

@@ -135,5 +135,10 @@ def test_the_library_is_well_formed(name: str) -> None:
     assert len(re.findall(r"\\left\b", text)) == len(re.findall(r"\\right\b", text))
     assert text.count(r"\begin{") == text.count(r"\end{")
     rows = text.splitlines()[1:-1]
-    outside = [re.sub(r"\\begin\{cases\}.*?\\end\{cases\}", "", row) for row in rows]
-    assert [row for row in outside if row.count("&") != 1] == []
+    assert [row for row in map(without_cases, rows) if row.count("&") != 1] == []
+
+
+def without_cases(row: str) -> str:
+    """A row without choices, the innermost first."""
+    less = re.sub(r"\\begin\{cases\}((?!\\begin).)*?\\end\{cases\}", "", row)
+    return row if less == row else without_cases(less)

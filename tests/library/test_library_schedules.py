@@ -22,9 +22,10 @@ LOOSER = {**TOLERANCES, "bfloat16": 3 * TOLERANCES["bfloat16"]}
 
 @pytest.fixture(autouse=True)
 def double() -> Iterator[None]:
-    """JAX computes in float64 during a test, not in those of other files."""
+    """JAX computes in float64 during a test, not in those of other files, and forgets what it compiled for it."""
     with jax.enable_x64(True):
         yield
+    jax.clear_caches()
 
 
 @cache

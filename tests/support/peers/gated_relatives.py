@@ -8,6 +8,7 @@ import torchrecurrent
 from torch.func import functional_call
 from torch.nn.functional import layer_norm, linear, max_pool1d, pad
 
+from lsrl.backends.arrays import Array
 from support.peers.row import B, Given, Row, T, Tensors, positive, unit
 
 RNN = {"D": 3, "H": 5}
@@ -228,8 +229,15 @@ def encoder_decoder(given: Given) -> Tensors:
     return {"s": s, "state.h": h, "state.encoder.gru2014.h": seen}
 
 
-STARTS = np.arange(B)[:, None] + 3  # where targets start
-TEXTS = {"target": lambda _: np.arange(T) >= STARTS, "first": lambda _: np.arange(T) == STARTS}
+
+
+def _after_start(drawn: Array) -> Array:
+    """The distance of each position from where its sequence's targets start."""
+    batch, length = drawn.shape
+    return np.arange(length) - (np.arange(batch)[:, None] + 3)
+
+
+TEXTS = {"target": lambda drawn: _after_start(drawn) >= 0, "first": lambda drawn: _after_start(drawn) == 0}
 
 ROWS: tuple[Row, ...] = (
     Row("mogrifier_lstm", {**RNN, "L": 2, "E": 1}, "torch.nn.LSTMCell after rounds of gates", mogrifier_lstm),
