@@ -15,6 +15,7 @@ from lsrl.backends.jax_newton import write_recurrence
 from lsrl.backends.jax_place import TYPES, Types
 from lsrl.backends.naming import Names
 from lsrl.backends.writer import Writer
+from lsrl.ir.cell import TIME
 from lsrl.ir.plan import Plan
 
 NEEDS_DOUBLE = '''
@@ -60,13 +61,13 @@ def emit_jax(
     writer.blank(2)
     loops = LoopFunctions(writer, reserved)
     write_apply(module, loops if gradients else write_recurrence)
-    if not any(state.reverse for state in plan.cell.states):
+    if plan.cell.axes == (TIME,) and not any(state.reverse for state in plan.cell.states):
         writer.blank(2)
         _write_step(module)
-    return _assembled(module, types, header(plan, types, loops.kept, source_name, command))
+    return assembled(module, types, header(plan, types, loops.kept, source_name, command))
 
 
-def _assembled(module: Module, types: Types, docstring: str) -> str:
+def assembled(module: Module, types: Types, docstring: str) -> str:
     """The functions preceded by what they need."""
     text = str(module.writer)
     lines, functions = jax_prelude.definitions(text, types)

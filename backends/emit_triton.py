@@ -25,6 +25,8 @@ from lsrl.backends.torch_operator import NAMESPACE
 from lsrl.backends.torch_place import TYPES, Types
 from lsrl.backends.torch_primitive_chunk import without_kernels
 from lsrl.backends.writer import WIDTH, Writer
+from lsrl.ir.cell import TIME, Cell
+from lsrl.ir.lattice import is_grid
 from lsrl.ir.pipeline import VARYING
 from lsrl.ir.plan import Loop, Plan, Primitive
 from lsrl.ir.schedules.chunk_form_parts import ChunkForm
@@ -71,7 +73,7 @@ def emit_triton(
     _write_tables(frame, schedule, list(written.values()))
     backward = {", ".join(s.name for s in w.loop.cell.states): w.backward for w in written.values() if w.backward}
     ways = Ways(schedule, backward)
-    return _assembled(frame, header(plan, frame.types, ways, source_name, command, gradients))
+    return assembled(frame, header(plan, frame.types, ways, source_name, command, gradients))
 
 
 def _schedule(plan: Plan, written: Mapping[int, Written], dtype: str) -> Iterator[tuple[str, str]]:
@@ -109,11 +111,16 @@ def _write_functions(plan: Plan, frame: Frame, written: Mapping[int, Written], g
     if not gradients:
         writer.line("@torch.no_grad()")
     write_apply(plan, frame, {place: (each.run, each.loop) for place, each in written.items()})
-    if not any(state.reverse for state in cell.states):
+    if _has_step(cell):
         writer.blank(2)
         _write_step(frame)
     writer.blank(2)
     _write_module(frame)
+
+
+def _has_step(cell: Cell) -> bool:
+    """Whether one position can follow the other as they come."""
+    return cell.axes == (TIME,) and not any(state.reverse for state in cell.states)
 
 
 def _write_step(frame: Frame) -> None:
@@ -135,7 +142,8 @@ def _write_module(frame: Frame) -> None:
     words = identifier(cell.name).split("_")
     title = frame.names.fresh("".join(part[:1].upper() + part[1:] for part in words))
     with writer.block(f"class {title}(torch.nn.Module):"):
-        writer.docstring("`apply` and `step` with parameters of their own.")
+        step = " and `step`" if _has_step(cell) else ""
+        writer.docstring(f"`apply`{step} with parameters of their own.")
         writer.blank()
         with writer.block("def __init__(self, seed=0, device=None):"):
             writer.line("super().__init__()")
@@ -144,7 +152,7 @@ def _write_module(frame: Frame) -> None:
         writer.blank()
         with writer.block("def forward(self, inputs, state=None, **options):"):
             writer.line("return apply(dict(self.named_parameters()), inputs, state, **options)")
-        if not any(state.reverse for state in cell.states):
+        if _has_step(cell):
             writer.blank()
             with writer.block("def step(self, inputs, state=None, **options):"):
                 writer.line("return step(dict(self.named_parameters()), inputs, state, **options)")
@@ -172,10 +180,10 @@ def _write_entry(writer: Writer, states: str, how: str) -> None:
     writer.text("),")
 
 
-def _assembled(frame: Frame, docstring: str) -> str:
+def assembled(frame: Frame, docstring: str) -> str:
     """The functions preceded by what they need."""
     text = str(frame.writer)
-    functions = _definitions(text, docstring, frame.types)
+    functions = _definitions(text, docstring, frame)
     whole = Writer()
     whole.docstring(docstring)
     whole.blank()
@@ -194,8 +202,9 @@ def _assembled(frame: Frame, docstring: str) -> str:
     return str(whole)
 
 
-def _definitions(text: str, docstring: str, types: Types) -> list[str]:
+def _definitions(text: str, docstring: str, frame: Frame) -> list[str]:
     """What the text uses; operators are registered where those of modules of other text are not."""
     own = sha256((docstring + text).encode()).hexdigest()[:12]
-    known = {**torch_prelude.functions(types), **KERNEL_FUNCTIONS}
+    extent = "batch, extents" if is_grid(frame.cell) else "batch"
+    known = {**torch_prelude.functions(frame.types, extent), **KERNEL_FUNCTIONS}
     return [each.replace(NAMESPACE, f"lsrl_{own}") for each in torch_prelude.definitions(text, known)]

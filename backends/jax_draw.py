@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lsrl.backends.expressions import Code, call, infix, method
+from lsrl.backends.expressions import Code, call, infix, method, tupled
 from lsrl.backends.jax_distributions import draw
 from lsrl.backends.jax_layout import filled
 from lsrl.backends.jax_module import ALONE, POSITION, SEQUENCE, Module, constant_leaves, repeated
+from lsrl.backends.places import inner_axes, lengths
 from lsrl.backends.statements import Statements
-from lsrl.ir.cell import Distribution, Param
+from lsrl.ir.cell import Cell, Distribution, Param, State
 from lsrl.ir.dims import Shape, shape_of, shape_text
+from lsrl.ir.lattice import is_grid
 from lsrl.ir.value import Kind, Value, postorder
 
 FIXED = ("value", "eye")
@@ -42,13 +44,31 @@ def write_initial_state(module: Module) -> None:
     """`initial_state(params, batch)`: every state before the first position."""
     cell, writer = module.cell, module.writer
     statements = module.statements(POSITION)
-    with writer.block("def initial_state(params, batch):"):
-        writer.docstring("Every state before the first position, [B, ...] by name.")
+    with writer.block(f"def initial_state(params, batch{', extents' if is_grid(cell) else ''}):"):
+        writer.docstring(_initial_docstring(cell))
+        if is_grid(cell):
+            writer.line(f"{tupled(lengths(cell.axes))} = extents")
         inits = [state.init for state in cell.states]
         _bind_params(module, statements, inits)
         _write_static(module, statements, inits)
-        items = [f'"{s.name}": {module.array(s.init, statements.codes, POSITION)}' for s in cell.states]
+        items = [f'"{s.name}": {module.array(s.init, statements.codes, _border(cell, s))}' for s in cell.states]
         writer.line(f"return {{{', '.join(items)}}}")
+
+
+def _initial_docstring(cell: Cell) -> str:
+    if not is_grid(cell):
+        return "Every state before the first position, [B, ...] by name."
+    return "Every state where it enters a grid, [B, extents of the other axes, ...] by name."
+
+
+def _border(cell: Cell, state: State) -> tuple[str, ...]:
+    """The leading axes of an initial state."""
+    return (*POSITION, *lengths([axis for axis in cell.axes if axis not in state.axes])) if is_grid(cell) else POSITION
+
+
+def in_a_row(module: Module, sort: str, code: str) -> str:
+    """An array from outside with the places of a grid in a row."""
+    return f"in_a_row({code}, {len(module.cell.axes)})" if is_grid(module.cell) and sort != "param" else code
 
 
 def write_noise(module: Module, statements: Statements, leaves: Iterable[Value]) -> None:
@@ -59,8 +79,9 @@ def write_noise(module: Module, statements: Statements, leaves: Iterable[Value])
         _write_static(module, statements, noise.draw.args)
         key = call("noise_key", "key", f'"{noise.name}"', number)
         drawn = _drawn(module, statements, noise.draw, noise.shape, key, SEQUENCE)
-        either = f'inputs["{noise.name}"] if "{noise.name}" in inputs else {drawn}'
-        shape = shape_text((*shape_of("B", "T"), *noise.shape))
+        given = in_a_row(module, "noise", f'inputs["{noise.name}"]')
+        either = f'{given} if "{noise.name}" in inputs else {drawn}'
+        shape = shape_text((*shape_of(*inner_axes(module.cell)), *noise.shape))
         module.writer.line(f"{statements.bind(leaf)} = {module.converted(Kind.FLOAT, either)}", shape)
 
 

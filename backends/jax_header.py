@@ -9,14 +9,14 @@ from lsrl.backends.jax_place import Types
 from lsrl.backends.module_header import WIDTH, arrays, in_words, origin, title
 from lsrl.ir.ops import Family, family
 from lsrl.ir.plan import Loop, Parallel, Plan, Shift, Stage
-from lsrl.ir.schedules.how import Newton
+from lsrl.ir.schedules.how import Dag, Newton
 from lsrl.ir.value import Value
 
 
 def header(plan: Plan, types: Types, kept: Sequence[str], source_name: str, command: str) -> str:
     """The text of the module's docstring; `kept` says what loops keep for their backward passes."""
     run = "\n".join(filter(None, (_run(plan), _kept(kept))))
-    parts = [title(plan.cell), arrays(plan.cell), _types(types), run, origin(source_name, command, "jax")]
+    parts = [title(plan.cell), arrays(plan.cell), types_told(types), run, origin(source_name, command, "jax")]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -34,6 +34,8 @@ def _stage(stage: Stage) -> str:
             return f"{state.name} is a shifted sequence"
     names = ", ".join(state.name for state in stage.states)
     turned = " from the end to the start" if stage.reverse else ""
+    if isinstance(stage, Loop) and isinstance(stage.how, Dag):
+        return f"{names} wave by wave{turned}"
     if isinstance(stage, Loop) and not isinstance(stage.how, Newton):
         return f"{names} in one `lax.scan`{turned}"
     return f"{names} by {in_words(stage.how)}{turned}"
@@ -60,7 +62,7 @@ def _kept(kept: Sequence[str]) -> str:
     return textwrap.fill(f"Kept for the backward pass: {'; '.join(kept)}.", WIDTH, subsequent_indent="    ")
 
 
-def _types(types: Types) -> str:
+def types_told(types: Types) -> str:
     if not types.narrow:
         return ""
     data, real = (name.removeprefix("jnp.") for name in (types.data, types.real))

@@ -6,7 +6,7 @@ a plan like any other; `differentiable` (`runtime/jax_loop.py`) makes one functi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lsrl.backends.expressions import tupled
@@ -21,9 +21,11 @@ from lsrl.backends.loop_derivative import Derivative, loop_derivative
 from lsrl.backends.loop_memory import Pieces, pieces
 from lsrl.backends.module_header import table
 from lsrl.backends.naming import Names
+from lsrl.backends.places import arrived, borders, extent_name, inner_axes
 from lsrl.backends.stored import products_with_computed
 from lsrl.backends.writer import Writer
-from lsrl.ir.cell import Output
+from lsrl.ir.cell import Cell, Output
+from lsrl.ir.lattice import is_grid
 from lsrl.ir.plan import Loop, make_plan
 from lsrl.ir.schedules.how import Newton
 from lsrl.ir.value import Value, postorder
@@ -63,7 +65,7 @@ class LoopFunctions:
             names = [state.name for state in loop.states]
             stages.statistics[", ".join(names)] = module.names.fresh(f"{function_name(names)}_statistics")
             kept.append(stages.statistics[", ".join(names)])
-        arguments = f"{tupled(reads)}, {tupled(statics)}, {tupled(starts)}, length"
+        arguments = f"{tupled(reads)}, {tupled(statics)}, {tupled(starts)}, {extent_name(module.cell)}"
         stages.writer.line(f"{tupled(kept)}, {tupled(last)} = {function}({arguments})")
 
     def functions(self, module: Module, derivative: Derivative) -> str:
@@ -149,12 +151,12 @@ def _write_steps(name: str, saved: _Saved, outer: Module, reserved: Sequence[str
     left = [str(codes[value]) for value in saved.arrays.values()] + [starts[state] for state in saved.shifted]
     result = f"return {tupled(kept)}, {tupled(lasts)}, {tupled(left)}"
     used = identifiers(str(body)) | identifiers(result)
-    with writer.block(f"def {name}(reads, statics, starts, length):"):
+    with writer.block(f"def {name}(reads, statics, starts, {extent_name(cell)}):"):
         writer.docstring(_steps_docstring(saved.derivative.loop))
         unpack(writer, [arguments.get(declared.name, "_") for declared in loop.inputs], "reads")
         unpack(writer, [arguments.get(declared.name, "_") for declared in loop.params], "statics")
         unpack(writer, [starts[state.name] for state in loop.states], "starts")
-        _write_batch(writer, used, [starts[state.name] for state in loop.states])
+        _write_batch(writer, used, [starts[state.name] for state in loop.states], cell)
         writer.append(body)
         writer.blank()
         writer.line(result)
@@ -164,13 +166,15 @@ def _steps_docstring(loop: LoopCell) -> str:
     cell = loop.cell
     states = ", ".join(state.name for state in cell.states)
     direction = ", from the last position to the first" if loop.reverse else ""
+    inner = inner_axes(cell)
     rows = (
-        ("reads", ("B", "T"), [(i.name, i.shape, i.kind) for i in cell.inputs]),
+        ("reads", inner, [(i.name, i.shape, i.kind) for i in cell.inputs]),
         ("statics", (), [(p.name, p.shape, p.kind) for p in cell.params]),
-        ("starts", ("B",), [(s.name, s.shape, s.kind) for s in cell.states]),
-        ("kept", ("B", "T"), [(o.name, o.value.shape, o.value.kind) for o in cell.outputs]),
+        *(("starts", lead, [(s.name, s.shape, s.kind) for s in states]) for lead, states in borders(cell).items()),
+        ("kept", inner, [(o.name, o.value.shape, o.value.kind) for o in cell.outputs]),
     )
-    return f"{states} over time{direction}: what is kept, the last states, what the adjoint needs.\n\n{table(rows)}"
+    over = " and ".join(cell.axes) if is_grid(cell) else "time"
+    return f"{states} over {over}{direction}: what is kept, the last states, what the adjoint needs.\n\n{table(rows)}"
 
 
 def _write_adjoint(
@@ -191,23 +195,24 @@ def _write_adjoint(
     d_lasts = [inner.lasts.get(adjoint.states.get(state.name, ""), "_") for state in loop.cell.states]
     if {*d_lasts, *d_kept} == {"_"}:  # at least one of them, to tell the number of sequences
         d_kept = [names.fresh(adjoint.seeds[o.name]) if o.name in adjoint.seeds else "_" for o in loop.cell.outputs]
-    with writer.block(f"def {name}(saved, d_kept, d_lasts, length):"):
+    with writer.block(f"def {name}(saved, d_kept, d_lasts, {extent_name(loop.cell)}):"):
         writer.docstring(f"The adjoint of `{loop_name}`: from cotangents of its results to those of its arguments.")
         unpack(writer, [*given.values(), *firsts.values()], "saved")
         unpack(writer, d_kept, "d_kept")
         unpack(writer, d_lasts, "d_lasts")
-        _write_batch(writer, identifiers(str(body)), [*d_lasts, *d_kept])
+        _write_batch(writer, identifiers(str(body)), [*d_lasts, *d_kept], loop.cell)
         for state, kept in saved.shifted.items():
-            function = "earlier" if loop.reverse else "later"
-            writer.line(f"{own[state]}, _ = {function}({firsts[state]}, {given[kept]})")
+            writer.line(f"{own[state]}, _ = {arrived(loop.cell, loop.cell.state(state), firsts[state], given[kept])}")
         writer.append(body)
 
 
-def _write_batch(writer: Writer, used: Iterable[str], arrays: Sequence[str]) -> None:
-    """The number of sequences, where text mentions it."""
+def _write_batch(writer: Writer, used: Collection[str], arrays: Sequence[str], cell: Cell) -> None:
+    """The numbers of sequences and of places on a grid, where text mentions them."""
     if "batch" in used:
         known = next(array for array in arrays if array != "_")
         writer.line(f"batch = {known}.shape[0]")
+    if is_grid(cell) and "length" in used:
+        writer.line("length = math.prod(extents)")
 
 
 def _joined(steps: str, adjoint: str, loop: LoopCell, kept: Pieces | None) -> str:

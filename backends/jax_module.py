@@ -11,6 +11,7 @@ from lsrl.backends.jax_layout import filled, iota, literal, thinly
 from lsrl.backends.jax_ops import PRINTERS
 from lsrl.backends.jax_place import Operand, Place, Types
 from lsrl.backends.naming import Names
+from lsrl.backends.places import inner_axes
 from lsrl.backends.statements import Statements, Target
 from lsrl.backends.writer import Writer
 from lsrl.ir.cell import Cell
@@ -118,7 +119,7 @@ class Module:
         """The shape, where it is not that of the operands."""
         if family(value.op) is Family.ELEMENTWISE:
             return ""
-        axes = [axis for axis in ("B", "T")[: len(lead)] if value in self.varying]
+        axes = [axis for axis in inner_axes(self.cell)[: len(lead)] if value in self.varying]
         return shape_text((*(Dim.of(axis) for axis in axes), *value.shape))
 
 

@@ -9,8 +9,10 @@ from lsrl.backends.runtime_source import runtime
 IMPORTS = (
     ("math", "import math"),
     ("partial", "from functools import partial"),
+    ("Any", "from typing import Any, NamedTuple"),
     ("jax", "\nimport jax"),
     ("jnp", "import jax.numpy as jnp"),
+    ("np", "import numpy as np"),
     ("lax", "from jax import lax"),
 )
 
@@ -62,9 +64,9 @@ def windowed(whole, length, start, count, step, axis, reverse=False):
 '''
 
 STARTING = '''
-def starting(params, state, batch):
+def starting(params, state, *extent):
     """The initial states, with those that are given in place of the program's."""
-    states = initial_state(params, batch)
+    states = initial_state(params, *extent)
     if unknown := sorted(set(state or {}) - set(states)):
         raise ValueError(f"there is no state {', '.join(unknown)}; the states are {', '.join(states)}")
     return {name: jnp.asarray((state or {}).get(name, first), first.dtype) for name, first in states.items()}
@@ -133,7 +135,18 @@ FUNCTIONS = {
 }
 
 
-RUNTIME = ("jax_chunk_gram", "jax_chunk", "jax_scan", "jax_loop", "jax_newton")
+RUNTIME = (
+    "jax_waves",
+    "jax_chunk_gram",
+    "jax_tiles",
+    "jax_grid",
+    "jax_chunk",
+    "jax_scan",
+    "jax_loop",
+    "jax_newton",
+    "graph_levels",
+    "jax_levels",
+)
 """Files of functions that modules take over as they are."""
 
 
@@ -176,7 +189,7 @@ def product(spec, *factors):
 
 def reserved(types: Types) -> tuple[str, ...]:
     """Every identifier that a module may use for itself."""
-    parameters = ("params", "inputs", "outputs", "state", "seed", "batch", "length", "key", "keys", "at")
+    parameters = ("params", "inputs", "outputs", "state", "seed", "batch", "length", "extents", "key", "keys", "at")
     of_loops = ("reads", "statics", "starts", "saved", "d_kept", "d_lasts")
     functions = ("init", "initial_state", "apply", "apply_statistics", "step", *_functions(), *shortcuts(types))
     builtins = ("float", "int", "bool", "max", "min", "abs", "complex", "range", "dict", "set", "sorted", "partial")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from lsrl.backends.jax_module import SEQUENCE, Module, constant_leaves
 from lsrl.backends.jax_primitives import write_primitive
 from lsrl.backends.line import LineSite, write_line
+from lsrl.backends.places import arrived, inner_axes
 from lsrl.backends.primitive_site import Site, needed
 from lsrl.ir.dims import shape_of, shape_text
 from lsrl.ir.plan import Loop, Parallel, Primitive, Shift, Stage
@@ -113,9 +114,9 @@ class Stages:
         arriving = "_" if leaf is None else self.statements.bind(leaf)
         last = self.module.names.fresh(f"{state.name if leaf is None else arriving}_last")
         following = self.module.array(state.next, self.statements.codes, SEQUENCE)
-        function = "earlier" if state.reverse else "later"
-        remark = shape_text((*shape_of("B", "T"), *state.shape))
-        self.writer.line(f"{arriving}, {last} = {function}({self.starts[state.name]}, {following})", remark)
+        remark = shape_text((*shape_of(*inner_axes(self.cell)), *state.shape))
+        code = arrived(self.cell, state, self.starts[state.name], following)
+        self.writer.line(f"{arriving}, {last} = {code}", remark)
         self.final[state.name] = last
 
     def loop(self, loop: Loop) -> None:

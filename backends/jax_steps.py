@@ -9,8 +9,11 @@ from lsrl.backends.expressions import grouped, tupled
 from lsrl.backends.jax_module import POSITION
 from lsrl.backends.jax_stages import Stages
 from lsrl.backends.naming import identifier
+from lsrl.backends.places import travels
 from lsrl.backends.writer import Writer
+from lsrl.ir.lattice import is_grid
 from lsrl.ir.plan import Loop
+from lsrl.ir.schedules.how import Dag
 from lsrl.ir.value import Value
 
 
@@ -21,13 +24,22 @@ def write_steps(stages: Stages, loop: Loop) -> None:
     function = _step(stages, loop, [stages.leaves["state", state.name] for state in loop.states])
     reads = [str(stages.statements.codes[v]) for v in loop.reads]
     options = ["reverse=True"] if loop.reverse else []
-    options += [] if reads else ["length=length"]
+    function_over, extent = _over(stages, loop, bool(reads))
     start = [stages.starts[state.name] for state in loop.states]
     emits = [names[v] for v in loop.emits]
-    scan = ", ".join([function, grouped(start), grouped(reads, "None"), *options])
-    stages.writer.line(f"{grouped(last)}, {grouped(emits, '_')} = over_time({scan})")
+    scan = ", ".join([function, grouped(start), grouped(reads, "None"), *extent, *options])
+    stages.writer.line(f"{grouped(last)}, {grouped(emits, '_')} = {function_over}({scan})")
     for value in loop.emits:
         stages.statements.bind(value)
+
+
+def _over(stages: Stages, loop: Loop, told: bool) -> tuple[str, list[str]]:
+    """What runs the step at every position, and how it is told the extent; reads of a sequence tell it."""
+    cell = stages.cell
+    if is_grid(cell):
+        function = "over_waves" if isinstance(loop.how, Dag) else "over_places"
+        return function, ["extents", travels(cell, loop.states)]
+    return "over_time", [] if told else ["length=length"]
 
 
 def _step(stages: Stages, loop: Loop, leaves: Sequence[Value]) -> str:

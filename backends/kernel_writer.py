@@ -97,7 +97,9 @@ class BlockStatements(Statements):
 
 
 class KernelWriter:
-    """A kernel while it is written."""
+    """A kernel while it is written; `sequences` is how many of them programs share among each other."""
+
+    sequences = "batch"
 
     def __init__(
         self,
@@ -234,7 +236,7 @@ class KernelWriter:
         writer.line(f"@triton.jit(do_not_specialize=[{keep}])")
         writer.text(f"def {self.name}(")
         for tensor in tensors:
-            writer.text(f"    {tensor.name},  # {tensor.remark}")
+            writer.text(f"    {tensor.name},  # {self.tensor_remark(tensor)}")
         every = self.every if self.every in used else None
         constants = (*sizes, *blocks, *(name for name in (dots, every) if name))
         writer.lines(f"    {name}," for name in scalars)
@@ -248,8 +250,13 @@ class KernelWriter:
         )
         return kernel, str(writer)
 
+    def tensor_remark(self, tensor: Tensor) -> str:
+        """What a tensor is, for its line among the arguments."""
+        return tensor.remark
+
     def grid(self) -> tuple[str, ...]:
-        sequences = "batch" if self.tiling.batch.single else f"triton.cdiv(batch, {self.tiling.batch.block})"
+        many = self.sequences
+        sequences = many if self.tiling.batch.single else f"triton.cdiv({many}, {self.tiling.batch.block})"
         counts = [self.programs(tile, "triton.") for tile in self.tiling.cut()]
         if len(counts) > 2:
             counts = [counts[0], " * ".join(counts[1:])]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from lsrl.backends.loop_cell import LoopCell
 from lsrl.ir import ops
 from lsrl.ir.cell import Cell, Input, Output
+from lsrl.ir.lattice import is_grid
 from lsrl.ir.loop_adjoint import LoopAdjoint, loop_adjoint
 from lsrl.ir.pipeline import VARYING, components
 from lsrl.ir.plan import INLINE, Plan, make_plan
@@ -86,7 +87,7 @@ def loop_derivative(
     done = rebuild(adjoint.params.values(), table)
     gradients = {name: done[value] for name, value in adjoint.params.items()}
     cell = _with_factors(adjoint, sums)
-    hows = dict(_scans(cell, sizes, scans))
+    hows = {s.name: loop.how for s in cell.states} if is_grid(cell) else dict(_scans(cell, sizes, scans))
     plan = make_plan(cell, sizes, hoist_elementwise=hoist_elementwise, hows=hows, inline=inline)
     return Derivative(loop, adjoint, sums, gradients, plan)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lsrl.backends.loop_cell import LoopCell
 from lsrl.ir.dims import Shape, count
+from lsrl.ir.lattice import is_grid
 from lsrl.ir.schedules.how import Sequential
 
 MOST_STATES = 4
@@ -26,6 +27,8 @@ def pieces(part: LoopCell, numbers: Mapping[str, int]) -> Pieces | None:
     Args:
         numbers: the number of every size.
     """
+    if is_grid(part.cell):
+        return None  # there is no order in which a grid could be cut into pieces
     match part.how:
         case Sequential(save=True):
             return None

@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
+from lsrl.backends.places import borders, outer_axes
 from lsrl.ir.cell import Cell
 from lsrl.ir.dims import Shape, shape_of, shape_text
 from lsrl.ir.schedules.how import Chunk, How, Newton, Quadratic
@@ -48,10 +49,10 @@ def arrays(cell: Cell) -> str:
     """Every array that the module takes and gives, by name, with its shape."""
     inputs = [*((i.name, i.shape, i.kind) for i in cell.inputs), *((n.name, n.shape, Kind.FLOAT) for n in cell.noises)]
     rows = (
-        ("inputs", ("B", "T"), inputs),
+        ("inputs", outer_axes(cell), inputs),
         ("params", (), [(p.name, p.shape, p.kind) for p in cell.params]),
-        ("state", ("B",), [(s.name, s.shape, s.kind) for s in cell.states]),
-        ("outputs", ("B", "T"), [(o.name, o.value.shape, o.value.kind) for o in cell.outputs]),
+        *(("state", lead, [(s.name, s.shape, s.kind) for s in states]) for lead, states in borders(cell).items()),
+        ("outputs", outer_axes(cell), [(o.name, o.value.shape, o.value.kind) for o in cell.outputs]),
     )
     return "\n".join(["Arrays, by name:", table(rows)])
 

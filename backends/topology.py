@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lsrl.backends.arrays import Array, ArrayError
+from lsrl.backends.runtime.graph_levels import checked_graph, node_depths
 from lsrl.ir.infer import GRAPH_READS
 from lsrl.ir.value import Domain
 
@@ -53,68 +54,14 @@ def make_topology(nodes: int, edges: Array, turns: Array | None = None) -> Topol
     Raises:
         ArrayError: an edge leads to no node, a turn is none, or edges form a cycle; the message names it.
     """
-    for number, (source, target) in enumerate(edges):
-        if not (0 <= source < nodes and 0 <= target < nodes):
-            raise ArrayError(f"edge {number} ({source} -> {target}) leads outside the nodes 0..{nodes - 1}")
-    topology = Topology(nodes, edges, _all_turns(edges) if turns is None else turns)
-    for number, (entering, leaving) in enumerate(topology.turns):
-        if not (0 <= entering < len(edges) and 0 <= leaving < len(edges)):
-            raise ArrayError(f"turn {number} ({entering}, {leaving}) names an edge outside 0..{len(edges) - 1}")
-        if edges[entering, 1] != edges[leaving, 0]:
-            raise ArrayError(
-                f"turn {number} leads from edge {entering} ({_arrow(edges[entering])}) to edge {leaving}"
-                f" ({_arrow(edges[leaving])}), which does not start where the first ends"
-            )
-    _check_acyclic(topology)
-    return topology
+    try:
+        edges, turns, nodes = checked_graph(edges, turns, nodes)
+        node_depths(edges, nodes)
+    except ValueError as fault:
+        raise ArrayError(str(fault)) from None
+    return Topology(nodes, edges, np.asarray(turns))
 
 
 def longest_path(topology: Topology) -> int:
     """The number of edges on the longest path."""
-    level = np.zeros(topology.nodes, np.int64)
-    for length in range(topology.nodes):
-        above = level.copy()
-        np.maximum.at(above, topology.edges[:, 1], level[topology.edges[:, 0]] + 1)
-        if np.array_equal(above, level):
-            return length
-        level = above
-    return 0
-
-
-def _all_turns(edges: Array) -> Array:
-    pairs = [
-        (entering, leaving)
-        for entering, (_, middle) in enumerate(edges)
-        for leaving in np.flatnonzero(edges[:, 0] == middle)
-    ]
-    return np.array(pairs, np.int64).reshape(-1, 2)
-
-
-def _check_acyclic(topology: Topology) -> None:
-    """Peel off nodes without an edge into them until none is left; an edge that remains leads to a cycle."""
-    left = np.ones(topology.nodes, bool)
-    source, target = topology.edges[:, 0], topology.edges[:, 1]
-    while left.any():
-        entered = np.zeros(topology.nodes, bool)
-        entered[target[left[source]]] = True
-        if not (left & ~entered).any():
-            raise ArrayError(_cycle(topology, left))
-        left &= entered
-
-
-def _cycle(topology: Topology, left: Array) -> str:
-    """Every node left has a predecessor left: walking backwards must come round."""
-    node, path = int(np.flatnonzero(left)[0]), list[int]()
-    seen: dict[int, int] = {}
-    while node not in seen:
-        seen[node] = len(path)
-        into = np.flatnonzero((topology.edges[:, 1] == node) & left[topology.edges[:, 0]])
-        path.append(int(into[0]))
-        node = int(topology.edges[into[0], 0])
-    circle = path[seen[node] :][::-1]
-    text = ", ".join(f"{number} ({_arrow(topology.edges[number])})" for number in circle[:8])
-    return f"the edges {text}{', ...' if len(circle) > 8 else ''} form a cycle; a cell over a graph needs one without"
-
-
-def _arrow(edge: Array) -> str:
-    return f"{edge[0]} -> {edge[1]}"
+    return int(node_depths(topology.edges, topology.nodes).max(initial=0))

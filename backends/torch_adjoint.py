@@ -15,11 +15,13 @@ from lsrl.backends.identifiers import identifiers
 from lsrl.backends.loop_cell import LoopCell, loop_cell
 from lsrl.backends.loop_derivative import Derivative, loop_derivative, never
 from lsrl.backends.naming import Names
+from lsrl.backends.places import loop_extent
 from lsrl.backends.torch_einsum import summed_product
 from lsrl.backends.torch_frame import SEQUENCE, Frame, narrow_values, thin_values
 from lsrl.backends.torch_place import Printer, Types
 from lsrl.backends.torch_stages import Stages
 from lsrl.backends.torch_stencil import summed_kernel
+from lsrl.backends.wave_work import joined_to_waves
 from lsrl.backends.writer import Writer
 from lsrl.ir.pipeline import VARYING
 from lsrl.ir.plan import Loop
@@ -41,7 +43,7 @@ def derivative(loop: LoopCell, numbers: Mapping[str, int]) -> Derivative | None:
         numbers: the number of every size.
     """
     scanned = isinstance(loop.how, Scan | Newton)
-    return loop_derivative(
+    found = loop_derivative(
         loop,
         numbers,
         scans=(lambda _: True) if scanned else never,
@@ -49,11 +51,12 @@ def derivative(loop: LoopCell, numbers: Mapping[str, int]) -> Derivative | None:
         hoist_elementwise=False,
         inline=(),
     )
+    return found and replace(found, plan=joined_to_waves(found.plan))
 
 
-def needs_length(given: Derivative) -> bool:
-    """Whether the derivative takes nothing that tells how many positions there are."""
-    return not (given.loop.cell.inputs or given.saved or given.adjoint.seeds)
+def extent_argument(given: Derivative) -> tuple[str, ...]:
+    """What tells the derivative how many positions there are, where nothing does of what it takes of each."""
+    return loop_extent(given.loop.cell, bool(given.loop.cell.inputs or given.saved or given.adjoint.seeds))
 
 
 def write_derivative(
@@ -150,7 +153,7 @@ class _Writing:
         self.body.blank()
         self.body.line(f"return {', '.join(results)}{',' if len(results) == 1 else ''}")
         arguments = [*self.reads, *self.statics, *self.saved, *self.seeds, *self.lasts.values()]
-        arguments += ["length"] if needs_length(self.given) else []
+        arguments += extent_argument(self.given)
         with writer.block(f"def {self.name}({', '.join(arguments)}):"):
             writer.docstring("The derivative of the loop: cotangents of what it takes, from those of what it gives.")
             self._write_extent(writer)
@@ -162,6 +165,8 @@ class _Writing:
         for place, name in enumerate(SEQUENCE[: 2 if sequence else 1]):
             if name in used:
                 writer.line(f"{name} = {(*sequence, *self.lasts.values())[0]}.shape[{place}]")
+        if not sequence and "extents" in extent_argument(self.given) and "length" in used:
+            writer.line("length = math.prod(extents)")
         if "device" in used:
             writer.line(f"device = {(*sequence, *self.lasts.values())[0]}.device")
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from lsrl.backends.expressions import call, method
+from lsrl.backends.expressions import method
 from lsrl.backends.identifiers import identifiers
 from lsrl.backends.newton_cell import TOLD
-from lsrl.backends.torch_draw import write_noise
+from lsrl.backends.places import extent_name, outer_axes
+from lsrl.backends.torch_draw import given_tensor, write_noise
 from lsrl.backends.torch_frame import SEQUENCE, Frame
 from lsrl.backends.torch_stages import Functions, Stages
 from lsrl.backends.writer import Writer
+from lsrl.ir.lattice import is_grid
 from lsrl.ir.plan import Plan
 from lsrl.ir.value import Kind, Value
 
@@ -23,7 +25,7 @@ def write_apply(plan: Plan, frame: Frame, functions: Functions) -> None:
         functions: for each loop, by its place among the stages, the function that runs it.
     """
     cell, writer = frame.cell, frame.writer
-    options = ["state=None"] if cell.inputs else ["state=None", "*", "length", "batch=1"]
+    options = ["state=None"] if cell.inputs else ["state=None", "*", extent_name(cell), "batch=1"]
     options += ["generator=None"] if cell.noises else []
     parameters = f"params, inputs, {', '.join(options)}"
     body = Writer(depth=1)
@@ -52,7 +54,9 @@ def _write_extent(frame: Frame, used: Collection[str]) -> None:
     """The numbers of sequences and positions, and the device, as the first input tells them."""
     names = [name for name in SEQUENCE if name in used]
     first = f'inputs["{frame.cell.inputs[0].name}"]' if frame.cell.inputs else ""
-    if first and names:
+    if is_grid(frame.cell):
+        _write_extents(frame, first, used)
+    elif first and names:
         index = ":2" if len(names) > 1 else str(SEQUENCE.index(names[0]))
         frame.writer.line(f"{', '.join(names)} = {first}.shape[{index}]")
     if "device" not in used:
@@ -65,12 +69,22 @@ def _write_extent(frame: Frame, used: Collection[str]) -> None:
         frame.writer.line("device = next((start.device for start in (state or {}).values()), None)")
 
 
+def _write_extents(frame: Frame, first: str, used: Collection[str]) -> None:
+    """The number of sequences, that of places along each axis, and of all places."""
+    if first:
+        frame.writer.line(f"batch, *extents = {first}.shape[: {1 + len(frame.cell.axes)}]")
+    if "length" in used:
+        frame.writer.line("length = math.prod(extents)")
+
+
 def _docstring(frame: Frame, told: bool) -> str:
     cell = frame.cell
     statistics = ", statistics of recurrences" if told else ""
-    lines = [f"Run whole sequences: (outputs [B, T, ...], final state [B, ...]{statistics}) by name.", ""]
+    over = "grids" if is_grid(cell) else "sequences"
+    lead = ", ".join(outer_axes(cell))
+    lines = [f"Run whole {over}: (outputs [{lead}, ...], final state [B, ...]{statistics}) by name.", ""]
     if not cell.inputs:
-        lines.append("There is no input to tell the length, so it is given.")
+        lines.append(f"There is no input to tell the {extent_name(cell)}, so it is given.")
     if cell.states:
         lines.append("`state` holds initial states by name; those it lacks start as the program says.")
     if cell.noises:
@@ -108,13 +122,13 @@ class _Apply:
             ("input", "inputs", [i.name for i in self.cell.inputs]),
         ):
             for leaf in (used[op, name] for name in names if (op, name) in used):
-                shape = self.frame.place.shape(leaf.shape, leaf in self.frame.varying)
                 type_ = self.frame.types.data if leaf.kind is Kind.FLOAT else self.frame.types.of(leaf.kind)
-                code = call("taken", collection, f'"{leaf.attr("name")}"', shape, type_)
+                code = given_tensor(self.frame, collection, str(leaf.attr("name")), leaf.shape, type_)
                 self.writer.line(f"{self.statements.bind(leaf)} = {code}")
         write_noise(self.frame, self.statements, [v for v in self.stages.order if v.op == "noise"])
         if self.cell.states:
-            self.writer.line("state = starting(params, state, batch, device)")
+            extents = "extents, " if is_grid(self.cell) else ""
+            self.writer.line(f"state = starting(params, state, batch, {extents}device)")
 
     def told(self, names: Sequence[str]) -> str:
         """What is known about how a recurrence ran."""
@@ -125,4 +139,5 @@ class _Apply:
         operand = self.frame.array(value, self.statements.codes)
         types = self.frame.types
         narrowed = types.narrow and value.kind is Kind.FLOAT and not operand.narrow
-        return str(method(operand.code, "to", types.data) if narrowed else operand.code)
+        code = method(operand.code, "to", types.data) if narrowed else operand.code
+        return f"on_grid({code}, extents)" if is_grid(self.cell) else str(code)

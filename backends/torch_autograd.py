@@ -8,12 +8,12 @@ as the compiler of PyTorch wants them.
 from __future__ import annotations
 
 from lsrl.backends.loop_derivative import Derivative
-from lsrl.backends.torch_adjoint import needs_length
+from lsrl.backends.torch_adjoint import extent_argument
 from lsrl.backends.torch_operator import Around, write_pieces
 from lsrl.backends.triton_memory import Identifiers
 from lsrl.backends.writer import Writer
 
-RESERVED = ("ctx", "length", "every", "batch", "inputs", "output", "found", "cotangents", "plain", "tensors")
+RESERVED = ("ctx", "length", "extents", "every", "batch", "inputs", "output", "found", "cotangents", "plain", "tensors")
 
 
 def write_autograd(around: Around, writer: Writer) -> None:
@@ -45,8 +45,9 @@ def write_guard(around: Around, writer: Writer) -> None:
 
 def _write_forward(around: Around, writer: Writer) -> None:
     writer.line("@staticmethod")
-    with writer.block(f"def forward(length, every, {around.given}):"):
-        writer.line(f"return tuple({around.names.operator}([{around.given}], length, every))")
+    extent = around.extent
+    with writer.block(f"def forward({extent}, every, {around.given}):"):
+        writer.line(f"return tuple({around.names.operator}([{around.given}], {extent}, every))")
 
 
 class _Functions:
@@ -72,14 +73,14 @@ class _Functions:
             writer.line("generate_vmap_rule = True")
             writer.blank()
             writer.line("@staticmethod")
-            with writer.block(f"def forward(length, every, {', '.join(given)}):"):
+            with writer.block(f"def forward({around.extent}, every, {', '.join(given)}):"):
                 self._write_saved(writer)
                 writer.line(f"return {self._derivative()}")
             writer.blank()
             writer.line("@staticmethod")
             with writer.block("def setup_context(ctx, inputs, output):"):
                 taken, skipped = len(self.tensors), len(self.tensors) + len(self.saved)
-                writer.line("ctx.length, _, *tensors = inputs")
+                writer.line(f"ctx.{around.extent}, _, *tensors = inputs")
                 kept = f"*tensors[:{taken}], *tensors[{skipped}:]" if self.saved else "*tensors"
                 writer.line(f"ctx.save_for_backward({kept})")
             writer.blank()
@@ -95,7 +96,7 @@ class _Functions:
         with writer.block("if not every:"):
             writer.line(f"every = {around.pieces or 'piece_size(length)'}")
             left = ", ".join([f"*_, {self.saved[0]}", *self.saved[1:]])
-            writer.line(f"{left} = {self.names.operator}([{around.given}], length, every)")
+            writer.line(f"{left} = {self.names.operator}([{around.given}], {around.extent}, every)")
 
     def _derivative(self) -> str:
         arguments = self.around.arguments
@@ -103,13 +104,14 @@ class _Functions:
         if self.around.in_pieces:
             return f"tuple({self.names.pieces}([{', '.join([*moving, *self.saved, *self.seeds])}], length, every))"
         needed = [name for name, state in zip(self.saved, self.around.loop.saved) if state in self.derivative.saved]
-        length = ["length"] if needs_length(self.derivative) else []
-        return f"{self.names.adjoint}({', '.join([*moving, *needed, *self.seeds, *length])})"
+        extent = extent_argument(self.derivative)
+        return f"{self.names.adjoint}({', '.join([*moving, *needed, *self.seeds, *extent])})"
 
     def _write_second(self, writer: Writer) -> None:
         plain, count = self.names.plain, len(self.tensors)
         if self.around.arguments.extent:
-            writer.line(f"plain = functools.partial({plain}, length=ctx.length)")
+            extent = self.around.extent
+            writer.line(f"plain = functools.partial({plain}, {extent}=ctx.{extent})")
             plain = "plain"
         writer.blank()
         with writer.block("def derivative(*tensors):"):
@@ -140,7 +142,7 @@ class _Functions:
     def _write_context(self, writer: Writer) -> None:
         _, given = self.around.smooth
         results, told = len(self.results), len(self.around.told)
-        writer.line("ctx.length, ctx.every, *tensors = inputs")
+        writer.line(f"ctx.{self.around.extent}, ctx.every, *tensors = inputs")
         writer.line(f"ctx.save_for_backward(*tensors{f', *output[{results + told}:]' if self.saved else ''})")
         fixed = [f"output[{place}]" for place, smooth in enumerate(given) if not smooth]
         fixed += [f"*output[{results}:]"] if self.saved or told else []
@@ -158,13 +160,14 @@ class _Functions:
         writer.line(f"{', '.join(starts)} = tensors{own}")
         shapes = [*around.kept(), *((f"{start}.shape", f"{start}.dtype") for start in starts)]
         if any("batch" in shape for shape, _ in shapes):
-            writer.line(f"batch, length = {around.first}.shape[0], ctx.length")
+            length = around.positions.replace(around.extent, f"ctx.{around.extent}")
+            writer.line(f"batch, length = {around.first}.shape[0], {length}")
         pairs = [(place, *shapes[place]) for place, smooth in enumerate(given) if smooth]
         with writer.block("cotangents = ["):
             for place, shape, type_ in pairs:
                 writer.line(f"filled(cotangents[{place}], {around.first}, {shape}, {type_}),")
         writer.line("]")
-        passed = "ctx.length, ctx.every, *tensors, *cotangents"
+        passed = f"ctx.{around.extent}, ctx.every, *tensors, *cotangents"
         if all(taken):
             writer.line(f"return None, None, *{self.names.derivative}.apply({passed})")
             return

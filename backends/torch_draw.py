@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from lsrl.backends.expressions import Code, call, method
+from lsrl.backends.expressions import Code, call, method, shape_code, tupled
 from lsrl.backends.identifiers import identifiers
+from lsrl.backends.places import lengths, outer_lead
 from lsrl.backends.statements import Statements
 from lsrl.backends.torch_distributions import draw
 from lsrl.backends.torch_frame import Frame, constant_leaves, repeated
 from lsrl.backends.torch_layout import filled
 from lsrl.backends.writer import Writer
-from lsrl.ir.cell import Distribution, Param
+from lsrl.ir.cell import Distribution, Param, State
 from lsrl.ir.dims import Shape, shape_text
+from lsrl.ir.lattice import is_grid
 from lsrl.ir.value import Kind, Value, postorder
 
 
@@ -43,18 +46,32 @@ def write_initial_state(frame: Frame) -> None:
     """`initial_state(params, batch)`: every state before the first position."""
     cell, writer = frame.cell, frame.writer
     statements = frame.statements()
-    with writer.block("def initial_state(params, batch, device=None):"):
-        writer.docstring("Every state before the first position, [B, ...] by name.")
+    extents = "extents, " if is_grid(cell) else ""
+    with writer.block(f"def initial_state(params, batch, {extents}device=None):"):
+        if is_grid(cell):
+            writer.docstring("Every state where it enters a grid, [B, extents of the other axes, ...] by name.")
+            writer.line(f"{tupled(lengths(cell.axes))} = extents")
+        else:
+            writer.docstring("Every state before the first position, [B, ...] by name.")
         inits = [state.init for state in cell.states]
         _bind_params(frame, statements, inits)
         write_static(frame, statements, inits)
-        items = [f'"{s.name}": {_start(frame, statements, s.init)}' for s in cell.states]
+        items = [f'"{s.name}": {_start(frame, statements, s)}' for s in cell.states]
         writer.line(f"return {{{', '.join(items)}}}")
 
 
-def _start(frame: Frame, statements: Statements, init: Value) -> Code:
-    operand = frame.array(init, statements.codes)
-    return operand.wide().code
+def _start(frame: Frame, statements: Statements, state: State) -> Code:
+    others = [axis for axis in frame.cell.axes if axis not in state.axes] if is_grid(frame.cell) else []
+    border = replace(frame, lead=(*frame.lead, *lengths(others)))
+    return border.array(state.init, statements.codes).wide().code
+
+
+def given_tensor(frame: Frame, collection: str, name: str, shape: Shape, type_: str) -> Code:
+    """A tensor from outside; over a grid one of the inputs has its places in a row by wave."""
+    if collection == "params":
+        return call("taken", collection, f'"{name}"', frame.place.shape(shape, False), type_)
+    code = call("taken", collection, f'"{name}"', shape_code(shape, frame.names.sizes, outer_lead(frame.cell)), type_)
+    return call("in_waves", code, len(frame.cell.axes)) if is_grid(frame.cell) else code
 
 
 def write_noise(frame: Frame, statements: Statements, leaves: Iterable[Value]) -> None:
@@ -65,8 +82,7 @@ def write_noise(frame: Frame, statements: Statements, leaves: Iterable[Value]) -
         _bind_params(frame, statements, noise.draw.args)
         write_static(frame, statements, noise.draw.args)
         drawn = method(_drawn(frame, statements, noise.draw, noise.shape, True), "to", "device", frame.types.data)
-        shape = frame.place.shape(noise.shape, True)
-        given = call("taken", "inputs", f'"{noise.name}"', shape, frame.types.data)
+        given = given_tensor(frame, "inputs", noise.name, noise.shape, frame.types.data)
         frame.writer.line(f'{statements.bind(leaf)} = {given} if "{noise.name}" in inputs else {drawn}')
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from lsrl.backends.expressions import Code, method
 from lsrl.backends.host_numbers import host_number
 from lsrl.backends.naming import Names
+from lsrl.backends.places import inner_axes
 from lsrl.backends.statements import Statements, Target
 from lsrl.backends.torch_einsum import is_layer
 from lsrl.backends.torch_layout import filled, iota, literal, thinly
@@ -116,7 +117,7 @@ class Frame:
         """The shape, where it is not that of the operands."""
         if family(value.op) is Family.ELEMENTWISE:
             return ""
-        axes = ["BT"[place] for place in range(len(self.lead))] if value in self.varying else []
+        axes = inner_axes(self.cell)[: len(self.lead)] if value in self.varying else ()
         return shape_text((*(Dim.of(axis) for axis in axes), *value.shape))
 
 

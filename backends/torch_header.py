@@ -28,7 +28,7 @@ def header(plan: Plan, types: Types, ways: Ways, source_name: str, command: str,
     parts = [
         title(plan.cell),
         arrays(plan.cell),
-        _types(types),
+        types_told(types),
         _run(plan, ways),
         _gradients(ways, gradients),
         origin(source_name, command, "torch and triton"),
@@ -36,7 +36,7 @@ def header(plan: Plan, types: Types, ways: Ways, source_name: str, command: str,
     return "\n\n".join(part for part in parts if part)
 
 
-def _types(types: Types) -> str:
+def types_told(types: Types) -> str:
     if not types.narrow:
         return ""
     data, real = (name.removeprefix("torch.") for name in (types.data, types.real))

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from lsrl.backends.identifiers import identifiers
 from lsrl.backends.loop_cell import LoopCell
 from lsrl.backends.naming import Names
+from lsrl.backends.places import loop_extent
 from lsrl.backends.statements import Statements
-from lsrl.backends.torch_frame import POSITION, Frame, constant_leaves, thin_values
+from lsrl.backends.torch_frame import POSITION, SEQUENCE, Frame, constant_leaves, thin_values
 from lsrl.backends.torch_place import Types
 from lsrl.backends.writer import Writer
 from lsrl.ir.dims import Shape
+from lsrl.ir.lattice import is_grid
 from lsrl.ir.pipeline import VARYING
 from lsrl.ir.value import Kind, Value, depends_on, postorder
 
@@ -22,22 +24,20 @@ from lsrl.ir.value import Kind, Value, depends_on, postorder
 class LoopNames:
     """The arguments of a loop's functions in order: what it reads, what stays the same, where its states start.
 
-    A loop that reads nothing takes the number of positions as one more argument, and one with a backward pass how
-    many positions lie between two of which it keeps the arriving states, `saved`; 0 keeps none.
+    A loop that reads nothing takes the number of positions as one more argument, one over a grid that of places along
+    each axis, and one with a backward pass how many positions lie between two of which it keeps the arriving states,
+    `saved`; 0 keeps none.
     """
 
     reads: tuple[str, ...]
     statics: tuple[str, ...]
     starts: tuple[str, ...]
-    saved: tuple[str, ...] = ()
+    saved: tuple[str, ...]
+    extent: tuple[str, ...]
 
     @property
     def tensors(self) -> tuple[str, ...]:
         return (*self.reads, *self.statics, *self.starts)
-
-    @property
-    def extent(self) -> tuple[str, ...]:
-        return () if self.reads else ("length",)
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -49,10 +49,15 @@ def write_plain_loop(name: str, plain: PlainLoop, writer: Writer) -> None:
     """The function `name`."""
     body = Writer(depth=1)
     plain.write_body(body)
+    write_function(name, plain, plain.docstring(), body, writer)
+
+
+def write_function(name: str, plain: PlainLoop, docstring: str, body: Writer, writer: Writer) -> None:
+    """A function with the arguments of a loop: around its body, what that says of the starts."""
     used = identifiers(str(body))
     arguments = plain.arguments
     with writer.block(f"def {name}({', '.join((*arguments.tensors, *arguments.extent, *arguments.options))}):"):
-        writer.docstring(plain.docstring())
+        writer.docstring(docstring)
         first = arguments.starts[0]
         for variable, code in (("batch", f"{first}.shape[0]"), ("device", f"{first}.device")):
             if variable in used:
@@ -65,7 +70,7 @@ class PlainLoop:
     """A loop in plain PyTorch.
 
     Attributes:
-        frame: of one position.
+        frame: of one position, or of the places of one wave of a grid.
         leaves: inputs, params and states by operation and name.
         arguments: of its function.
     """
@@ -97,10 +102,12 @@ class PlainLoop:
             named("param", (p.name for p in cell.params)),
             named("state", (s.name for s in cell.states)),
             tuple(names.fresh(f"{name}_saved") for name in loop.saved),
+            loop_extent(cell, bool(cell.inputs)),
         )
         varying = depends_on(roots, lambda value: value.op in VARYING)
         thin = thin_values(roots, roots)
-        frame = Frame(cell, numbers, names, types, POSITION, varying, frozenset(), thin, Writer())
+        lead = SEQUENCE if is_grid(cell) else POSITION
+        frame = Frame(cell, numbers, names, types, lead, varying, frozenset(), thin, Writer())
         return cls(loop, frame, leaves, arguments)
 
     def narrow_statics(self, narrow: frozenset[Value]) -> frozenset[Value]:
@@ -123,7 +130,7 @@ class PlainLoop:
         self.widen(writer)
         for leaf in self.leaves.values():
             statements.bind(leaf)
-        self._write_statics(frame, statements)
+        self.write_statics(frame, statements)
         outputs = {o.name: names.fresh(f"all_{names[o.value]}") for o in cell.outputs}
         for kept in (*outputs.values(), *self.arguments.saved):
             writer.line(f"{kept} = []")
@@ -152,7 +159,7 @@ class PlainLoop:
             names = ", ".join(wide)
             writer.line(f"{names} = {names}.float()" if len(wide) == 1 else f"{names} = widened({names})")
 
-    def _write_statics(self, frame: Frame, statements: Statements) -> None:
+    def write_statics(self, frame: Frame, statements: Statements) -> None:
         """What is the same at every position, once, before the loop."""
         order = list(postorder(self.loop.cell.roots()))
         static = [v for v in order if v not in frame.varying and (v.args or constant_leaves([v]))]

@@ -19,7 +19,9 @@ from lsrl.backends.torch_loop import PlainLoop, write_plain_loop
 from lsrl.backends.torch_newton import write_newton_loop
 from lsrl.backends.torch_operator import Around, LoopFunctions, write_operator, write_run
 from lsrl.backends.torch_plain_scan import write_plain_scan
+from lsrl.backends.torch_waves import write_waves
 from lsrl.backends.triton_loop import Made, Section, loop_kernels
+from lsrl.ir.lattice import is_grid
 from lsrl.ir.loop_adjoint import differentiable
 from lsrl.ir.schedules.how import Newton, Scan
 
@@ -99,6 +101,8 @@ def _kept(around: Around) -> str:
 def _plain(functions: LoopFunctions, plain: PlainLoop) -> Iterator[Section]:
     """What runs without a kernel."""
     match plain.loop.how:
+        case _ if is_grid(plain.loop.cell):
+            yield partial(write_waves, functions.plain, plain)
         case Scan():
             yield partial(write_plain_scan, functions.plain, plain)
         case Newton() as how:
@@ -122,6 +126,8 @@ def _made(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: Fra
     try:
         return loop_kernels(functions, loop, plain, frame, dtype)
     except NoKernel as reason:
+        if is_grid(loop.cell):
+            return f"waves in plain PyTorch: {reason}"
         if isinstance(loop.how, Newton):
             return f"Newton's method in plain PyTorch, windows of positions at once: {reason}"
         return f"a loop in plain PyTorch: {reason}"

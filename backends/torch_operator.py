@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from lsrl.backends.expressions import shape_code, tupled
 from lsrl.backends.loop_cell import LoopCell
 from lsrl.backends.loop_derivative import Derivative
+from lsrl.backends.places import extent_name
 from lsrl.backends.torch_loop import LoopNames
 from lsrl.backends.torch_place import Types
 from lsrl.backends.writer import Writer
 from lsrl.ir.cell import Input, Param, State
+from lsrl.ir.lattice import is_grid
 from lsrl.ir.loop_adjoint import differentiable
 from lsrl.ir.schedules.how import Newton
 from lsrl.ir.value import Kind
@@ -23,7 +25,6 @@ OPERATORS = "OPERATORS"
 """The name in a module's text of the namespace in which its operators are registered."""
 NAMESPACE = "lsrl_module"
 """Stands for that namespace in the runtime functions; the module's text decides what it is."""
-OPERANDS = "tensors: list[torch.Tensor], length: int, every: int"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +87,25 @@ class Around:
         return ", ".join(self.arguments.tensors)
 
     @property
-    def length(self) -> str:
-        """The number of positions, as the arguments tell it."""
-        return "length" if self.arguments.extent else f"{self.arguments.reads[0]}.shape[1]"
+    def extent(self) -> str:
+        """What functions call the number of positions, or over a grid that of places along each axis."""
+        return extent_name(self.loop.cell)
+
+    @property
+    def known_extent(self) -> str:
+        """That, as the arguments of the plain form tell it."""
+        return self.extent if self.arguments.extent else f"{self.arguments.reads[0]}.shape[1]"
+
+    @property
+    def positions(self) -> str:
+        """The number of positions, told the extent."""
+        return "math.prod(extents)" if is_grid(self.loop.cell) else "length"
+
+    @property
+    def operands(self) -> str:
+        """What the operators take."""
+        extent = "extents: list[int]" if is_grid(self.loop.cell) else "length: int"
+        return f"tensors: list[torch.Tensor], {extent}, every: int"
 
     @property
     def in_pieces(self) -> bool:
@@ -124,7 +141,7 @@ def write_operator(around: Around, writer: Writer) -> None:
     options = [*arguments.extent, *(["every"] if arguments.saved else [])]
     passed = ", ".join(["*tensors", *options])
     writer.line(f'@torch.library.custom_op({OPERATORS} + "::{name}", mutates_args=())')
-    with writer.block(f"def {name}({OPERANDS}) -> list[torch.Tensor]:"):
+    with writer.block(f"def {name}({around.operands}) -> list[torch.Tensor]:"):
         saved = ", then the arriving states of positions `every` apart" if arguments.saved else ""
         writer.docstring(f"What the loop keeps of every position, its last states{saved}.")
         if around.kernel:
@@ -133,7 +150,7 @@ def write_operator(around: Around, writer: Writer) -> None:
         writer.line(f"return separate({around.names.forward}({passed}), tensors)")
     writer.blank(2)
     writer.line(f"@{name}.register_fake")
-    with writer.block("def _(tensors, length, every):"):
+    with writer.block(f"def _(tensors, {around.extent}, every):"):
         starts = len(arguments.starts)
         own = f"[-{starts}:]" if starts > 1 else "[-1]"
         writer.line(f"{', '.join(arguments.starts)} = tensors{own}")
@@ -156,6 +173,8 @@ def _write_fake(around: Around, writer: Writer) -> None:
     for state in (loop.cell.state(name) for name in loop.saved):
         shape = shape_code(state.shape, around.sizes, ("batch", "saves(length, every)"))
         made.append(f"{first}.new_empty({shape}, dtype={around.types.of(state.kind)})")
+    if is_grid(loop.cell) and any("length" in each for each in made):
+        writer.line(f"length = {around.positions}")
     if any("batch" in each for each in made):
         writer.line(f"batch = {first}.shape[0]")
     writer.line(f"return [{', '.join(made)}]")
@@ -163,19 +182,19 @@ def _write_fake(around: Around, writer: Writer) -> None:
 
 def write_run(around: Around, writer: Writer) -> None:
     """The function that runs the loop, as one that can be differentiated unless that makes no sense."""
-    arguments, length = around.arguments, around.length
+    arguments, extent = around.arguments, around.known_extent
     with writer.block(f"def {around.names.run}({', '.join((*arguments.tensors, *arguments.extent))}):"):
         writer.docstring("The loop by its kernel where there is a GPU, else in plain PyTorch.")
         every = "0"
         if arguments.saved:
-            size = around.pieces or f"piece_size({length})"
+            size = around.pieces or f"piece_size({extent})"
             writer.line(f"every = {size} if wants_gradients({around.given}) else 0")
             every = "every"
         if around.derivative is None and not around.guarded:
-            writer.line(f"return {around.names.operator}([{around.given}], {length}, {every})")
+            writer.line(f"return {around.names.operator}([{around.given}], {extent}, {every})")
             return
         cut = f"[:{len(around.smooth[1]) + len(around.told)}]" if arguments.saved else ""
-        writer.line(f"return {around.names.autograd}.apply({length}, {every}, {around.given}){cut}")
+        writer.line(f"return {around.names.autograd}.apply({extent}, {every}, {around.given}){cut}")
 
 
 def write_pieces(around: Around, derivative: Derivative, writer: Writer) -> None:
@@ -186,7 +205,7 @@ def write_pieces(around: Around, derivative: Derivative, writer: Writer) -> None
     counts = (reads, statics, len(loop.saved), len(derivative.adjoint.seeds), len(derivative.adjoint.states))
     first, second = sum(taken[:reads]), sum(taken[: reads + statics])
     writer.line(f'@torch.library.custom_op({OPERATORS} + "::{names.pieces}", mutates_args=())')
-    with writer.block(f"def {names.pieces}({OPERANDS}) -> list[torch.Tensor]:"):
+    with writer.block(f"def {names.pieces}({around.operands}) -> list[torch.Tensor]:"):
         writer.docstring("The derivative of the loop, from the states that it kept at the start of each piece.")
         writer.blank()
         with writer.block("def run(reads, statics, starts, length):"):

@@ -12,10 +12,13 @@ from lsrl.backends.torch_place import Types
 
 IMPORTS = (
     ("functools", "import functools"),
+    ("itertools", "import itertools"),
     ("math", "import math"),
     ("os", "import os"),
     ("warnings", "import warnings"),
+    ("Any", "from typing import Any, NamedTuple"),
     ("torch", "\nimport torch"),
+    ("np", "import numpy as np"),
     ("F", "import torch.nn.functional as F"),
     ("triton", "import triton"),
     ("tl", "import triton.language as tl"),
@@ -67,9 +70,9 @@ def taken(tensors, name, shape, dtype):
 '''
 
 STARTING = '''
-def starting(params, state, batch, device):
+def starting(params, state, EXTENT, device):
     """The initial states, with those that are given in place of the program's."""
-    states, given = initial_state(params, batch, device), state or {}
+    states, given = initial_state(params, EXTENT, device), state or {}
     if unknown := sorted(set(given) - set(states)):
         raise ValueError(f"there is no state {', '.join(unknown)}; the states are {', '.join(states)}")
     own = {name: taken(given, name, tuple(states[name].shape), states[name].dtype) for name in given}
@@ -200,6 +203,9 @@ _FUNCTIONS: Mapping[str, str] = {
     **runtime("torch_operators"),
     **runtime("torch_loop"),
     **runtime("torch_newton"),
+    **runtime("torch_waves"),
+    **runtime("graph_levels"),
+    **runtime("torch_levels"),
     **runtime("torch_scan"),
     **runtime("torch_chunk_gram"),
     **runtime("torch_chunk_decay"),
@@ -214,15 +220,15 @@ _FUNCTIONS: Mapping[str, str] = {
 }
 
 
-def functions(types: Types) -> dict[str, str]:
-    """What a module may define, with its types filled in."""
-    return {name: text.replace("REAL", types.real) for name, text in _FUNCTIONS.items()}
+def functions(types: Types, extent: str = "batch") -> dict[str, str]:
+    """What a module may define, with its types filled in, and with what `initial_state` is told."""
+    return {name: text.replace("REAL", types.real).replace("EXTENT", extent) for name, text in _FUNCTIONS.items()}
 
 
 def reserved() -> tuple[str, ...]:
     """Every identifier that a module may use for itself, whatever it is for."""
-    parameters = ("params", "inputs", "outputs", "state", "seed", "batch", "length", "generator", "device")
-    loops = ("at", "every", "tensors", "cotangents", "found", "lsrl_module")
+    parameters = ("params", "inputs", "outputs", "state", "seed", "batch", "length", "extents", "generator", "device")
+    loops = ("at", "every", "tensors", "cotangents", "found", "advance", "lanes", "lsrl_module")
     own: tuple[str, ...] = ("init", "initial_state", "apply", "apply_statistics", "step", "SCHEDULE", "KERNELS", "DOT")
     own += (*_FUNCTIONS, *KERNEL_FUNCTIONS)
     launch = ("grid", "warmup", "num_warps", "num_stages", "num_ctas", "maxnreg", "enable_fp_fusion", "ctx")

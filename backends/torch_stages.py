@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from lsrl.backends.line import LineSite, write_line
 from lsrl.backends.loop_cell import LoopCell
 from lsrl.backends.newton_cell import TOLD
+from lsrl.backends.places import arrived, inner_axes, loop_extent
 from lsrl.backends.primitive_site import Site
 from lsrl.backends.torch_frame import Frame, constant_leaves
 from lsrl.backends.torch_primitives import write_primitive
 from lsrl.ir.cell import State
-from lsrl.ir.dims import Dim, shape_text
+from lsrl.ir.dims import shape_of, shape_text
 from lsrl.ir.plan import Loop, Parallel, Plan, Primitive, Shift, Stage
 from lsrl.ir.schedules.how import Newton
 from lsrl.ir.value import Value, postorder, users
@@ -117,9 +118,9 @@ class Stages:
         name = "_" if leaf is None else self.statements.bind(leaf)
         last = self.frame.names.fresh(f"{state.name}_last" if leaf is None else f"{name}_last")
         following = self.frame.array(state.next, self.statements.codes).wide()
-        function = "earlier" if state.reverse else "later"
-        shape = shape_text((Dim.of("B"), Dim.of("T"), *state.shape))
-        self.writer.line(f"{name}, {last} = {function}({self.starts[state.name]}, {following.code})", shape)
+        shape = shape_text((*shape_of(*inner_axes(self.cell)), *state.shape))
+        code = arrived(self.cell, state, self.starts[state.name], following.code)
+        self.writer.line(f"{name}, {last} = {code}", shape)
         self.final[state.name] = last
 
     def loop(self, function: str, loop: LoopCell, stage: Loop) -> None:
@@ -129,7 +130,7 @@ class Stages:
         names = self.frame.names
         arguments = [str(self.statements.codes[v]) for v in (*loop.reads, *self.static_arguments(loop))]
         arguments += [self.starts[state.name] for state in stage.states]
-        arguments += [] if loop.reads else ["length"]
+        arguments += loop_extent(self.cell, bool(loop.reads))
         last = [names.fresh(f"{state.name}_last") for state in stage.states]
         results = [*(names[v] for v in loop.emits), *last]
         if isinstance(loop.how, Newton):

@@ -18,7 +18,7 @@ from lsrl.ir.cell import State
 from lsrl.ir.dims import DimLike
 from lsrl.ir.value import Value
 
-__all__ = ["Kernel", "write_kernel"]
+__all__ = ["Kernel", "LoopWriter", "write_kernel"]
 
 Moved = list[tuple[str, Tensor]]
 
@@ -43,10 +43,10 @@ def write_kernel(
         NoKernel: an operation that kernels do not know.
     """
     check_operations(tiling)
-    return _LoopWriter(name, loop, tiling, numbers, types, narrow, tuple(reserved)).write()
+    return LoopWriter(name, loop, tiling, numbers, types, narrow, tuple(reserved)).write()
 
 
-class _LoopWriter(KernelWriter):
+class LoopWriter(KernelWriter):
     """A kernel that runs one position after the other."""
 
     def __init__(
@@ -71,14 +71,14 @@ class _LoopWriter(KernelWriter):
 
     def write(self) -> tuple[Kernel, str]:
         starts, pointers, loop, ends = (Writer(depth=depth) for depth in (1, 1, 2, 1))
-        self._write_starts(starts)
+        self.write_starts(starts)
         saved = self._saved()
         if saved:
             self._write_saves(pointers, loop, saved)
-        self._write_loop(pointers, loop)
-        self._write_ends(ends)
+        self.write_position(pointers, loop)
+        self.write_ends(ends)
         body = Writer(depth=1)
-        self._write_offsets(body, identifiers(f"{starts}{pointers}{ends}") | identifiers(str(loop)))
+        self.write_offsets(body, identifiers(f"{starts}{pointers}{ends}") | identifiers(str(loop)))
         for section in (starts, pointers):
             body.blank()
             body.append(section)
@@ -88,23 +88,17 @@ class _LoopWriter(KernelWriter):
         body.append(ends)
         return self.assembled(body)
 
-    def _write_offsets(self, writer: Writer, used: frozenset[str]) -> None:
+    def write_offsets(self, writer: Writer, used: frozenset[str]) -> None:
         """Which program this is, and which elements it holds."""
-        batch, cut = self.tiling.batch, self.tiling.cut()
-        if batch.single:
-            writer.line("i_b = tl.program_id(0).to(tl.int64)")
-        else:
-            block = self.blocks[batch.name]
-            writer.line(f"o_b = tl.program_id(0).to(tl.int64) * {block} + tl.arange(0, {block})")
-            writer.line(f"m_b = o_b < {self.batch}")
-        for line in self.program_lines(cut):
+        self.write_sequences(writer, self.batch, used)
+        for line in self.program_lines(self.tiling.cut()):
             writer.line(line)
         masks = list(self.memory.mask_lines())
         wanted = used | identifiers("\n".join(masks))
         self.write_lanes(writer, wanted)
         writer.lines(masks)
 
-    def _write_starts(self, writer: Writer) -> None:
+    def write_starts(self, writer: Writer) -> None:
         """What stays the same, and the states before the first position."""
         for value, view in self.form.views.items():
             if self.form.is_static(value) and self.tiling.keeps(value):
@@ -117,7 +111,17 @@ class _LoopWriter(KernelWriter):
             if value.op == "state":
                 self.statements.bind(value)
 
-    def _write_loop(self, pointers: Writer, loop: Writer) -> None:
+    def write_sequences(self, writer: Writer, count: str, used: frozenset[str]) -> None:
+        """Which of `count` sequences the program runs."""
+        batch = self.tiling.batch
+        if batch.single:
+            writer.line("i_b = tl.program_id(0).to(tl.int64)")
+        else:
+            block = self.blocks[batch.name]
+            writer.line(f"o_b = tl.program_id(0).to(tl.int64) * {block} + tl.arange(0, {block})")
+            writer.line(f"m_b = o_b < {count}")
+
+    def write_position(self, pointers: Writer, loop: Writer) -> None:
         """One position; pointers are set up before the loop and moved on at its end."""
         moved: Moved = []
         for value, view in self.form.views.items():
@@ -135,8 +139,12 @@ class _LoopWriter(KernelWriter):
             loop.line(self.memory.store(output.value, Code(pointer), block))
         following = [str(self._next(state)) for state in self.cell.states]
         loop.line(f"{', '.join(self.carried.values())} = {', '.join(following)}")
+        self.move_on(loop, moved)
+
+    def move_on(self, writer: Writer, moved: Moved) -> None:
+        """Pointers, from one position to the next."""
         sign = "-" if self.form.reverse else "+"
-        loop.lines(f"{pointer} {sign}= {self.memory.advance(tensor)}" for pointer, tensor in moved)
+        writer.lines(f"{pointer} {sign}= {self.memory.advance(tensor)}" for pointer, tensor in moved)
 
     def _saved(self) -> list[tuple[State, Tensor, DimLike]]:
         """The states that are kept now and then, the tensor of each, and the offset of its first element."""
@@ -183,7 +191,7 @@ class _LoopWriter(KernelWriter):
         spread = subscript(operand.code, lined_up) if operand.axes else operand.code
         return call("tl.broadcast_to", spread, self.place.shape(axes))
 
-    def _write_ends(self, writer: Writer) -> None:
+    def write_ends(self, writer: Writer) -> None:
         for state in self.cell.states:
             tensor, part = self.of(Role.END, state.name)
             value = self.arriving[state.name]

@@ -22,11 +22,15 @@ from lsrl.backends.triton_newton import newton_kernel, write_newton_launch
 from lsrl.backends.triton_scan import scan_kernels
 from lsrl.backends.triton_scan_launch import ScanLaunch, write_scan_launch
 from lsrl.backends.triton_steps import write_steps
+from lsrl.backends.triton_wave_kernel import write_wave_kernel
+from lsrl.backends.triton_waves import write_wave_launch
 from lsrl.backends.writer import Writer
-from lsrl.ir.schedules.how import Newton, Scan
+from lsrl.ir.lattice import is_grid
+from lsrl.ir.schedules.how import Dag, Newton, Scan
 
 BITS = {"float32": 32, "float64": 64, "bfloat16": 16, "float16": 16}
 Section = Callable[[Writer], None]
+KernelWriter = Callable[..., tuple[Kernel, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,8 @@ def loop_kernels(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, fra
     Raises:
         NoKernel: there are none.
     """
+    if is_grid(loop.cell):
+        return _in_waves(functions, loop, plain, frame, dtype)
     if isinstance(loop.how, Newton):
         return _solved(functions, loop, loop.how, plain, frame, dtype)
     if not isinstance(loop.how, Scan):
@@ -87,6 +93,22 @@ def _scanned(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: 
     sections = (*texts, partial(write_scan_launch, scan))
     ahead = tuple(_ahead(k, frame, each) for k, each in zip(kernels, constants, strict=True))
     return Made(launches[2], sections, ahead, f"a scan by Triton kernels, {programs(found.tiles)}")
+
+
+def _in_waves(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: Frame, dtype: str) -> Made:
+    """A step that is launched once for each wave of a grid, or for each place.
+
+    Raises:
+        NoKernel: there is no kernel of it.
+    """
+    step = replace(loop, saved=())  # states of all places lie in memory anyway
+    kernel, text = _kernel(functions.kernel, step, frame, dtype, write_wave_kernel)
+    sizes, types = frame.names.sizes, frame.types
+    launch = Launch(functions.launch, functions.constants, kernel, loop, plain.arguments, sizes, types)
+    sections = (partial(_write_kernel, text, launch), partial(write_wave_launch, launch))
+    how = "one Triton kernel for each wave" if isinstance(loop.how, Dag) else "one Triton kernel for each place"
+    ahead = _ahead(kernel, frame, functions.constants)
+    return Made(launch, sections, (ahead,), f"{how}, {programs(kernel)}")
 
 
 def _solved(functions: LoopFunctions, loop: LoopCell, how: Newton, plain: PlainLoop, frame: Frame, dtype: str) -> Made:
@@ -154,8 +176,10 @@ def _whole_or_in_steps(functions: LoopFunctions, loop: LoopCell, plain: PlainLoo
         return replace(found, schedule=f"{found.schedule}, since {reason}")
 
 
-def _kernel(name: str, loop: LoopCell, frame: Frame, dtype: str) -> tuple[Kernel, str]:
+def _kernel(
+    name: str, loop: LoopCell, frame: Frame, dtype: str, write: KernelWriter = write_kernel
+) -> tuple[Kernel, str]:
     form = kernel_form(loop, frame.numbers)
     tiles = tiling(form, frame.numbers, BITS[dtype])
     types = KERNEL_TYPES[dtype]
-    return write_kernel(name, loop, tiles, frame.numbers, types, frame.narrow, torch_prelude.reserved())
+    return write(name, loop, tiles, frame.numbers, types, frame.narrow, torch_prelude.reserved())

@@ -28,6 +28,7 @@ class Role(StrEnum):
     END = "at the end, written"
     SAVED = "now and then, written"
     TOLD = "of each program, written"
+    TABLE = "which row arrives at each place"
 
 
 _LEADS: Mapping[Role, tuple[str, ...]] = {
@@ -66,10 +67,13 @@ class Tensor:
     @property
     def remark(self) -> str:
         """`[B, T, H], written`: its shape and role."""
-        lead = _LEADS.get(self.role, ("B",))
+        return self.described(_LEADS.get(self.role, ("B",)), str(self.role))
+
+    def described(self, lead: Sequence[str], role: str) -> str:
+        """Its shape, behind these leading axes, and role."""
         text = shape_text((*(Dim.of(axis) for axis in lead), *self.shape))
         pairs = "as pairs of numbers" if self.kind is Kind.COMPLEX else ""
-        return ", ".join(part for part in (text, pairs, str(self.role)) if part)
+        return ", ".join(part for part in (text, pairs, role) if part)
 
 
 class Identifiers:

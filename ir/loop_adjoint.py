@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from lsrl.ir import build, ops
 from lsrl.ir.adjoint import cotangents
-from lsrl.ir.cell import TIME, Cell, Input, Output, State
+from lsrl.ir.cell import Cell, Input, Output, State
 from lsrl.ir.laws import EXACT
 from lsrl.ir.laws_padding import PADDING
 from lsrl.ir.pipeline import VARYING
@@ -53,11 +53,11 @@ class LoopAdjoint:
 
 
 def loop_adjoint(cell: Cell) -> LoopAdjoint:
-    """The adjoint of a cell over time whose states all run the same way.
+    """The adjoint of a cell whose states all run the same way, each along one axis.
 
     Cotangents of complex values follow PyTorch's convention, as in `lsrl.ir.adjoint`.
     """
-    assert cell.axes == (TIME,), cell.name
+    assert all(len(state.axes) == 1 for state in cell.states), cell.name
     assert len({state.reverse for state in cell.states}) < 2, cell.name
     return _Adjoint(cell).made()
 
@@ -85,7 +85,7 @@ class _Adjoint:
         states = {state: fresh(f"d_{state.name}") for state in self.nexts}
         seeds = {output: fresh(f"d_{output.name}") for output in self.outputs}
         given = [
-            *(ops.state(name, TIME, s.shape, s.kind) for s, name in states.items()),
+            *(ops.state(name, s.axes[0], s.shape, s.kind) for s, name in states.items()),
             *(ops.leaf("input", name, o.value.shape, o.value.kind) for o, name in seeds.items()),
         ]
         inputs = [each for each in cell.inputs if differentiable(each.kind)]
@@ -159,7 +159,7 @@ def _leaves(cell: Cell, state: State) -> Iterable[Value]:
 
 def _state(name: str, state: State, cotangent: Value) -> State:
     start = build.zeros(state.shape, state.kind)
-    return State(name, state.shape, state.kind, (TIME,), start, cotangent, reverse=not state.reverse)
+    return State(name, state.shape, state.kind, state.axes, start, cotangent, reverse=not state.reverse)
 
 
 class _Fresh:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lsrl.ir.cell import TIME, Cell, State
+from lsrl.ir.cell import GRAPH, Cell, State
 from lsrl.ir.cut import minimum_cut
 from lsrl.ir.fault import Refusal
 from lsrl.ir.graphs import connected
@@ -22,11 +22,11 @@ from lsrl.ir.lines import Line, Tap, taps
 from lsrl.ir.ops import Family, family
 from lsrl.ir.pipeline import VARYING, Component, components, fed, leaf_of, states_read
 from lsrl.ir.schedules.forms import Form, form_of
-from lsrl.ir.schedules.how import Chunk, How, Quadratic, Scan, Sequential
+from lsrl.ir.schedules.how import Chunk, Dag, How, Quadratic, Scan, Sequential, Tiles
 from lsrl.ir.value import Value, depends_on, postorder
 
 SEQUENTIAL = Sequential()
-INLINE: tuple[type[How], ...] = (Scan, Chunk, Quadratic)
+INLINE: tuple[type[How], ...] = (Scan, Chunk, Quadratic, Tiles)
 """The schedules that are one operation on whole sequences."""
 
 
@@ -133,7 +133,7 @@ def make_plan(
     hows: Mapping[str, How] | None = None,
     inline: Collection[type[How]] = INLINE,
 ) -> Plan:
-    """The straight plan of a cell over time.
+    """The straight plan of a cell over time, or over a grid on which every state travels along one axis.
 
     Args:
         sizes: the number of every size; widths decide which values cross the border of a loop.
@@ -142,12 +142,12 @@ def make_plan(
         inline: the schedules that become primitives; others become loops that say how they are to run.
 
     Raises:
-        PlanError: the cell runs over a grid or a graph.
+        PlanError: the cell runs over a graph.
         PipelineError: forward and reversed states depend on each other.
         NotLegal: an inline schedule cannot serve its recurrence.
     """
-    if cell.axes != (TIME,):
-        raise PlanError(f"{cell.name} runs over {', '.join(cell.axes)}; this schedule needs the single axis {TIME}")
+    if cell.axes == (GRAPH,):
+        raise PlanError(f"{cell.name} runs over a graph, which has no axis")
     return _Planner(cell, sizes, hoist_elementwise, hows or {}, inline).plan()
 
 
@@ -339,7 +339,7 @@ def _how(part: Component, hows: Mapping[str, How]) -> How:
 def _groups(
     cell: Cell, parts: Sequence[Component], varying: frozenset[Value], hows: Mapping[Component, How]
 ) -> Iterator[tuple[State, ...]]:
-    """The recurrences in order of execution; sequential ones that light work connects in one direction are merged."""
+    """The recurrences in order of execution; those that light work connects in one direction share a loop."""
     by_state = {state.name: part for part in parts for state in part.states}
     levels: dict[Component, int] = {}
     cyclic: list[Component] = []
@@ -363,7 +363,7 @@ def _groups(
 def _alike(first: How | None, second: How | None) -> bool:
     """Whether two recurrences can share a loop, as far as their schedules go; a shift (None) joins any."""
     known = [how for how in (first, second) if how is not None]
-    return all(isinstance(how, Sequential) for how in known) and len({*known}) < 2
+    return all(isinstance(how, Sequential | Dag) for how in known) and len({*known}) < 2
 
 
 def _rank(cell: Cell, group: Iterable[Component], levels: Mapping[Component, int]) -> tuple[int, int]:

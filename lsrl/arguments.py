@@ -11,6 +11,7 @@ import numpy as np
 from lsrl.backends.arrays import Array, ArrayError, validate
 from lsrl.backends.initialise import draw_noise
 from lsrl.backends.result import Result
+from lsrl.graph_runs import is_over_graph, with_edges
 from lsrl.ir.cell import Cell
 from lsrl.ir.value import postorder
 
@@ -49,12 +50,26 @@ def checked(
     Raises:
         ArrayError: an array is missing, superfluous or ill-shaped.
     """
-    state = state or {}
+    state, inputs = state or {}, with_edges(cell, inputs)
     known = {name: number for name, number in told.items() if number is not None}
     extent = validate(cell, sizes, _stand_ins(params), _stand_ins(inputs), _stand_ins(state), known)
     missing = replace(cell, noises=tuple(noise for noise in cell.noises if noise.name not in inputs))
     drawn = draw_noise(missing, sizes, extent, seed, _needed(missing, params)) if missing.noises else {}
     return Arguments(params, {**inputs, **drawn}, state, extent)
+
+
+def told_extent(cell: Cell, batch: int | None, length: int | Sequence[int] | None) -> dict[str, int | None]:
+    """What a run is told, by the names of `lsrl.backends.arrays.validate`; over a graph `length` counts the nodes.
+
+    Raises:
+        ArrayError: the lengths are not one for each axis.
+    """
+    if is_over_graph(cell):
+        return {"nodes": length if isinstance(length, int) else None}
+    lengths = [length] * (length is not None) if not isinstance(length, Sequence) else [*length]
+    if lengths and len(lengths) != len(cell.axes):
+        raise ArrayError(f"{cell.name} runs over {', '.join(cell.axes)}; {len(lengths)} lengths were given")
+    return {"B": batch, **{axis.upper(): number for axis, number in zip(cell.axes, lengths)}}
 
 
 def named_inputs(cell: Cell, ordered: Sequence[Any], named: Named) -> tuple[dict[str, Any], dict[str, int]]:

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lsrl import stages
-from lsrl.ir.cell import TIME
 from lsrl.ir.schedules.legal import Possible
 from lsrl.loader import library_folder
 from lsrl.program import Program
@@ -83,9 +82,7 @@ class Entry:
 def described(name: str, family: str, program: Program, sizes: Mapping[str, int]) -> Entry:
     """The entry of a program as far as it can be derived: all but the checks."""
     cell, numbers = program.bind(sizes)
-    found: tuple[Possible, ...] = ()
-    if cell.axes == (TIME,):
-        found = stages.make(cell, numbers, SCHEDULED_ON).recurrences
+    found = stages.made(cell, numbers, SCHEDULED_ON).recurrences
     return Entry(name, family, title(program.doc), _signature(program), dict(sizes), tuple(map(_recurrence, found)))
 
 

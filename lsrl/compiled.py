@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from lsrl.arguments import Named, at_one_position, checked
+from lsrl.arguments import Named, at_one_position, checked, told_extent
 from lsrl.backends.result import Gradients, Result
 from lsrl.engine import Engine
 from lsrl.explain import Setting, explain
@@ -56,9 +56,15 @@ class Compiled:
         """Parameters by name, drawn as the program says."""
         return self.engine.init(seed)
 
-    def initial_state(self, params: Named, batch: int) -> dict[str, Any]:
-        """Every state before the first position, [B, *shape] by name."""
-        return self.engine.initial_state(params, batch)
+    def initial_state(self, params: Named, batch: int, extents: Sequence[int] = ()) -> dict[str, Any]:
+        """Every state before the first position, [B, *shape] by name.
+
+        Args:
+            extents: over a grid, the number of places along each axis; a state along `y` of a grid over `y, x` is
+                [B, X, *shape].
+        """
+        lengths = {axis.upper(): number for axis, number in zip(self.cell.axes, extents)}
+        return self.engine.initial_state(params, {"B": batch, **lengths})
 
     def __call__(
         self,
@@ -68,7 +74,7 @@ class Compiled:
         *,
         seed: int = 0,
         batch: int | None = None,
-        length: int | None = None,
+        length: int | Sequence[int] | None = None,
     ) -> Result:
         """Run whole sequences.
 
@@ -77,12 +83,12 @@ class Compiled:
             inputs: by name, [B, T, *shape] (grids and graphs: as `lsrl.backends.arrays.validate` says).
             state: initial states by name, [B, *shape]; missing ones start as the program says.
             seed: for noises that are not among the inputs; the same numbers on every target.
-            batch, length: for programs without inputs.
+            batch, length: for programs without inputs; over a grid `length` has the places along each axis.
 
         Raises:
             ArrayError: an array is missing, superfluous or ill-shaped.
         """
-        told = {"B": batch, "T": length}
+        told = told_extent(self.cell, batch, length)
         return self.engine.run(checked(self.cell, self.sizes, params, inputs, state, seed, told))
 
     def step(
@@ -124,7 +130,7 @@ class Compiled:
         method: str = "reverse",
         seed: int = 0,
         batch: int | None = None,
-        length: int | None = None,
+        length: int | Sequence[int] | None = None,
     ) -> Gradients:
         """The derivative of outputs and final states, weighted by cotangents and summed up.
 
@@ -142,7 +148,7 @@ class Compiled:
             ArrayError: as for a run, and for a cotangent that fits nothing.
             RtrlError: `rtrl` is not for this program, or there is no such method.
         """
-        given = checked(self.cell, self.sizes, params, inputs, state, seed, {"B": batch, "T": length})
+        given = checked(self.cell, self.sizes, params, inputs, state, seed, told_extent(self.cell, batch, length))
         match method:
             case "reverse":
                 return self.engine.gradients(given, cotangents)

@@ -84,7 +84,7 @@ def write_program(
         return Written(target, precision, cell, bound, chosen, graph_text.show(cell))
     run = stages.assumed_run(target, precision, device, batch, length)
     setting = Setting(target, precision, bound, run.batch, run.length)
-    made = stages.make(cell, bound, target, tuned(cell, setting) if schedule == TUNED else schedule, run)
+    made = stages.made(cell, bound, target, tuned(cell, setting) if schedule == TUNED else schedule, run)
     plain = schedule == AUTO and run == stages.assumed_run(target, precision)
     command = _command(program, target, bound, AUTO if plain else str(made.schedule), precision)
     source = stages.write(made.plan, target, precision, program.origin, command, gradients=gradients)

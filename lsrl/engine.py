@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lsrl.arguments import Arguments, Named
-from lsrl.backends.arrays import Array
+from lsrl.backends.arrays import Array, state_names
 from lsrl.backends.result import Gradients, Result
-from lsrl.ir.cell import Cell
+from lsrl.ir.cell import GRAPH, Cell, State
+from lsrl.ir.lattice import is_grid
 from lsrl.ir.value import Kind
 
 
@@ -18,8 +20,8 @@ class Engine(Protocol):
     def init(self, seed: int) -> dict[str, Any]:
         """Parameters, drawn as the program says by the framework's own generator."""
 
-    def initial_state(self, params: Named, batch: int) -> dict[str, Any]:
-        """Every state before the first position, [B, *shape]."""
+    def initial_state(self, params: Named, extent: Mapping[str, int]) -> dict[str, Any]:
+        """Every state before the first position, [B, *shape]; over a grid, where it enters, by `state_names`."""
 
     def run(self, given: Arguments) -> Result:
         """Whole sequences."""
@@ -55,5 +57,24 @@ def moving(cell: Cell, inputs: Named) -> Moving:
             *(declared.name for declared in cell.inputs if declared.kind in smooth),
             *(noise.name for noise in cell.noises if noise.name in inputs),
         ),
-        tuple(state.name for state in cell.states if state.kind in smooth),
+        tuple(name for state in starting(cell) if state.kind in smooth for name in state_names(state)),
     )
+
+
+def starting(cell: Cell) -> tuple[State, ...]:
+    """The states that have a start: over a graph none."""
+    return () if cell.axes == (GRAPH,) else cell.states
+
+
+def whole_extent(cell: Cell, extent: Mapping[str, int]) -> dict[str, Any]:
+    """What a module's `apply` is told where no input tells it."""
+    if is_grid(cell):
+        return {"extents": tuple(extent[axis.upper()] for axis in cell.axes), "batch": extent["B"]}
+    return {"length": extent["T"], "batch": extent["B"]}
+
+
+def initial_extent(cell: Cell, extent: Mapping[str, int]) -> tuple[Any, ...]:
+    """What a module's `initial_state` is told: the batch, and over a grid the number of places along each axis."""
+    if not is_grid(cell):
+        return (extent["B"],)
+    return extent["B"], tuple(extent[axis.upper()] for axis in cell.axes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
@@ -14,7 +15,8 @@ import numpy as np
 from lsrl.arguments import Arguments, Named, check_cotangents
 from lsrl.backends.arrays import Array
 from lsrl.backends.result import Gradients, Result
-from lsrl.engine import moving
+from lsrl.engine import initial_extent, moving, starting, whole_extent
+from lsrl.graph_runs import is_over_graph, prepared, without_graph
 from lsrl.ir.cell import Cell
 
 # A `Result` can be returned from `jax.jit`, mapped and differentiated.
@@ -35,8 +37,10 @@ class JaxEngine:
         params: Arrays = self.module.init(seed)
         return params
 
-    def initial_state(self, params: Named, batch: int) -> Arrays:
-        states: Arrays = self.module.initial_state(params, batch) if self.cell.states else {}
+    def initial_state(self, params: Named, extent: Mapping[str, int]) -> Arrays:
+        if not starting(self.cell):
+            return {}
+        states: Arrays = self.module.initial_state(params, *initial_extent(self.cell, extent))
         return states
 
     @property
@@ -45,11 +49,19 @@ class JaxEngine:
         found: Callable[..., tuple[Any, ...]] = getattr(self.module, "apply_statistics", self.module.apply)
         return found
 
+    @cached_property
+    def apply_graph(self) -> Callable[..., tuple[Any, ...]]:
+        """The module's `apply`, compiled once for each shape of a graph: its loops would be at every call."""
+        return jax.jit(self.module.apply)
+
     def run(self, given: Arguments, key: jax.Array | None = None) -> Result:
         """`key` draws noises that are not among the inputs."""
+        if is_over_graph(self.cell):
+            graph = prepared(self.module, given.inputs, given.extent["nodes"])
+            return Result(*self.apply_graph(given.params, without_graph(given.inputs), graph))
         drawing = {"key": key} if self.cell.noises else {}
-        length = {} if self.cell.inputs else {"length": given.extent["T"], "batch": given.extent["B"]}
-        return Result(*self.apply(given.params, given.inputs, given.state, **length, **drawing))
+        told = {} if self.cell.inputs else whole_extent(self.cell, given.extent)
+        return Result(*self.apply(given.params, given.inputs, given.state, **told, **drawing))
 
     def step(self, given: Arguments, key: jax.Array | None = None) -> Result:
         drawing = {"key": key} if self.cell.noises else {}
@@ -58,7 +70,7 @@ class JaxEngine:
 
     def last_states(self, given: Arguments) -> Arrays:
         batch = {} if self.cell.inputs else {"batch": given.extent["B"]}
-        first = self.initial_state(given.params, given.extent["B"])
+        first = self.initial_state(given.params, given.extent)
         start = {name: jnp.asarray(given.state.get(name, array), array.dtype) for name, array in first.items()}
 
         inputs = {name: jnp.asarray(array) for name, array in given.inputs.items()}
@@ -72,9 +84,9 @@ class JaxEngine:
         return jax.lax.fori_loop(0, length, advance, start) if length else start
 
     def gradients(self, given: Arguments, cotangents: Named | None) -> Gradients:
-        names, batch = moving(self.cell, given.inputs), given.extent["B"]
+        names = moving(self.cell, given.inputs)
         # An initial state that is not given still has a gradient: that of a zero added to what the program says.
-        zeros = {name: jnp.zeros_like(array) for name, array in self.initial_state(given.params, batch).items()}
+        zeros = {name: jnp.zeros_like(array) for name, array in self.initial_state(given.params, given.extent).items()}
         starts = {**zeros, **given.state}
         own = (
             self.floats(given.params, names.params),
@@ -84,7 +96,7 @@ class JaxEngine:
 
         def whole(own_params: Arrays, own_inputs: Arrays, own_state: Arrays) -> Result:
             params = {**given.params, **own_params}
-            start = self.initial_state(params, batch)
+            start = self.initial_state(params, given.extent)
             moved = {name: array if name in given.state else start[name] + array for name, array in own_state.items()}
             return self.run(Arguments(params, {**given.inputs, **own_inputs}, {**given.state, **moved}, given.extent))
 

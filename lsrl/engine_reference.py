@@ -9,7 +9,7 @@ import numpy as np
 
 from lsrl.arguments import Arguments, Named
 from lsrl.backends import reference
-from lsrl.backends.arrays import Array
+from lsrl.backends.arrays import Array, state_names
 from lsrl.backends.evaluation.evaluate import evaluate
 from lsrl.backends.evaluation.scope import Scope
 from lsrl.backends.initialise import init_params
@@ -29,15 +29,18 @@ class ReferenceEngine:
     def init(self, seed: int) -> dict[str, Array]:
         return init_params(self.cell, self.sizes, seed)
 
-    def initial_state(self, params: Named, batch: int) -> dict[str, Array]:
+    def initial_state(self, params: Named, extent: Mapping[str, int]) -> dict[str, Array]:
         roots = [state.init for state in self.cell.states]
         scope = Scope(self.sizes, self.dtype)
         env = {ops.leaf("param", p.name, p.shape, p.kind): np.asarray(params[p.name]) for p in self.cell.params}
         arrays = evaluate(roots, env, scope)
-        return {
-            state.name: np.broadcast_to(array, (batch, *scope.shape(state.shape))).astype(scope.dtype(state.kind))
-            for state, array in zip(self.cell.states, arrays)
-        }
+        found = {}
+        for state, array in zip(self.cell.states, arrays):
+            for name, along in zip(state_names(state), state.axes):
+                others = (extent[axis.upper()] for axis in self.cell.axes if axis != along)
+                whole = np.broadcast_to(array, (extent["B"], *others, *scope.shape(state.shape)))
+                found[name] = whole.astype(scope.dtype(state.kind))
+        return found
 
     def run(self, given: Arguments) -> Result:
         return reference.run(
@@ -49,7 +52,7 @@ class ReferenceEngine:
         return Result({name: array[:, 0] for name, array in result.outputs.items()}, result.state)
 
     def last_states(self, given: Arguments) -> dict[str, Array]:
-        state = {**self.initial_state(given.params, given.extent["B"]), **given.state}
+        state = {**self.initial_state(given.params, given.extent), **given.state}
         for t in range(given.extent["T"]):
             here = {name: np.asarray(array)[:, t : t + 1] for name, array in given.inputs.items()}
             state = dict(self.run(Arguments(given.params, here, state, {**given.extent, "T": 1})).state)

@@ -12,7 +12,8 @@ import torch
 from lsrl.arguments import Arguments, Named, check_cotangents
 from lsrl.backends.arrays import Array
 from lsrl.backends.result import Gradients, Result
-from lsrl.engine import moving
+from lsrl.engine import initial_extent, moving, starting, whole_extent
+from lsrl.graph_runs import is_over_graph, prepared
 from lsrl.ir.cell import Cell
 
 Tensors = dict[str, torch.Tensor]
@@ -36,15 +37,21 @@ class TorchEngine:
         params: Tensors = self.module.init(seed, device=_device(()))
         return params
 
-    def initial_state(self, params: Named, batch: int) -> Tensors:
-        if not self.cell.states:
+    def initial_state(self, params: Named, extent: Mapping[str, int]) -> Tensors:
+        if not starting(self.cell):
             return {}
         device = _device(params.values())
-        states: Tensors = self.module.initial_state(_tensors(params, device), batch, device)
+        told = initial_extent(self.cell, extent)
+        states: Tensors = self.module.initial_state(_tensors(params, device), *told, device)
         return states
 
     def run(self, given: Arguments) -> Result:
-        extent = {} if self.cell.inputs else {"length": given.extent["T"], "batch": given.extent["B"]}
+        if is_over_graph(self.cell):
+            params, inputs, _ = _placed(given)
+            device = _device([*params.values(), *inputs.values()])
+            graph = prepared(self.module, given.inputs, given.extent["nodes"], device)
+            return Result(*self.module.apply(params, inputs, graph))
+        extent = {} if self.cell.inputs else whole_extent(self.cell, given.extent)
         apply = getattr(self.module, "apply_statistics", self.module.apply)  # there may be nothing to tell
         return Result(*apply(*_placed(given), **extent))
 
@@ -56,22 +63,22 @@ class TorchEngine:
     def last_states(self, given: Arguments) -> Tensors:
         extent = {} if self.cell.inputs else {"batch": given.extent["B"]}
         params, inputs, state = _placed(given)
-        state = {**self.initial_state(params, given.extent["B"]), **state}
+        state = {**self.initial_state(params, given.extent), **state}
         for t in range(given.extent["T"]):
             here = {name: tensor[:, t] for name, tensor in inputs.items()}
             state = self.module.step(params, here, state, **extent)[1]
         return state
 
     def gradients(self, given: Arguments, cotangents: Named | None) -> Gradients:
-        names, batch = moving(self.cell, given.inputs), given.extent["B"]
+        names = moving(self.cell, given.inputs)
         params, inputs, state = _placed(given)
         # An initial state that is not given still has a gradient: that of a zero added to what the program says.
-        zeros = {name: torch.zeros_like(tensor) for name, tensor in self.initial_state(params, batch).items()}
+        zeros = {name: torch.zeros_like(tensor) for name, tensor in self.initial_state(params, given.extent).items()}
         own_params = self.leaves(params, names.params)
         own_inputs = self.leaves(inputs, names.inputs)
         own_state = self.leaves({**zeros, **state}, names.states)
         every = {**params, **own_params}
-        start = self.initial_state(every, batch)
+        start = self.initial_state(every, given.extent)
         moved = {name: tensor if name in state else start[name] + tensor for name, tensor in own_state.items()}
         result = self.run(Arguments(every, {**inputs, **own_inputs}, {**state, **moved}, given.extent))
         check_cotangents(result, cotangents)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lsrl import stages
-from lsrl.explain_loops import StageFact, loops, reference_loops
+from lsrl.explain_loops import StageFact, graph_loops, loops
 from lsrl.ir import ops
-from lsrl.ir.cell import TIME, Cell
+from lsrl.ir.cell import GRAPH, Cell
 from lsrl.ir.dims import count, shape_text
 from lsrl.ir.facts.matrices import pieces
 from lsrl.ir.facts.sentences import Fact, facts
+from lsrl.ir.lattice import along_one_axis
 from lsrl.ir.pipeline import VARYING, components, states_read
 from lsrl.ir.plan import Loop, Parallel
 from lsrl.ir.schedules.choose import choose
@@ -19,7 +20,6 @@ from lsrl.ir.schedules.cost import BYTES, Run
 from lsrl.ir.schedules.legal import Possible
 from lsrl.ir.span import Span
 from lsrl.ir.value import Value, depends_on, postorder
-from lsrl.schedule import Schedule
 from lsrl.sentences import Sentences
 
 
@@ -184,14 +184,16 @@ def explain(
         HowError, ScheduleError: the schedule makes no sense, or does not serve a recurrence.
         DeviceError: the setting's device is not described.
     """
-    made = stages.make(cell, sizes, setting.target, schedule, setting.run) if cell.axes == (TIME,) else None
-    chosen = made.schedule if made else stages.reference_schedule(cell, sizes, schedule)
-    nest = tuple(loops(made.plan) if made else reference_loops(cell, sizes))
+    cell = along_one_axis(cell)
+    if cell.axes == (GRAPH,):
+        return _explain_graph(cell, sizes, schedule, setting, assumed)
+    made = stages.make(cell, sizes, setting.target, schedule, setting.run)
+    nest = tuple(loops(made.plan))
     return Report(
         name=cell.name,
         doc=cell.doc,
         axes=cell.axes,
-        target=setting.target if made else "reference",
+        target=setting.target,
         device=setting.run.device,
         dtype=setting.dtype,
         sizes=dict(sizes),
@@ -199,12 +201,39 @@ def explain(
         batch=setting.batch,
         length=setting.length,
         states=tuple(_states(cell, sizes)),
-        recurrences=tuple(_recurrences(cell, chosen, made, setting)),
-        hoisted=tuple(_hoisted(made)) if made else (),
-        fused=tuple(_fused(made)) if made else (),
-        split=tuple(_split(made)) if made else (),
+        recurrences=tuple(_recurrences(cell, made, stages.ways(made.plan, setting.target, setting.dtype), setting)),
+        hoisted=tuple(_hoisted(made)),
+        fused=tuple(_fused(made)),
+        split=tuple(_split(made)),
         loops=nest,
         costs=_costs(cell, sizes, nest, setting),
+    )
+
+
+def _explain_graph(
+    cell: Cell, sizes: Mapping[str, int], schedule: str, setting: Setting, assumed: tuple[str, ...]
+) -> Report:
+    """What there is to tell of a cell over a graph: its step runs for all nodes of a level at once."""
+    made = stages.make_graph(cell, sizes, setting.target, schedule)
+    nest = tuple(graph_loops(made.plan.cell, sizes))
+    return Report(
+        name=cell.name,
+        doc=cell.doc,
+        axes=cell.axes,
+        target=setting.target,
+        device=setting.run.device,
+        dtype=setting.dtype,
+        sizes=dict(sizes),
+        assumed=assumed,
+        batch=1,
+        length=setting.length,
+        states=tuple(_states(cell, sizes)),
+        recurrences=tuple(_recurrences(cell, made, {}, setting)),
+        hoisted=(),
+        fused=(),
+        split=(),
+        loops=nest,
+        costs=_costs(cell, sizes, nest, replace(setting, batch=1)),
     )
 
 
@@ -234,12 +263,11 @@ def _start(value: Value) -> Value:
 
 
 def _recurrences(
-    cell: Cell, schedule: Schedule, made: stages.Made | None, setting: Setting
+    cell: Cell, made: stages.AnyMade, ways: Mapping[tuple[str, ...], str], setting: Setting
 ) -> Iterator[RecurrenceFact]:
-    schedules = {directive.states: str(directive.how) for directive in schedule.directives}
-    said = {each.names: tuple(_schedules(each, setting.run)) for each in made.recurrences} if made else {}
+    schedules = {directive.states: str(directive.how) for directive in made.schedule.directives}
+    said = {each.names: tuple(_schedules(each, setting.run)) for each in made.recurrences}
     known = {found.states: tuple(map(_finding, found.facts)) for found in facts(cell)}
-    ways = stages.ways(made.plan, setting.target, setting.dtype) if made else {}
     for names in schedules:
         states = [cell.state(name) for name in names]
         loop = next((loop for loop in ways if names[0] in loop), ())

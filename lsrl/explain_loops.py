@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from lsrl.ir.cell import GRAPH, Cell
+from lsrl.ir.cell import Cell, State
 from lsrl.ir.cost import elements, flops
 from lsrl.ir.dims import shape_text
+from lsrl.ir.lattice import is_grid
 from lsrl.ir.ops import Family, family
 from lsrl.ir.pipeline import VARYING, leaf_of
 from lsrl.ir.plan import Loop, Parallel, Plan, Primitive, Shift, Stage
-from lsrl.ir.schedules.how import Chunk, Quadratic, Scan
+from lsrl.ir.schedules.how import Chunk, Dag, Quadratic, Scan, Tiles
 from lsrl.ir.value import Value, depends_on, postorder
 from lsrl.sentences import Sentences
 
@@ -49,13 +50,13 @@ def loops(plan: Plan) -> Iterator[StageFact]:
         yield _fact(plan, stage, sentences, wanted)
 
 
-def reference_loops(cell: Cell, sizes: Mapping[str, int]) -> Iterator[StageFact]:
-    """The nest in which the reference runs a grid or a graph: one body, position after position."""
+def graph_loops(cell: Cell, sizes: Mapping[str, int]) -> Iterator[StageFact]:
+    """The loop over the levels of a graph: one body, for all nodes of a level at once."""
     sentences = Sentences(cell)
     values = [value for value in postorder(cell.roots()) if value.args]
     roots = set(cell.roots())
     lines = tuple(line for _, line in sentences.statements(values, roots))
-    head = "for every node, after the nodes before it" if cell.axes == (GRAPH,) else _nest(cell.axes)
+    head = "for all nodes of a level at once, level after level"
     leaves = [v for v in postorder(cell.roots()) if v.op == "input"]
     moved = sum(elements(v, sizes) for v in {*leaves, *roots})
     yield StageFact(head, _carries(cell), lines, flops(values, sizes), moved, 0, sequential=True)
@@ -70,27 +71,52 @@ def _fact(plan: Plan, stage: Stage, sentences: Sentences, wanted: frozenset[Valu
             written = [v for v in values if v in wanted]
             moved = _size([*read, *written], plan)
             return StageFact(
-                "for all b, t at once", (), lines, flops(values, sizes), moved, _size(static, plan), sequential=False
+                _everywhere(plan.cell), (), lines, flops(values, sizes), moved, _size(static, plan), sequential=False
             )
         case Shift(state):
             place = "after" if state.reverse else "before"
             which = f"position {place}" if stage.line is None else f"{stage.line.length} positions {place}"
             line = f"{state.name} = {sentences.expression(state.next)} of the {which}"
-            return StageFact("for all b, t at once", (), (line,), 0, 2 * _size([state.next], plan), 0, sequential=False)
+            return StageFact(_everywhere(plan.cell), (), (line,), 0, 2 * _size([state.next], plan), 0, sequential=False)
         case Primitive():
             return _primitive(plan, stage, sentences)
         case Loop():
             own = {*stage.emits, *(state.next for state in stage.states)}
             lines = tuple(line for _, line in sentences.statements(stage.body, own))
-            head = "for t in T-1 .. 0" if stage.reverse else "for t in 0 .. T-1"
-            carries = tuple(f"{state.name} {shape_text(state.shape)}" for state in stage.states)
+            head = _order(plan.cell, stage)
+            carries = tuple(f"{s.name} {shape_text(s.shape)}{_along(plan.cell, s)}" for s in stage.states)
             moved = _size([*stage.reads, *stage.emits], plan)
             return StageFact(
                 head, carries, lines, flops(stage.body, sizes), moved, _size(stage.statics, plan), sequential=True
             )
 
 
-_HEADS = {Scan: "by a scan over t", Chunk: "in chunks of t", Quadratic: "for all pairs of positions at once"}
+def _everywhere(cell: Cell) -> str:
+    return f"for all b, {', '.join(cell.axes)} at once"
+
+
+def _order(cell: Cell, loop: Loop) -> str:
+    """In which order a loop visits positions."""
+    if isinstance(loop.how, Dag):
+        last = " + ".join(f"{axis.upper()}-1" for axis in cell.axes)
+        ends = f"{last} .. 0" if loop.reverse else f"0 .. {last}"
+        return f"for {' + '.join(cell.axes)} in {ends}"
+    if is_grid(cell):
+        return _nest(cell.axes) + (", from the last to the first" if loop.reverse else "")
+    return "for t in T-1 .. 0" if loop.reverse else "for t in 0 .. T-1"
+
+
+def _along(cell: Cell, state: State) -> str:
+    """The axis that a state travels along, where there are several."""
+    return f" along {state.axes[0]}" if is_grid(cell) else ""
+
+
+_HEADS = {
+    Scan: "by a scan over t",
+    Chunk: "in chunks of t",
+    Quadratic: "for all pairs of positions at once",
+    Tiles: "in tiles of the grid",
+}
 
 
 def _primitive(plan: Plan, stage: Primitive, sentences: Sentences) -> StageFact:

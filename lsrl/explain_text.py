@@ -46,8 +46,6 @@ def _title(report: Report) -> str:
     lines = [f"{report.name}({sizes}){doc and f': {doc}'}"]
     if report.assumed:
         lines.append(f"Assumed, since not given: {', '.join(f'{n}={report.sizes[n]}' for n in report.assumed)}.")
-    if report.target == "reference":
-        lines.append(f"It runs over {', '.join(report.axes)}: so far in the reference only.")
     return "\n".join(lines)
 
 
@@ -84,7 +82,7 @@ def _schedules(report: Report) -> Iterator[str]:
         yield f"{', '.join(part.states)}:"
         rows = [(each.schedule, f"{_legal(each)} because {each.because}") for each in part.schedules]
         yield from (f"{_INDENT}{line}" for line in _table(rows))
-    priced = [part for part in report.recurrences if part.schedules]
+    priced = [part for part in report.recurrences if any(each.seconds is not None for each in part.schedules)]
     if priced:
         yield f"By the model of the device {report.device}, forward and backward, {_extent(report)}, {report.dtype}:"
         header = ("", "", "time", "FLOPs", "bytes", "steps in turn", "")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lsrl.backends.arrays import Array
+from lsrl.backends.arrays import Array, state_names
 from lsrl.ir.cell import Cell
 from lsrl.ir.dims import Dim, Shape
 from lsrl.ir.value import Kind
@@ -43,8 +43,15 @@ def random_array(
             return np.asarray(generator.normal(size=shape) + 1j * generator.normal(size=shape))
 
 
-def random_arrays(cell: Cell, sizes: Mapping[str, int], batch: int, length: int, seed: int = 0) -> Drawn:
-    """Params [*shape], inputs [B, T, *shape] and initial states [B, *shape] of a cell over time."""
+def random_arrays(
+    cell: Cell, sizes: Mapping[str, int], batch: int, length: int | Sequence[int], seed: int = 0
+) -> Drawn:
+    """Params [*shape], inputs [B, T, *shape] and initial states [B, *shape] of a cell over time.
+
+    Over a grid `length` has the places along each axis; states are where they enter, by `state_names`.
+    """
+    lengths: tuple[int, ...] = (length,) if isinstance(length, int) else tuple(length)
+    lead = (batch, *lengths)
     generator = np.random.default_rng(seed)
 
     def numbers(shape: Shape) -> tuple[int, ...]:
@@ -55,13 +62,22 @@ def random_arrays(cell: Cell, sizes: Mapping[str, int], batch: int, length: int,
 
     params = {p.name: random_array(generator, numbers(p.shape), p.kind) for p in cell.params}
     inputs = {
-        i.name: random_array(generator, (batch, length, *numbers(i.shape)), i.kind, bound(i.bound)) for i in cell.inputs
+        i.name: random_array(generator, (*lead, *numbers(i.shape)), i.kind, bound(i.bound)) for i in cell.inputs
     }
     inputs |= {
-        n.name: random_array(generator, (batch, length, *numbers(n.shape)), Kind.FLOAT) for n in cell.noises
+        n.name: random_array(generator, (*lead, *numbers(n.shape)), Kind.FLOAT) for n in cell.noises
     }
-    states = {s.name: random_array(generator, (batch, *numbers(s.shape)), s.kind) for s in cell.states}
+    states = {
+        name: random_array(generator, (batch, *_others(cell, axis, lengths), *numbers(state.shape)), state.kind)
+        for state in cell.states
+        for name, axis in zip(state_names(state), state.axes)
+    }
     return params, inputs, states
+
+
+def _others(cell: Cell, axis: str, lengths: Sequence[int]) -> tuple[int, ...]:
+    """The lengths of the axes of a cell but one."""
+    return tuple(length for other, length in zip(cell.axes, lengths, strict=True) if other != axis)
 
 
 def random_weights(results: Mapping[str, Array], seed: int = 1) -> dict[str, Array]:

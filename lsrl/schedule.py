@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from lsrl.ir.cell import TIME, Cell
+from lsrl.ir.cell import Cell
 from lsrl.ir.fault import Refusal
 from lsrl.ir.schedules.choose import chosen
 from lsrl.ir.schedules.cost import Run
@@ -14,7 +14,6 @@ from lsrl.ir.schedules.how import How, parse_how
 from lsrl.ir.schedules.legal import Possible
 
 AUTO, SEQUENTIAL = "auto", "sequential"
-GRIDS_ONLY = "dag"
 _COMMA = re.compile(r",(?![^(]*\))")  # outside of brackets
 
 
@@ -79,7 +78,7 @@ def _asked(cell: Cell, found: Sequence[Possible], text: str) -> dict[tuple[str, 
     """What is asked of each recurrence; None leaves it to the model."""
     everywhere: How | None = None
     named: dict[tuple[str, ...], How | None] = {}
-    for name, how in _directives(cell, text):
+    for name, how in _directives(text):
         if not name:
             everywhere = how
             continue
@@ -90,25 +89,17 @@ def _asked(cell: Cell, found: Sequence[Possible], text: str) -> dict[tuple[str, 
     return {each.names: named.get(each.names, everywhere) for each in found}
 
 
-def _directives(cell: Cell, text: str) -> Iterator[tuple[str, How | None]]:
+def _directives(text: str) -> Iterator[tuple[str, How | None]]:
     """The name of a state, empty for all, and its schedule, None for `auto`."""
     for part in _COMMA.split(text):
         name, _, how = part.partition("=") if _is_named(part) else ("", "", part)
         word = how.strip()
-        if word == GRIDS_ONLY:
-            raise ScheduleError(_no_grid(cell))
         yield name.strip(), None if word == AUTO else parse_how(word)
 
 
 def _is_named(part: str) -> bool:
     """Whether a directive has a name: its first `=` stands before any bracket."""
     return "=" in part.partition("(")[0]
-
-
-def _no_grid(cell: Cell) -> str:
-    if cell.axes == (TIME,):
-        return f"`{GRIDS_ONLY}` is for states that travel along several axes; those of {cell.name} travel along one"
-    return f"`{GRIDS_ONLY}` is what {cell.name} runs as anyway; no other schedule of it is to be had"
 
 
 def _recurrence(cell: Cell, name: str, known: Collection[tuple[str, ...]]) -> tuple[str, ...]:

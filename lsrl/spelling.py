@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lsrl.ir.cell import Cell
-from lsrl.ir.value import Value, depends_on, postorder, users
+from lsrl.ir.value import Domain, Value, depends_on, postorder, users
 from lsrl.lexical import RESERVED
 from lsrl.reversal import USE
 from lsrl.shorthand import Lag
@@ -109,7 +109,8 @@ def _local(cell: Cell) -> frozenset[Value]:
     found: set[Value] = set()
     for value in postorder(cell.roots()):
         reads = value.op == "read" and value.attr("via") not in HERE
-        if value.op not in SUMS and (reads or any(arg in found for arg in value.args)):
+        arrives = value.op == "state" and value.domain is Domain.EDGE
+        if value.op not in SUMS and (reads or arrives or any(arg in found for arg in value.args)):
             found.add(value)
     return frozenset(found)
 

@@ -1,9 +1,9 @@
 """The stages between a program and code, in order.
 
-    text -> syntax tree -> graph          lsrl.parser, lsrl.elaborate (behind `Program.cell`)
-    graph -> simpler graph -> plan        `make`, below
-    plan -> text                          `write`, below
-    text -> functions                     the engines
+text -> syntax tree -> graph          lsrl.parser, lsrl.elaborate (behind `Program.cell`)
+graph -> simpler graph -> plan        `make`, below
+plan -> text                          `write`, below
+text -> functions                     the engines
 """
 
 from __future__ import annotations
@@ -14,15 +14,19 @@ from dataclasses import dataclass, replace
 
 from lsrl.backends.emit_jax import emit_jax
 from lsrl.backends.emit_triton import emit_triton
-from lsrl.ir.cell import TIME, Cell
+from lsrl.backends.jax_graph import emit_jax_graph
+from lsrl.backends.torch_graph import emit_torch_graph
+from lsrl.ir.cell import GRAPH, Cell
 from lsrl.ir.fault import Refusal
+from lsrl.ir.graph_plan import GraphPlan, make_graph_plan
+from lsrl.ir.lattice import along_one_axis
 from lsrl.ir.laws import simplify
 from lsrl.ir.plan import Loop, Plan, make_plan
 from lsrl.ir.products import fuse_products, split_products
 from lsrl.ir.schedules.cost import Run
-from lsrl.ir.schedules.how import Chunk, How, Newton, Quadratic, Scan, Sequential
+from lsrl.ir.schedules.how import Chunk, Dag, How, Newton, Quadratic, Scan, Sequential, Tiles
 from lsrl.ir.schedules.legal import Possible, possible
-from lsrl.schedule import SEQUENTIAL, Schedule, resolve
+from lsrl.schedule import AUTO, SEQUENTIAL, Schedule, resolve
 
 DEFAULT_DTYPES = {"jax": "float32", "triton": "float32", "reference": "float64"}
 DTYPES = ("float32", "float64", "bfloat16", "float16")
@@ -52,6 +56,18 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
+class MadeGraph:
+    """The plan of a cell over a graph; the attributes are those of `Made`."""
+
+    plan: GraphPlan
+    recurrences: tuple[Possible, ...]
+    schedule: Schedule
+
+
+AnyMade = Made | MadeGraph
+
+
+@dataclass(frozen=True, slots=True)
 class Taste:
     """What a target likes: JAX large operations over all positions, a Triton kernel work that stays in its loop.
 
@@ -68,10 +84,10 @@ class Taste:
     device: str
 
 
-SEQUENCES: tuple[type[How], ...] = (Sequential, Scan, Chunk, Newton, Quadratic)
+EVERYTHING: tuple[type[How], ...] = (Sequential, Scan, Chunk, Newton, Quadratic, Dag)
 TASTES = {
-    "jax": Taste(True, True, schedules=SEQUENCES, inline=(Scan, Chunk, Quadratic), device="cpu"),
-    "triton": Taste(False, False, schedules=SEQUENCES, inline=(Chunk, Quadratic), device="h100"),
+    "jax": Taste(True, True, schedules=(*EVERYTHING, Tiles), inline=(Scan, Chunk, Quadratic, Tiles), device="cpu"),
+    "triton": Taste(False, False, schedules=EVERYTHING, inline=(Chunk, Quadratic), device="h100"),
 }
 
 
@@ -89,35 +105,45 @@ def check_target(target: str, dtype: str | None) -> None:
         raise TargetError("the reference computes in NumPy, which has no bfloat16")
 
 
-def make(
-    cell: Cell, sizes: Mapping[str, int], target: str, schedule: str = SEQUENTIAL, run: Run | None = None
-) -> Made:
-    """The plan of a cell for a target.
+def make(cell: Cell, sizes: Mapping[str, int], target: str, schedule: str = SEQUENTIAL, run: Run | None = None) -> Made:
+    """The plan of a cell over time or a grid for a target; `make_graph` is for graphs.
 
     Args:
         schedule: as `lsrl.schedule.resolve` reads it.
         run: what `auto` reckons with; None is the target's own device with the batch and length of `Run`.
 
     Raises:
-        TargetError: the target runs sequences only.
         PipelineError: forward and reversed states need each other.
         HowError, ScheduleError: the schedule makes no sense, or does not serve a recurrence.
     """
-    if cell.axes != (TIME,):
-        raise TargetError(
-            f"{cell.name} runs over {', '.join(cell.axes)}; the target {target} runs sequences only so far, "
-            f"the target reference runs every program"
-        )
     taste = TASTES[target]
-    simple = simplify(cell)
+    simple = simplify(along_one_axis(cell))
     split = split_products(simple)
     fused = fuse_products(split, in_loops=taste.fuses_in_loops)
     found = possible(fused, sizes, taste.schedules)
     chosen = resolve(fused, found, schedule, run or assumed_run(target, DEFAULT_DTYPES[target]))
-    plan = make_plan(
-        fused, sizes, hoist_elementwise=taste.hoists_elementwise, hows=chosen.hows, inline=taste.inline
-    )
+    plan = make_plan(fused, sizes, hoist_elementwise=taste.hoists_elementwise, hows=chosen.hows, inline=taste.inline)
     return Made(simple, split, plan, found, chosen)
+
+
+def make_graph(cell: Cell, sizes: Mapping[str, int], target: str, schedule: str = AUTO) -> MadeGraph:
+    """The plan of a cell over a graph: every recurrence runs level by level.
+
+    Raises:
+        GraphPlanError: the states have no levels.
+        HowError, ScheduleError: another schedule is asked for.
+    """
+    simple = simplify(cell)
+    found = possible(simple, sizes, (Dag,))
+    chosen = resolve(simple, found, schedule, assumed_run(target, DEFAULT_DTYPES[target]))
+    return MadeGraph(make_graph_plan(simple, sizes), found, chosen)
+
+
+def made(cell: Cell, sizes: Mapping[str, int], target: str, schedule: str = AUTO, run: Run | None = None) -> AnyMade:
+    """The plan of any cell for a target; what it raises `make` and `make_graph` say."""
+    if cell.axes == (GRAPH,):
+        return make_graph(cell, sizes, target, schedule)
+    return make(cell, sizes, target, schedule, run)
 
 
 def assumed_run(
@@ -137,16 +163,22 @@ def reference_schedule(cell: Cell, sizes: Mapping[str, int], text: str) -> Sched
     return resolve(cell, possible(cell, sizes, (Sequential,)), text)
 
 
-def write(plan: Plan, target: str, dtype: str, source_name: str, command: str, *, gradients: bool = True) -> str:
+def write(
+    plan: Plan | GraphPlan, target: str, dtype: str, source_name: str, command: str, *, gradients: bool = True
+) -> str:
     """The text of a standalone module that runs a plan.
 
     Args:
         gradients: whether its loops have a backward pass; without one, JAX derives it when asked.
     """
-    match target:
-        case "jax":
+    match target, plan:
+        case "jax", GraphPlan():
+            return emit_jax_graph(plan, dtype, source_name, command, gradients=gradients)
+        case _, GraphPlan():
+            return emit_torch_graph(plan, dtype, source_name, command, gradients=gradients)
+        case "jax", Plan():
             return emit_jax(plan, dtype, source_name, command, gradients=gradients)
-        case _:
+        case _, Plan():
             return emit_triton(plan, dtype, source_name, command, gradients=gradients)
 
 

@@ -47,9 +47,12 @@ REDUCTIONS: Mapping[str, str] = {
     "argmin": "argmin",
 }
 SUMS = ("sum_in", "max_in")
-# What is read by its mere name where an edge is updated, and inside a sum.
+# Operations that collect what leaves have names of their own in the language.
+LEAVING: Mapping[str, str] = {"sum_in": "sum_out", "max_in": "max_out"}
+# What is read by its mere name where an edge is updated, and inside a sum over what enters or leaves.
 HERE = ("edge.from",)
 INSIDE = ("edge.to", "turn.in", "turn.node")
+INSIDE_LEAVING = ("edge.from", "turn.in", "turn.node")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,8 @@ def written(value: Value, scope: Scope) -> Expr:
             return expression(value.args[0], scope)
         case "read" if value.attr("via") in scope.reads:
             return expression(value.args[0], scope)
+        case "sum_in" | "max_in" if value.attr("via") in ("edge.from", "turn.in"):
+            return call(LEAVING[value.op], expression(value.args[0], replace(scope, reads=INSIDE_LEAVING)))
         case "sum_in" | "max_in":
             return call(value.op, expression(value.args[0], replace(scope, reads=INSIDE)))
     args = [expression(arg, scope) for arg in value.args]

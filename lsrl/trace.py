@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 
 from lsrl.elaborate.functions_arrays import as_kind
-from lsrl.elaborate.places import collected
+from lsrl.elaborate.places import OUT_OF, collected
 from lsrl.ir import build, ops
 from lsrl.ir.adjoint import gradient
 from lsrl.ir.value import Kind
@@ -237,6 +237,16 @@ def sum_in(x: Operand) -> Traced:
 def max_in(x: Operand) -> Traced:
     """The largest over the edges into a node, or the turns into an edge."""
     return made(lambda: collected("max_in", value(x)))
+
+
+def sum_out(x: Operand) -> Traced:
+    """The sum over the edges out of a node, or the turns out of an edge; of given values, not of states."""
+    return made(lambda: collected("sum_in", value(x), OUT_OF))
+
+
+def max_out(x: Operand) -> Traced:
+    """The largest over the edges out of a node, or the turns out of an edge."""
+    return made(lambda: collected("max_in", value(x), OUT_OF))
 
 
 def uniform(*bounds: Operand) -> Draw:

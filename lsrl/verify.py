@@ -17,12 +17,13 @@ from lsrl import stages
 from lsrl.backends.arrays import Array
 from lsrl.compiled import Compiled
 from lsrl.compiling import compile_program
-from lsrl.ir.cell import Cell
+from lsrl.ir.cell import GRAPH, TIME, Cell
 from lsrl.ir.fault import Refusal
-from lsrl.ir.schedules.how import Chunk, How, Newton, Sequential
-from lsrl.ir.schedules.legal import HOWS, Possible
+from lsrl.ir.schedules.how import Chunk, How, Newton, Tiles
+from lsrl.ir.schedules.legal import GRID_HOWS, Possible
 from lsrl.program import Program
 from lsrl.random_arrays import Drawn, random_arrays, random_weights, small_sizes
+from lsrl.random_graphs import random_graph_arrays
 from lsrl.schedule import Directive, Schedule
 
 TARGETS = ("jax", "torch", "triton")
@@ -30,6 +31,7 @@ TARGETS = ("jax", "torch", "triton")
 DTYPES = ("float64", "float32", "bfloat16")
 TOLERANCES = {"float64": 1e-10, "float32": 1e-5, "bfloat16": 1e-2, "float16": 1e-2}
 BATCH, LENGTH = 2, 37
+SIDES = (5, 7, 3, 2)  # of grids: odd and different, so that no axes can be confused
 PIECE = 16  # positions of a chunk or window: the length is no multiple of it
 NEIGHBOURS = 0.01
 SOFT = 0.5  # of parameters and inputs, so that gates are open and nothing explodes
@@ -86,10 +88,17 @@ def case(
     length: int = LENGTH,
     seed: int = 0,
 ) -> Case:
-    """A program with random arrays; sizes that are not given and have no default are small and different."""
+    """A program with random arrays; sizes that are not given and have no default are small and different.
+
+    Over a graph `length` is the number of nodes.
+    """
     cell, bound = program.bind(small_sizes(program.graph, sizes or {}))
-    params, inputs, state = random_arrays(cell, bound, batch, length, seed)
-    told = {} if cell.inputs else {"batch": batch, "length": length}
+    if cell.axes == (GRAPH,):
+        params, inputs, state = random_graph_arrays(cell, bound, length, seed)
+        return Case(program, bound, (_soft(params), _soft(inputs), state), {"length": length})
+    lengths = length if cell.axes == (TIME,) else SIDES[: len(cell.axes)]
+    params, inputs, state = random_arrays(cell, bound, batch, lengths, seed)
+    told = {} if cell.inputs else {"batch": batch, "length": lengths}
     return Case(program, bound, (_soft(params), _soft(inputs), state), told)
 
 
@@ -98,20 +107,22 @@ def _soft(arrays: Named) -> dict[str, Array]:
 
 
 def candidates(found: Sequence[Possible], hows: Sequence[How] | None = None) -> tuple[Schedule, ...]:
-    """Schedules that between them run every recurrence in every legal way; what is not legal runs sequentially."""
-    wanted = hows or tuple(map(_in_pieces, HOWS))
-    rows = (tuple(how if each.verdict(how).legal else Sequential() for each in found) for how in wanted)
+    """Schedules that between them run every recurrence in every legal way; the first legal one stands for others."""
+    wanted = hows or tuple(map(_in_pieces, GRID_HOWS))
+    rows = (tuple(how if each.verdict(how).legal else each.legal[0] for each in found) for how in wanted)
     names = [each.names for each in found]
     return tuple(Schedule(tuple(map(Directive, names, row))) for row in dict.fromkeys(rows))
 
 
 def _in_pieces(how: How) -> How:
-    """A schedule with chunks or windows so short that a sequence has several."""
+    """A schedule with chunks, windows or tiles so small that there are several."""
     match how:
         case Chunk():
             return Chunk(PIECE)
         case Newton():
             return Newton(PIECE)
+        case Tiles():
+            return Tiles(2)
         case _:
             return how
 
@@ -133,7 +144,7 @@ def verify(
     """
     for target in targets:
         framework = "jax" if target == "jax" else "triton"
-        found = stages.make(given.cell, given.sizes, framework).recurrences
+        found = stages.made(given.cell, given.sizes, framework).recurrences
         for dtype in dtypes:
             arrays = _rounded(given.arrays, dtype)
             wanted, weights = _reference(given, arrays, dtype)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lsrl.ir.schedules.cost import Cost, Run, cost
-from lsrl.ir.schedules.how import How, Sequential
+from lsrl.ir.schedules.grid_form import LEAST_NUMBERS, state_numbers
+from lsrl.ir.schedules.how import Dag, How, Sequential, Tiles
 from lsrl.ir.schedules.legal import Possible
 from lsrl.ir.schedules.work import work
 
@@ -37,6 +38,12 @@ def choose(found: Possible, run: Run) -> Choice:
     Raises:
         DeviceError: the run is on a device that is not described.
     """
+    waves = next((how for how in found.legal if isinstance(how, Dag)), None)
+    tiles = next((how for how in found.legal if isinstance(how, Tiles)), None)
+    if tiles is not None and state_numbers(found.part.states, found.sizes) >= LEAST_NUMBERS:
+        return Choice(tiles, ())
+    if waves is not None:
+        return Choice(waves, ())  # does the same work in fewer steps
     asked = work(found.cell, found.facts.recurrence, found.sizes)
     costs = tuple(cost(how, asked, run) for how in found.legal)
     best = min(costs, key=lambda each: (each.seconds, not isinstance(each.how, Sequential)))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from lsrl.ir import build, ops
 from lsrl.ir.facts.factors import scaled, without_axis
 from lsrl.ir.facts.linear import Factor, Letters, Term, fitted
-from lsrl.ir.schedules.chunk_form_groups import connected, culprit, others
+from lsrl.ir.schedules.chunk_form_groups import Group, connected, culprit, others
 from lsrl.ir.schedules.chunk_form_values import Axes, is_zero, product, signed
 from lsrl.ir.schedules.how import NotLegal
 from lsrl.ir.value import Value
@@ -47,6 +47,23 @@ def outer_products(value: Value, axes: Axes) -> Iterator[tuple[Value, Value]]:
     Raises:
         NotLegal: it is no such sum, as far as the graph shows.
     """
+    return (_outer(part, axes) for part in _products(value, axes))
+
+
+def gated_products(value: Value, axes: Axes) -> Iterator[tuple[Value, Value, Value]]:
+    """As `outer_products`, each with a number in each lane, [*lanes], that multiplies it.
+
+    Raises:
+        NotLegal: it is no such sum, as far as the graph shows.
+    """
+    for part in _products(value, axes):
+        numbers = () if part.guards else _groups(part, axes)[2]  # a choice guards what all factors make
+        vectors = tuple(factor for factor in part.factors if factor not in numbers)
+        key, found = _outer(replace(part, factors=vectors, sign=1), axes)
+        yield key, found, signed(product(numbers, axes.lanes, axes.dims(axes.lanes)), part.sign)
+
+
+def _products(value: Value, axes: Axes) -> Iterator[_Part]:
     stack = [_Part(Factor(value, tuple(range(value.rank))))]
     found = 0
     while stack:
@@ -57,7 +74,7 @@ def outer_products(value: Value, axes: Axes) -> Iterator[tuple[Value, Value]]:
         found += 1
         if found > MOST_PRODUCTS:
             raise NotLegal(f"what it adds to its state is more than {MOST_PRODUCTS} outer products", value)
-        yield _outer(part, axes)
+        yield part
 
 
 def _apart(part: _Part, rest: Factor, axes: Axes) -> list[_Part]:
@@ -120,16 +137,21 @@ def _narrowed(factor: Factor) -> Factor:
     return Factor(value, tuple(letters))
 
 
-def _outer(part: _Part, axes: Axes) -> tuple[Value, Value]:
-    """Key and value of a product of factors."""
+def _groups(part: _Part, axes: Axes) -> tuple[Group, Group, Group]:
+    """The factors of the key, those of the value, and numbers in each lane."""
     by_key, written = connected(part.factors, axes.rows, axes.lanes)
     by_value = () if axes.columns is None else connected(part.factors, axes.columns, axes.lanes)[0]
     if axes.columns in written:
         raise NotLegal("what it adds to its state is no outer product", culprit(by_key, axes.rows, axes.columns))
+    return by_key, by_value, others(part.factors, by_key, by_value)
+
+
+def _outer(part: _Part, axes: Axes) -> tuple[Value, Value]:
+    """Key and value of a product of factors."""
+    by_key, by_value, numbers = _groups(part, axes)
     along_rows, along_columns = axes.vector(axes.rows), axes.vector(axes.columns)
     key = product(by_key, along_rows, axes.dims(along_rows))
-    rest = (*by_value, *others(part.factors, by_key, by_value))
-    value = signed(product(rest, along_columns, axes.dims(along_columns)), part.sign)
+    value = signed(product((*by_value, *numbers), along_columns, axes.dims(along_columns)), part.sign)
     for condition, holds in part.guards:
         if axes.rows not in condition.axes:
             value = _guarded(value, condition, holds, along_columns, axes)

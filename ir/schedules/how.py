@@ -101,7 +101,33 @@ class Quadratic:
         return "parallel"
 
 
-How = Sequential | Scan | Chunk | Newton | Quadratic
+@dataclass(frozen=True, slots=True)
+class Dag:
+    """Over a grid wave by wave, all places at once whose coordinates have the same sum; over a graph level by level."""
+
+    def __str__(self) -> str:
+        return "dag"
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """Over a grid: matrix products within tiles of `side` places along each axis (None: by the rule), tiles by waves.
+
+    Raises:
+        HowError: the side is not positive.
+    """
+
+    side: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.side is not None and self.side < 1:
+            raise HowError(f"`dag({self.side})`: a tile has at least one place along each axis")
+
+    def __str__(self) -> str:
+        return "dag(tiles)" if self.side is None else f"dag({self.side})"
+
+
+How = Sequential | Scan | Chunk | Newton | Quadratic | Dag | Tiles
 
 _FORM = re.compile(r"\s*([a-z]+)\s*(?:\((.*)\))?\s*")
 
@@ -171,10 +197,18 @@ def _newton(given: _Given) -> How:
     return given.done(how, "`window=128`, `iterations=8` and `quasi`")
 
 
+def _dag(given: _Given) -> How:
+    by_rule = given.flag("tiles")
+    side = None if by_rule else given.first()
+    how = Tiles(side) if by_rule or side is not None else Dag()
+    return given.done(how, "nothing, the side of a tile, `dag(8)`, or `tiles`")
+
+
 _READERS: Mapping[str, Callable[[_Given], How]] = {
     "sequential": _sequential,
     "scan": lambda given: given.done(Scan(), "nothing"),
     "chunk": lambda given: given.done(Chunk(given.first()), "one number of positions, `chunk(64)`"),
     "newton": _newton,
+    "dag": _dag,
     "parallel": lambda given: given.done(Quadratic(), "nothing"),
 }

@@ -7,17 +7,19 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 
-from lsrl.ir.cell import TIME, Cell
+from lsrl.ir.cell import GRAPH, TIME, Cell
 from lsrl.ir.facts.recurrence import Algebra
 from lsrl.ir.facts.relations import Coupling
 from lsrl.ir.facts.sentences import RecurrenceFacts, facts
+from lsrl.ir.lattice import is_grid
 from lsrl.ir.pipeline import Component, components
 from lsrl.ir.schedules.forms import form_of
-from lsrl.ir.schedules.how import Chunk, How, Newton, NotLegal, Quadratic, Scan, Sequential
+from lsrl.ir.schedules.how import Chunk, Dag, How, Newton, NotLegal, Quadratic, Scan, Sequential, Tiles
 from lsrl.ir.span import Span
 from lsrl.ir.value import Value
 
-HOWS: tuple[How, ...] = (Sequential(), Scan(), Chunk(), Newton(), Quadratic())
+HOWS: tuple[How, ...] = (Sequential(), Scan(), Chunk(), Newton(), Quadratic(), Dag())
+GRID_HOWS: tuple[How, ...] = (*HOWS, Tiles())
 _PRODUCTS = ("mul", "einsum")
 
 
@@ -42,8 +44,8 @@ class Verdict:
 
     @property
     def word(self) -> str:
-        """The name of the schedule, without options."""
-        return str(self.how).partition("(")[0]
+        """The name of the schedule, without options; tiles are a schedule of their own."""
+        return str(self.how) if isinstance(self.how, Tiles) else str(self.how).partition("(")[0]
 
     @property
     def sentence(self) -> str:
@@ -78,7 +80,7 @@ class Possible:
     @cached_property
     def verdicts(self) -> tuple[Verdict, ...]:
         """Of every schedule, its options left to the rules."""
-        return tuple(map(self.verdict, HOWS))
+        return tuple(map(self.verdict, GRID_HOWS if is_grid(self.cell) else HOWS))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -103,7 +105,9 @@ def possible(cell: Cell, sizes: Mapping[str, int], having: Collection[type[How]]
 def _verdict(found: Possible, how: How) -> Verdict:
     if isinstance(how, Sequential):
         return Verdict(how, True, "it is what the program says")
-    if found.cell.axes != (TIME,):
+    if isinstance(how, Dag):
+        return _by_waves(found, how)
+    if found.cell.axes != (TIME,) and not isinstance(how, Tiles):
         axes = ", ".join(found.cell.axes)
         return Verdict(how, False, f"{found.cell.name} runs over {axes}, not over one axis {TIME}")
     try:
@@ -111,6 +115,15 @@ def _verdict(found: Possible, how: How) -> Verdict:
     except NotLegal as refusal:
         return _refused(found, how, refusal)
     return Verdict(how, True, _reason(found.facts, how))
+
+
+def _by_waves(found: Possible, how: How) -> Verdict:
+    if is_grid(found.cell):
+        axes = " and ".join(found.cell.axes)
+        return Verdict(how, True, f"a place needs only those before it along {axes}")
+    if found.cell.axes == (GRAPH,):
+        return Verdict(how, True, "an edge needs only those into the node that it leaves")
+    return Verdict(how, False, f"the states of {found.cell.name} do not travel on a grid")
 
 
 def _refused(found: Possible, how: How, refusal: NotLegal) -> Verdict:
@@ -142,6 +155,8 @@ def _reason(found: RecurrenceFacts, how: How) -> str:
             return f"{algebra} and steps compose: {_transition(found)}" if affine else algebra
         case Chunk():
             return f"{algebra}, {_transition(found)}, and what it adds are outer products"
+        case Tiles():
+            return f"{algebra}, arriving states count as whole ones, and what is added are outer products"
         case Quadratic():
             return "it is `chunk` with a single chunk"
         case _:

@@ -161,14 +161,14 @@ def _gradient(loss: Value, wrt: Sequence[Value]) -> tuple[Value, ...]:
     return tuple(done[value] for value in found)
 
 
-def _collected(name: str) -> Builtin:
+def _collected(name: str, op: str, ends: tuple[str, str]) -> Builtin:
     def collected(a: Arguments) -> Term:
         if GRAPH not in a.env.body.axes:
             raise Fault(
                 code.NOT_HERE, f"`{name}` collects the edges of a graph", remedy="the cell must be `over graph`"
             )
-        inside = replace(a.env, collecting=True)
-        return places.collected(name, inside.value(a.given["x"]))
+        inside = replace(a.env, collecting=ends == places.INTO)
+        return places.collected(op, inside.value(a.given["x"]), ends)
 
     return Builtin(name, ("x",), collected)
 
@@ -191,8 +191,10 @@ _ALL = (
     Builtin("einsum", ("*spec_and_operands",), _einsum),
     Builtin("conv", ("x", "w", "stride=", "dilation=", "groups=", "padding="), _conv),
     Builtin("grad", ("loss", "wrt"), _grad),
-    _collected("sum_in"),
-    _collected("max_in"),
+    _collected("sum_in", "sum_in", places.INTO),
+    _collected("max_in", "max_in", places.INTO),
+    _collected("sum_out", "sum_in", places.OUT_OF),
+    _collected("max_out", "max_in", places.OUT_OF),
     *ARRAYS,
     *WINDOWS,
     *GRAPH_FUNCTIONS,

@@ -1,7 +1,8 @@
 """Values of nodes, edges and turns meeting in one expression of a cell over a graph.
 
 What belongs to a node is read at the edge or turn where it is needed: inside `sum_in`, edges are the incoming ones and
-nodes the node at hand; elsewhere an edge is the one being updated, and its node is where it comes from.
+nodes the node at hand; elsewhere an edge is the one being updated, or in `sum_out` each that leaves, and its node is
+where it comes from.
 """
 
 from __future__ import annotations
@@ -42,15 +43,22 @@ def moved(value: Value, target: Domain, collecting: bool = False) -> Value:
     )
 
 
-def collected(op: str, value: Value) -> Value:
-    """`sum_in` and `max_in`: values per turn are collected by the edge that follows, all others by the node."""
-    match value.domain:
-        case Domain.TURN:
-            return ops.apply(op, value, via="turn.out")
-        case Domain.NODE:
-            return ops.apply(op, moved(value, Domain.EDGE, collecting=True), via="edge.to")
-        case _:
-            return ops.apply(op, value, via="edge.to")
+INTO = ("turn.out", "edge.to")
+OUT_OF = ("turn.in", "edge.from")
+
+
+def collected(op: str, value: Value, ends: tuple[str, str] = INTO) -> Value:
+    """`sum_in` and the like: values per turn are collected by an edge, all others by the node.
+
+    Args:
+        ends: `INTO` where that edge follows the turn, and the node ends the edges; `OUT_OF` where they come before.
+    """
+    of_turn, of_edge = ends
+    if value.domain is Domain.TURN:
+        return ops.apply(op, value, via=of_turn)
+    if value.domain is Domain.NODE:
+        value = moved(value, Domain.EDGE, collecting=ends == INTO)
+    return ops.apply(op, value, via=of_edge)
 
 
 def outside_sum(name: str) -> Fault:

@@ -10,7 +10,7 @@ import pytest
 
 import lsrl
 from lsrl.verify import BATCH, DTYPES, LENGTH, TOLERANCES, Case, verify
-from support.peers.row import Row, draw
+from support.peers.row import Row, draw, lengths
 from support.peers.table import FAMILIES, ROWS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*plain PyTorch form")
@@ -34,7 +34,7 @@ def case(name: str) -> Case:
     row: Row = PROGRAMS[name]
     program = lsrl.load(name)
     cell, sizes = program.bind(row.sizes)
-    told = {} if cell.inputs else {"batch": BATCH, "length": LENGTH}
+    told = {} if cell.inputs else {"batch": BATCH, "length": lengths(cell, LENGTH)}
     return Case(program, sizes, draw(row, BATCH, LENGTH, started=True), told)
 
 

@@ -82,7 +82,7 @@ def test_auto_is_open_to_the_model_and_printed_as_what_it_chose() -> None:
         (DELTA, "S=scan", "cheap up to 8 rows (std/gated_delta.lsrl:7), so `scan` cannot run it; "),
         (DELTA, "S=scan", "`chunk` is legal: `S'` is affine in `S`, the transition of `S` is diagonal + low rank"),
         (GRU, "z=scan", "gru has no recurrence `z`; its recurrences are h"),
-        (GRU, "dag", "`dag` is for states that travel along several axes; those of gru travel along one"),
+        (GRU, "dag", "the states of gru do not travel on a grid"),
         (SQUARE, "scan", "`h'` is not affine in `h` (<text>:4: dot(h, h)), so `scan` would be wrong; "),
         (MLSTM, "C=scan,C=chunk", "`C` is to run as `scan` and as `chunk`"),
     ],

@@ -10,10 +10,17 @@ import torch
 
 import lsrl
 from lsrl.backends.arrays import Array
-from lsrl.random_arrays import random_arrays
-from lsrl.verify import SOFT, relative_errors
+from lsrl.backends.topology import make_topology
+from lsrl.ir.cell import GRAPH, TIME, Cell
+from lsrl.ir.dims import Shape
+from lsrl.ir.value import Domain
+from lsrl.random_arrays import random_array, random_arrays
+from lsrl.verify import SIDES, SOFT, relative_errors
 
 B, T = 2, 7
+NODES = 7
+EDGES = np.array([(4, 0), (0, 3), (4, 3), (0, 2), (3, 2), (3, 1), (2, 1), (4, 1), (5, 2), (6, 3), (6, 5)])
+"""A directed acyclic graph whose numbering is not its order, with several sources and one sink."""
 Tensors = dict[str, torch.Tensor]
 Arrays = dict[str, Array]
 
@@ -24,8 +31,10 @@ class Given:
 
     Attributes:
         params: [*shape] by name.
-        inputs: [B, T, *shape] by name, noises among them.
-        state: initial states [B, *shape] by name; empty where a row starts as the program says.
+        inputs: [B, T, *shape] by name, noises among them; over a grid [B, *sides, *shape]; over a graph [nodes, *shape]
+            and so on, with `edges` [E, 2] and `turns` [n, 2].
+        state: initial states [B, *shape] by name, over a grid [B, *sides of the other axes, *shape]; empty where a row
+            starts as the program says, and over a graph.
         sizes: numbers of the program's sizes.
     """
 
@@ -47,8 +56,9 @@ class Row:
         program: its name below `std/`.
         sizes: small numbers for its sizes, odd and different from each other.
         reference: the implementation, for people: "torch.nn.GRU", "fla.ops.gla.naive", "closed form: …".
-        peer: that implementation: outputs [B, T, *shape] by name and, where it tells them, last states as "state.NAME".
-            It computes in torch and is differentiated by it, so it must be differentiable in everything it is given.
+        peer: that implementation: outputs, laid out as inputs are, by name and, where it tells them, last states as
+            "state.NAME".  It computes in torch and is differentiated by it, so it must be differentiable in everything
+            it is given.
         ranges: what makes valid values of normal draws, by the name of an input, param or state: `negative`, `unit`, …
         starts: whether the implementation takes initial states; if not, states start as the program says.
         fixed: names of params whose values the implementation holds itself: `ranges` makes them these.
@@ -83,12 +93,37 @@ Drawn = tuple[Arrays, Arrays, Arrays]
 
 
 def draw(row: Row, batch: int = B, length: int = T, *, started: bool = False, seed: int = 0) -> Drawn:
-    """Params, inputs and initial states that are valid for a row's program; `started` even where no peer takes them."""
+    """Params, inputs and initial states that are valid for a row's program; `started` even where no peer takes them.
+
+    A grid has the sides of `lsrl.verify`, whatever `length` is, and a graph has no batch.
+    """
     cell, sizes = lsrl.load(row.name).bind(row.sizes)
-    params, inputs, state = random_arrays(cell, sizes, batch, length, seed)
+    if cell.axes == (GRAPH,):
+        params, inputs, state = _on_a_graph(cell, sizes, seed)
+    else:
+        params, inputs, state = random_arrays(cell, sizes, batch, lengths(cell, length), seed)
     unknown = set(row.ranges) - {*params, *inputs, *state}
     assert not unknown, f"{row.name} has no {', '.join(sorted(unknown))}"
     return _valid(row, params), _valid(row, inputs), _valid(row, state) if row.starts or started else {}
+
+
+def lengths(cell: Cell, length: int) -> int | tuple[int, ...]:
+    """The lengths that a row is measured on: of a grid the sides of `lsrl.verify`, whatever `length` is."""
+    return length if cell.axes == (TIME,) else SIDES[: len(cell.axes)]
+
+
+def _on_a_graph(cell: Cell, sizes: Mapping[str, int], seed: int) -> Drawn:
+    generator = np.random.default_rng(seed)
+    topology = make_topology(NODES, EDGES)
+
+    def numbers(shape: Shape, domain: Domain) -> tuple[int, ...]:
+        lead = () if domain is Domain.NONE else (topology.count(domain),)
+        return (*lead, *(dim.evaluate(sizes) for dim in shape))
+
+    params = {p.name: random_array(generator, numbers(p.shape, Domain.NONE), p.kind) for p in cell.params}
+    bounds = {i.name: None if i.bound is None else i.bound.evaluate(sizes) for i in cell.inputs}
+    drawn = {i.name: random_array(generator, numbers(i.shape, i.domain), i.kind, bounds[i.name]) for i in cell.inputs}
+    return params, {**drawn, "edges": topology.edges, "turns": topology.turns}, {}
 
 
 def _valid(row: Row, arrays: Mapping[str, Array]) -> Arrays:
@@ -129,8 +164,9 @@ def measure(row: Row) -> Errors:
     weights = _weights({name: tensor.detach().numpy() for name, tensor in results.items()})
     wanted = _derivatives(results, weights, smooth, row.flat)
 
-    fn = lsrl.compile(lsrl.load(row.name), target="reference", sizes=row.sizes)
-    told = {} if groups[1] else {"batch": B, "length": T}
+    program = lsrl.load(row.name)
+    fn = lsrl.compile(program, target="reference", sizes=row.sizes)
+    told = {} if groups[1] else {"batch": B, "length": lengths(program.cell(row.sizes), T)}
     found = fn(*groups, **told)
     ours = {**found.outputs, **{f"state.{name}": array for name, array in found.state.items()}}
     missing = set(found.outputs) - set(results)

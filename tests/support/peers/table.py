@@ -6,12 +6,15 @@ from collections.abc import Mapping
 
 from support.peers import (
     blocks_attention,
+    blocks_plstm,
     blocks_ssm,
     classics,
     convolution,
     depth,
     diagonal,
     gated,
+    graphs,
+    grids,
     learners,
     matrix,
     nonlinear,
@@ -26,6 +29,7 @@ FAMILIES: Mapping[str, tuple[Row, ...]] = {
     "Nonlinear cells": (*nonlinear.ROWS, *gated.ROWS),
     "Convolution and finite memory": convolution.ROWS,
     "Depth, segments and sets": depth.ROWS,
+    "Grids and graphs": (*grids.ROWS, *graphs.ROWS, *blocks_plstm.ROWS),
     "Blocks": (*blocks_ssm.ROWS, *blocks_attention.ROWS),
 }
 ROWS = tuple(row for rows in FAMILIES.values() for row in rows)

@@ -1,0 +1,93 @@
+"""The call that runs a recurrence over a grid in tiles in an emitted module, whatever the framework."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from lsrl.backends.expressions import Code, infix, method
+from lsrl.backends.primitive_site import Site
+from lsrl.ir.schedules.grid_form import tile_side
+from lsrl.ir.schedules.grid_form_parts import GridForm, GridRead, Row
+from lsrl.ir.schedules.how import How, Tiles
+from lsrl.ir.value import Value
+
+
+def write_grid_call(form: GridForm, how: How, site: Site, permute: str) -> dict[str, str]:
+    """Write the call that runs a recurrence over a grid in tiles; the code of the last value of each of its states.
+
+    Args:
+        permute: the method of the framework's arrays that puts axes in another order.
+    """
+    return _Call(form, how, site, permute).write()
+
+
+class _Call:
+    """The call while it is written."""
+
+    def __init__(self, form: GridForm, how: How, site: Site, permute: str) -> None:
+        self.form, self.site, self.permute, self.rank = form, site, permute, form.rank
+        asked = how.side if isinstance(how, Tiles) else None
+        self.side = asked or tile_side(form.states, site.numbers)
+
+    def write(self) -> dict[str, str]:
+        lasts = [self.site.names.fresh(f"{state.name}_last") for state in self.form.states]
+        terms = [(read, *term) for read in self.form.reads for term in read.terms]
+        found = [self.site.names.fresh(f"{self.form.states[0].name}_read") for _ in terms]
+        results = f"{_bracketed(found)}, {_tuple(lasts)}"
+        arguments = ", ".join(self.arguments([(vector, row) for _, vector, row in terms]))
+        self.site.writer.line(f"{results} = tiled({arguments})")
+        for read in self.form.reads:
+            own = [Code(each) for (of, *_), each in zip(terms, found, strict=True) if of is read]
+            self.site.writer.line(f"{self.site.bind(read.result)} = {self.result(read, own)}")
+        names = (state.name for state in self.form.states)
+        return {name: str(self.program_order(Code(last))) for name, last in zip(names, lasts, strict=True)}
+
+    def arguments(self, reads: Sequence[tuple[Value, Row]]) -> Iterable[str]:
+        """What the call takes, in order."""
+        yield _tuple([str(self.matrix(Code(self.site.starts[state.name]))) for state in self.form.states])
+        yield self.table(self.form.transition)
+        yield self.table(self.form.gates)
+        yield _bracketed(str(self.site.whole(each)) for each in self.form.keys)
+        yield _bracketed(str(self.site.whole(each)) for each in self.form.values)
+        yield _bracketed(f"({self.site.whole(vector)}, {self.row(row)})" for vector, row in reads)
+        yield "extents=extents"
+        yield f"axes={_tuple(list(map(str, self.form.axes)))}"
+        yield f"sides={_tuple([str(self.side)] * self.rank)}"
+        if self.form.reverse:
+            yield "reverse=True"
+
+    def table(self, rows: Sequence[Row]) -> str:
+        return _bracketed(map(self.row, rows))
+
+    def row(self, row: Row) -> str:
+        return _bracketed("None" if each is None else str(self.site.whole(each)) for each in row)
+
+    def matrix(self, code: Code) -> Code:
+        """A state of the program, [B, *others, *shape], as [B, *others, *lanes, K, V]."""
+        return self.permuted(code, self.form.perm, self.rank)
+
+    def program_order(self, code: Code) -> Code:
+        """The inverse of `matrix`."""
+        return self.permuted(code, tuple(map(self.form.perm.index, range(len(self.form.perm)))), self.rank)
+
+    def result(self, read: GridRead, terms: Sequence[Code]) -> Code:
+        """The sum of the terms and the rest, as the program has it."""
+        total = terms[0]
+        for term in terms[1:]:
+            total = infix("+", total, term)
+        total = self.permuted(total, read.perm, 2)
+        return total if read.rest is None else infix("+", total, self.site.code(read.rest))
+
+    def permuted(self, code: Code, perm: Sequence[int], before: int) -> Code:
+        """The axes after the first ones in another order."""
+        if tuple(perm) == tuple(range(len(perm))):
+            return code
+        return method(code, self.permute, *range(before), *(axis + before for axis in perm))
+
+
+def _bracketed(parts: Iterable[str]) -> str:
+    return f"[{', '.join(parts)}]"
+
+
+def _tuple(parts: Sequence[str]) -> str:
+    return f"({', '.join(parts)},)"
