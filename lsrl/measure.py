@@ -31,28 +31,34 @@ class Timing:
     first: float
 
 
-def in_turns(ways: Mapping[str, Callable[[], object]], seconds: float = 2.0, most: int = 30) -> dict[str, Timing]:
+def in_turns(
+    ways: Mapping[str, Callable[[], object]],
+    seconds: float = 2.0,
+    most: int = 30,
+    clock: Callable[[], float] = perf_counter,
+) -> dict[str, Timing]:
     """The time of each way; a call returns when its work is done.
 
     Args:
         seconds: about how long each way may be measured; at least three rounds are.
         most: rounds at most.
+        clock: `time.process_time` counts this process alone, for one thread on a machine that others use too.
     """
-    first = {name: _timed(call) for name, call in ways.items()}
-    warm = {name: min(_timed(call) for _ in range(WARM_UPS)) for name, call in ways.items()}
+    first = {name: _timed(call, clock) for name, call in ways.items()}
+    warm = {name: min(_timed(call, clock) for _ in range(WARM_UPS)) for name, call in ways.items()}
     rounds = {name: max(3, min(most, round(seconds / max(warm[name], 1e-6)))) for name in ways}
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(max(rounds.values(), default=0)):
         for name, call in ways.items():
             if turn < rounds[name]:
-                taken[name].append(_timed(call))
+                taken[name].append(_timed(call, clock))
     return {name: _timing(times, first[name]) for name, times in taken.items()}
 
 
-def _timed(call: Callable[[], object]) -> float:
-    start = perf_counter()
+def _timed(call: Callable[[], object], clock: Callable[[], float]) -> float:
+    start = clock()
     call()
-    return perf_counter() - start
+    return clock() - start
 
 
 def _timing(times: list[float], first: float) -> Timing:
