@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from lsrl.backends.places import borders, outer_axes
 from lsrl.ir.cell import Cell
 from lsrl.ir.dims import Shape, shape_of, shape_text
-from lsrl.ir.schedules.how import Chunk, How, Newton, Quadratic
+from lsrl.ir.schedules.how import Chunk, How, Newton, Quadratic, Tiles
 from lsrl.ir.value import Kind
 
 WIDTH = 108
@@ -41,6 +41,10 @@ def in_words(how: How) -> str:
             return "products of all positions with all"
         case Newton():
             return "Newton iterations"
+        case Tiles(None):
+            return "tiles of the grid"
+        case Tiles(side):
+            return f"tiles of the grid, {side} places along each axis"
         case _:
             return f"a {how} over time"
 

@@ -204,6 +204,8 @@ _FUNCTIONS: Mapping[str, str] = {
     **runtime("torch_loop"),
     **runtime("torch_newton"),
     **runtime("torch_waves"),
+    **runtime("torch_tiles"),
+    **runtime("torch_grid"),
     **runtime("graph_levels"),
     **runtime("torch_levels"),
     **runtime("torch_scan"),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from lsrl.backends.primitive_site import Site
 from lsrl.backends.torch_primitive_chunk import write_chunk
+from lsrl.backends.torch_primitive_grid import write_grid
 from lsrl.backends.torch_primitive_scan import write_scan
 from lsrl.ir.plan import Primitive
 from lsrl.ir.schedules.chunk_form_parts import ChunkForm
+from lsrl.ir.schedules.grid_form_parts import GridForm
 from lsrl.ir.schedules.scan_form import ScanForm
 
 
@@ -17,5 +19,7 @@ def write_primitive(stage: Primitive, site: Site) -> dict[str, str]:
             return write_scan(form, stage.how, site)
         case ChunkForm() as form:
             return write_chunk(form, stage.how, site)
+        case GridForm() as form:
+            return write_grid(form, stage.how, site)
         case form:
             raise AssertionError(f"no call is known for {type(form).__name__}")

@@ -87,7 +87,7 @@ class Taste:
 EVERYTHING: tuple[type[How], ...] = (Sequential, Scan, Chunk, Newton, Quadratic, Dag)
 TASTES = {
     "jax": Taste(True, True, schedules=(*EVERYTHING, Tiles), inline=(Scan, Chunk, Quadratic, Tiles), device="cpu"),
-    "triton": Taste(False, False, schedules=EVERYTHING, inline=(Chunk, Quadratic), device="h100"),
+    "triton": Taste(False, False, schedules=(*EVERYTHING, Tiles), inline=(Chunk, Quadratic, Tiles), device="h100"),
 }
 
 

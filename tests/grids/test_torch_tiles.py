@@ -1,0 +1,148 @@
+"""Affine grids in tiles in plain PyTorch: values and derivatives held to the float64 reference."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import pytest
+import torch
+
+from lsrl.compiled import Compiled
+from lsrl.ir.schedules.how import Tiles
+from support.grids import Drawn
+from support.tile_programs import TILES
+
+TOLERANCE = {"float64": 1e-10, "float32": 2e-5, "bfloat16": 3e-2}
+
+pytestmark = pytest.mark.filterwarnings("ignore:.* runs in its plain PyTorch form")
+
+
+def module_of(compiled: Compiled) -> ModuleType:
+    module: ModuleType = compiled.engine.module  # type: ignore[attr-defined]
+    return module
+
+
+def plain(drawn: Drawn, schedule: str, dtype: str = "float64") -> Compiled:
+    compiled = drawn.compiled("triton", dtype, schedule)
+    module_of(compiled).INTERPRETED = False
+    assert set(map(type, compiled.schedule.hows.values())) == {Tiles}
+    return compiled
+
+
+def check(name: str, extents: tuple[int, ...], schedule: str, dtype: str = "float64", *, started: bool = True) -> None:
+    """Everything that a program gives, and its gradients."""
+    drawn = Drawn.of(TILES[name], extents, started=started)
+    errors = drawn.errors(plain(drawn, schedule, dtype))
+    assert {what: error for what, error in errors if error > TOLERANCE[dtype]} == {}
+
+
+@pytest.mark.parametrize("name", TILES)
+def test_every_form(name: str) -> None:
+    check(name, (3, 5, 2)[: TILES[name].axes], "dag(2)")
+
+
+@pytest.mark.parametrize(
+    ("extents", "side"), [((1, 5), 2), ((5, 1), 3), ((4, 4), 4), ((3, 7), 16), ((7, 11), 3), ((2, 2), 1)]
+)
+def test_tiles_of_any_side_on_grids_of_any_side(extents: tuple[int, int], side: int) -> None:
+    check("plstm", extents, f"dag({side})", started=False)
+
+
+@pytest.mark.parametrize("extents", [(0, 3), (3, 0)])
+def test_grids_without_places_pass_their_borders_on(extents: tuple[int, int]) -> None:
+    check("plstm", extents, "dag(2)")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_short_numbers(dtype: str) -> None:
+    check("heads", (3, 5), "dag(2)", dtype)
+
+
+def test_grids_are_stitched_by_their_borders() -> None:
+    """A grid in two parts, the second of which takes the borders of the first, is the whole grid."""
+    drawn = Drawn.of(TILES["plstm"], (6, 5))
+    fn = plain(drawn, "dag(2)")
+    _, inputs, state = drawn.given
+    whole = fn({}, inputs, state)
+    upper = fn({}, {n: a[:, :3] for n, a in inputs.items()}, {**state, "R": state["R"][:, :3]})
+    lower = fn({}, {n: a[:, 3:] for n, a in inputs.items()}, {"R": state["R"][:, 3:], "D": upper.state["D"]})
+    for found, wanted in (
+        (torch.cat([upper.outputs["o"], lower.outputs["o"]], 1), whole.outputs["o"]),
+        (torch.cat([upper.state["R"], lower.state["R"]], 1), whole.state["R"]),
+        (lower.state["D"], whole.state["D"]),
+    ):
+        torch.testing.assert_close(found, wanted, rtol=1e-13, atol=1e-13)
+
+
+# Autograd, and what PyTorch transforms.
+
+
+def leaves_of(extents: tuple[int, ...]) -> tuple[ModuleType, list[dict[str, torch.Tensor]]]:
+    drawn = Drawn.of(TILES["plstm"], extents, batch=1)
+    module = module_of(plain(drawn, "dag(2)"))
+    groups = [{name: torch.tensor(array, requires_grad=True) for name, array in group.items()} for group in drawn.given]
+    return module, groups
+
+
+def test_gradcheck() -> None:
+    """First and second derivatives by differences."""
+    module, groups = leaves_of((2, 3))
+    names = [[*group] for group in groups]
+
+    def run(*flat: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        given = iter(flat)
+        outputs, last = module.apply(*({name: next(given) for name in group} for group in names))
+        return (*outputs.values(), *last.values())
+
+    leaves = [tensor for group in groups for tensor in group.values()]
+    assert torch.autograd.gradcheck(run, leaves, fast_mode=True)
+    assert torch.autograd.gradgradcheck(run, leaves, fast_mode=True)
+
+
+@pytest.mark.parametrize("name", ["k", "ml", "R"])
+def test_mapped_over(name: str) -> None:
+    """`torch.vmap` over a vector, a number and a border gives what one run after the other does."""
+    module, (params, inputs, state) = leaves_of((3, 3))
+    several = torch.stack([(inputs | state)[name].detach() * scale for scale in (1.0, 0.5, -2.0)])
+
+    def run(given: torch.Tensor) -> torch.Tensor:
+        own = [{key: given if key == name else value for key, value in group.items()} for group in (inputs, state)]
+        found: torch.Tensor = module.apply(params, *own)[0]["o"]
+        return found
+
+    torch.testing.assert_close(torch.vmap(run)(several), torch.stack([run(each) for each in several]))
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated")
+def test_compiled_without_breaks() -> None:
+    module, groups = leaves_of((3, 4))
+    leaves = [tensor for group in groups for tensor in group.values()]
+    whole = torch.compile(module.apply, fullgraph=True, backend="aot_eager")
+    wanted, found = (run(*groups)[0]["o"] for run in (module.apply, whole))
+    torch.testing.assert_close(found, wanted)
+    theirs, ours = (torch.autograd.grad(each.square().sum(), leaves) for each in (wanted, found))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_what_is_kept_grows_with_the_grid() -> None:
+    """Kept for the derivative: arrays of the inputs' size and the states between tiles, not those of all places."""
+
+    def kept(side: int) -> int:
+        module, (params, inputs, state) = leaves_of((side, side))
+        places: dict[int, int] = {}
+
+        def note(tensor: torch.Tensor) -> torch.Tensor:
+            places[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            result = module.apply(params, inputs, state)
+        assert result
+        return sum(places.values())
+
+    assert 3.5 < kept(16) / kept(8) < 4.1
+
+
+def test_said_in_words() -> None:
+    compiled = Drawn.of(TILES["plstm"], (2, 2)).compiled("triton", "float32", "dag(4)")
+    assert module_of(compiled).SCHEDULE == {"R, D": "tiles of the grid, 4 places along each axis"}
