@@ -21,8 +21,21 @@ COUNTS: Mapping[Domain, tuple[str, ...]] = {
     Domain.TURN: ("turns",),
 }
 """The leading axes of a value at all places."""
-RESERVED = ("graph", "level", "arriving", "at", "statics", "nodes", "edges", "turns", "entering", "leaving", "advance")
+RESERVED = (
+    *("graph", "level", "arriving", "at", "statics", "nodes", "edges", "turns", "entering", "leaving", "advance"),
+    *("prepare", "weights", "sources", "known", "ARCS", "UNKNOWNS"),
+)
 """What functions over graphs call their own."""
+_LEVELS = (
+    "Schedule: {states} level by level, all edges out of a level's nodes at once.",
+    "Backward pass: the cotangents of states level by level back; from them all others, at all places at once.",
+)
+_ROUNDS = (
+    "Schedule: {states} in rounds, which eliminate unknowns that are not joined, chains and trees in logarithmically "
+    "many; level by level where that takes less time.  `prepare` reckons both for each graph.",
+    "Backward pass: the cotangents of states by the same rounds the other way round; from them all others, at all "
+    "places at once.",
+)
 _FUNCTIONS = {"sum_in": "sum_at", "max_in": "max_at"}
 
 
@@ -122,12 +135,13 @@ def given(cell: Cell) -> tuple[tuple[str, str, list[str]], ...]:
 def header(plan: GraphPlan, types: str, source_name: str, command: str, needs: str) -> str:
     """The docstring of a module."""
     states = ", ".join(state.name for state in plan.cell.states)
-    run = f"Schedule: {states} level by level, all edges out of a level's nodes at once." if states else ""
-    run = textwrap.fill(run or "Every place by itself.", WIDTH, subsequent_indent="    ")
-    backward = (
-        "Backward pass: the cotangents of states level by level back; from them all others, at all places at once."
-    )
-    parts = [title(plan.cell), _arrays(plan.cell), types, f"{run}\n{backward}" if states else run]
+    run = "Every place by itself."
+    if plan.system is not None:
+        run, backward = (text.format(states=states) for text in _ROUNDS)
+    elif states:
+        run, backward = (text.format(states=states) for text in _LEVELS)
+    told = [textwrap.fill(text, WIDTH, subsequent_indent="    ") for text in ([run, backward] if states else [run])]
+    parts = [title(plan.cell), _arrays(plan.cell), types, "\n".join(told)]
     return "\n\n".join(part for part in (*parts, origin(source_name, command, needs)) if part)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from lsrl.backends import jax_prelude
 from lsrl.backends.emit_jax import assembled
 from lsrl.backends.expressions import Code, call, method, tupled
+from lsrl.backends.graph_system import joined, pieces, sources, weights, write_prepare
 from lsrl.backends.graph_text import (
     RESERVED,
     Leads,
@@ -28,7 +29,7 @@ from lsrl.backends.graph_text import (
 from lsrl.backends.identifiers import identifiers
 from lsrl.backends.jax_draw import write_init
 from lsrl.backends.jax_header import types_told
-from lsrl.backends.jax_module import ALONE, Module, constant_leaves
+from lsrl.backends.jax_module import ALONE, Module, constant_leaves, repeated
 from lsrl.backends.jax_ops import PRINTERS
 from lsrl.backends.jax_place import TYPES, Types
 from lsrl.backends.naming import Names
@@ -39,6 +40,7 @@ from lsrl.ir.dims import shape_of, shape_text
 from lsrl.ir.graph_plan import GraphPlan, Levels
 from lsrl.ir.ops import Family, family
 from lsrl.ir.plan import Plan
+from lsrl.ir.schedules.rounds_form import RoundsForm
 from lsrl.ir.value import Kind, Value, postorder
 
 
@@ -63,9 +65,11 @@ def emit_jax_graph(
     text = _Text(plan, types, Writer())
     write_init(text.module(plan.cell, text.names))
     text.writer.blank(2)
-    if plan.levels is not None:
+    if plan.levels is not None and plan.system is None:
         text.write_advance(plan.levels)
         text.writer.blank(2)
+    write_prepare(plan.system, text.writer)
+    text.writer.blank(2)
     text.write_apply(gradients)
     docstring = header(plan, types_told(types), source_name, command, "jax and NumPy")
     return assembled(text.module(plan.cell, text.names), types, docstring)
@@ -122,7 +126,9 @@ class _Text:
                 code = function.module.converted(leaf.kind, f'{group}["{leaf.attr("name")}"]')
                 lead = shape_of(*function.leads.of(leaf))
                 body.line(f"{function.statements.bind(leaf)} = {code}", shape_text((*lead, *leaf.shape)))
-        if self.plan.levels is not None:
+        if self.plan.system is not None:
+            self.write_system(function, self.plan.system)
+        elif self.plan.levels is not None:
             self.write_levels(function, self.plan.levels, gradients)
         body.blank()
         function.write([output.value for output in cell.outputs])
@@ -162,10 +168,28 @@ class _Text:
         bound = [function.statements.bind(leaf) for leaf in levels.arriving]
         body.line(f"{tupled(bound) if len(bound) == 1 else ', '.join(bound)} = known")
 
+    def write_system(self, function: _Function, system: RoundsForm) -> None:
+        """The weights and sources of the system, and its solution."""
+        body = function.module.writer
+        later = {arg for output in self.plan.cell.outputs for arg in postorder([output.value])}
+        scalars = {value: repeated(value) for value in system.operands}
+        numbers = [value for value, scalar in scalars.items() if scalar and function.module.is_number(scalar)]
+        function.write([value for value in system.operands if value not in numbers], later)
+        body.blank()
+        body.line(f"weights = {joined(weights(system, function.array), 'jnp.concatenate')}")
+        body.line(f"sources = {joined(sources(system, function.array), 'jnp.concatenate')}")
+        solved = "solved_rounds(graph, weights, sources)"
+        if len(system.unknowns) == 1:
+            body.line(f"{function.statements.bind(system.unknowns[0].leaf)} = {solved}")
+            return
+        body.line(f"known = {solved}")
+        for leaf, piece in pieces(system):
+            body.line(f"{function.statements.bind(leaf)} = known[{piece}]")
+
     def results(self, function: _Function) -> str:
         cell = self.plan.cell
         outputs = [f'"{o.name}": {self.output(function, o.value)}' for o in cell.outputs]
-        leaf = {str(v.attr("name")): v for v in (self.plan.levels.arriving if self.plan.levels else ())}
+        leaf = {str(v.attr("name")): v for v in self.plan.arriving}
         final = [f'"{s.name}": {function.statements.codes[leaf[s.name]]}' for s in cell.states]
         return f"return {{{', '.join(outputs)}}}, {{{', '.join(final)}}}"
 

@@ -145,7 +145,9 @@ RUNTIME = (
     "jax_loop",
     "jax_newton",
     "graph_levels",
+    "graph_rounds",
     "jax_levels",
+    "jax_rounds",
 )
 """Files of functions that modules take over as they are."""
 

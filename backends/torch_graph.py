@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from lsrl.backends import torch_prelude
 from lsrl.backends.emit_triton import assembled
 from lsrl.backends.expressions import Code, call, method, tupled
+from lsrl.backends.graph_system import joined, pieces, sources, weights, write_prepare
 from lsrl.backends.graph_text import (
     RESERVED,
     Leads,
@@ -29,7 +30,7 @@ from lsrl.backends.identifiers import identifiers
 from lsrl.backends.naming import Names, identifier
 from lsrl.backends.statements import Statements
 from lsrl.backends.torch_draw import write_init
-from lsrl.backends.torch_frame import ALONE, Frame, constant_leaves
+from lsrl.backends.torch_frame import ALONE, Frame, constant_leaves, repeated
 from lsrl.backends.torch_header import types_told
 from lsrl.backends.torch_ops import PRINTERS
 from lsrl.backends.torch_place import TYPES, Types
@@ -38,6 +39,7 @@ from lsrl.ir.cell import Cell
 from lsrl.ir.dims import shape_of, shape_text
 from lsrl.ir.graph_plan import GraphPlan, Levels
 from lsrl.ir.ops import Family, family
+from lsrl.ir.schedules.rounds_form import RoundsForm
 from lsrl.ir.value import Kind, Value, postorder
 
 
@@ -65,9 +67,11 @@ def emit_torch_graph(
     frame = text.frame(plan.cell, text.names)
     write_init(frame)
     text.writer.blank(2)
-    if plan.levels is not None:
+    if plan.levels is not None and plan.system is None:
         text.write_advance(plan.levels)
         text.writer.blank(2)
+    write_prepare(plan.system, text.writer, "device")
+    text.writer.blank(2)
     text.write_apply(gradients)
     text.writer.blank(2)
     text.write_module()
@@ -129,7 +133,9 @@ class _Text:
                 code = method(Code(f'{group}["{leaf.attr("name")}"]'), "to", self.types.of(leaf.kind))
                 lead = shape_of(*function.leads.of(leaf))
                 body.line(f"{function.statements.bind(leaf)} = {code}", shape_text((*lead, *leaf.shape)))
-        if self.plan.levels is not None:
+        if self.plan.system is not None:
+            self.write_system(function, self.plan.system)
+        elif self.plan.levels is not None:
             self.write_levels(function, self.plan.levels, gradients)
         body.blank()
         function.write([output.value for output in cell.outputs])
@@ -177,10 +183,28 @@ class _Text:
                 body.line("known = solved_levels(advance, frames, graph, known, passed, at, statics)")
         body.line(f"{_targets([function.statements.bind(leaf) for leaf in levels.arriving])} = known")
 
+    def write_system(self, function: _Function, system: RoundsForm) -> None:
+        """The weights and sources of the system, and its solution."""
+        body = function.frame.writer
+        later = {arg for output in self.plan.cell.outputs for arg in postorder([output.value])}
+        scalars = {value: repeated(value) for value in system.operands}
+        numbers = [value for value, scalar in scalars.items() if scalar and function.frame.is_number(scalar)]
+        function.write([value for value in system.operands if value not in numbers], later)
+        body.blank()
+        body.line(f"weights = {joined(weights(system, function.array), 'torch.cat')}")
+        body.line(f"sources = {joined(sources(system, function.array), 'torch.cat')}")
+        solved = "solved_rounds(graph, weights, sources)"
+        if len(system.unknowns) == 1:
+            body.line(f"{function.statements.bind(system.unknowns[0].leaf)} = {solved}")
+            return
+        body.line(f"known = {solved}")
+        for leaf, piece in pieces(system):
+            body.line(f"{function.statements.bind(leaf)} = known[{piece}]")
+
     def results(self, function: _Function) -> str:
         cell = self.plan.cell
         outputs = [f'"{o.name}": {self.output(function, o.value)}' for o in cell.outputs]
-        leaf = {str(v.attr("name")): v for v in (self.plan.levels.arriving if self.plan.levels else ())}
+        leaf = {str(v.attr("name")): v for v in self.plan.arriving}
         final = [f'"{s.name}": {function.statements.codes[leaf[s.name]]}' for s in cell.states]
         return f"return {{{', '.join(outputs)}}}, {{{', '.join(final)}}}"
 

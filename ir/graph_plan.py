@@ -15,6 +15,7 @@ from enum import StrEnum
 from lsrl.ir import ops
 from lsrl.ir.cell import GRAPH, Cell, Output, State
 from lsrl.ir.fault import Refusal
+from lsrl.ir.schedules.rounds_form import RoundsForm, rounds_form
 from lsrl.ir.substitute import moved_names, moved_spans, with_args
 from lsrl.ir.value import Domain, Value, depends_on, postorder
 
@@ -105,29 +106,43 @@ class GraphPlan:
     Attributes:
         cell, sizes: what is run, and the number of every size.
         levels: the step of its states; None where it has none.
+        system: what is solved in rounds instead, where the schedule says so.
     """
 
     cell: Cell
     sizes: Mapping[str, int]
     levels: Levels | None
+    system: RoundsForm | None = None
+
+    @property
+    def arriving(self) -> tuple[Value, ...]:
+        """The leaf of every state of the cell, in order."""
+        return tuple(arriving(state) for state in self.cell.states)
 
     @property
     def roots(self) -> tuple[Value, ...]:
-        """What is computed at all places: what the step needs, and outputs."""
+        """What is computed at all places: what the step or the system needs, and outputs."""
+        if self.system is not None:
+            return (*self.system.operands, *(output.value for output in self.cell.outputs))
         needed = (*(read.value for read in self.levels.reads), *self.levels.statics) if self.levels else ()
         return (*needed, *(output.value for output in self.cell.outputs))
 
 
-def make_graph_plan(cell: Cell, sizes: Mapping[str, int]) -> GraphPlan:
+def make_graph_plan(cell: Cell, sizes: Mapping[str, int], *, rounds: bool = False) -> GraphPlan:
     """The plan of a cell over a graph.
+
+    Args:
+        rounds: the states are solved in rounds.
 
     Raises:
         GraphPlanError: a state is read other than through the edges into a node, or is reversed.
+        NotLegal: the states are no system for rounds.
     """
     for state in cell.states:
         if state.reverse:
             raise GraphPlanError(f"{state.name} is reversed; a graph has one direction, that of its edges")
-    return GraphPlan(cell, sizes, _Step(cell).levels() if cell.states else None)
+    levels = _Step(cell).levels() if cell.states else None
+    return GraphPlan(cell, sizes, levels, rounds_form(cell) if rounds else None)
 
 
 def arriving(state: State) -> Value:

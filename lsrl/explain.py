@@ -213,9 +213,9 @@ def explain(
 def _explain_graph(
     cell: Cell, sizes: Mapping[str, int], schedule: str, setting: Setting, assumed: tuple[str, ...]
 ) -> Report:
-    """What there is to tell of a cell over a graph: its step runs for all nodes of a level at once."""
+    """What there is to tell of a cell over a graph."""
     made = stages.make_graph(cell, sizes, setting.target, schedule)
-    nest = tuple(graph_loops(made.plan.cell, sizes))
+    nest = tuple(graph_loops(made.plan))
     return Report(
         name=cell.name,
         doc=cell.doc,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from lsrl.ir.cell import Cell, State
 from lsrl.ir.cost import elements, flops
 from lsrl.ir.dims import shape_text
+from lsrl.ir.graph_plan import GraphPlan
 from lsrl.ir.lattice import is_grid
 from lsrl.ir.ops import Family, family
 from lsrl.ir.pipeline import VARYING, leaf_of
@@ -50,13 +51,15 @@ def loops(plan: Plan) -> Iterator[StageFact]:
         yield _fact(plan, stage, sentences, wanted)
 
 
-def graph_loops(cell: Cell, sizes: Mapping[str, int]) -> Iterator[StageFact]:
-    """The loop over the levels of a graph: one body, for all nodes of a level at once."""
+def graph_loops(plan: GraphPlan) -> Iterator[StageFact]:
+    """The loop over the levels of a graph, or over rounds: one body, for all nodes of a level at once."""
+    cell, sizes = plan.cell, plan.sizes
     sentences = Sentences(cell)
     values = [value for value in postorder(cell.roots()) if value.args]
     roots = set(cell.roots())
     lines = tuple(line for _, line in sentences.statements(values, roots))
-    head = "for all nodes of a level at once, level after level"
+    level = "for all nodes of a level at once, level after level"
+    head = level if plan.system is None else "in rounds that eliminate, or level by level, whichever is less work"
     leaves = [v for v in postorder(cell.roots()) if v.op == "input"]
     moved = sum(elements(v, sizes) for v in {*leaves, *roots})
     yield StageFact(head, _carries(cell), lines, flops(values, sizes), moved, 0, sequential=True)

@@ -24,10 +24,16 @@ def random_dag(generator: np.random.Generator, nodes: int, edges_of_node: float 
     return np.asarray(generator.permutation(ranks[pairs].reshape(-1, 2)))
 
 
-def random_graph_arrays(cell: Cell, sizes: Mapping[str, int], nodes: int, seed: int = 0) -> Drawn:
-    """Params, inputs (noises, edges and turns among them) and no states, for a cell over a graph."""
+def random_graph_arrays(
+    cell: Cell, sizes: Mapping[str, int], nodes: int, seed: int = 0, edges: Array | None = None
+) -> Drawn:
+    """Params, inputs (noises, edges and turns among them) and no states, for a cell over a graph.
+
+    Args:
+        edges: [E, 2]; those of a random graph without them.
+    """
     generator = np.random.default_rng(seed)
-    edges = random_dag(generator, nodes)
+    edges = random_dag(generator, nodes) if edges is None else edges
     turns = make_topology(nodes, edges).turns
     turns = turns[generator.random(len(turns)) < TURNS_KEPT]
     counts = {Domain.NODE: (nodes,), Domain.EDGE: (len(edges),), Domain.TURN: (len(turns),), Domain.NONE: ()}

@@ -24,9 +24,9 @@ from lsrl.ir.laws import simplify
 from lsrl.ir.plan import Loop, Plan, make_plan
 from lsrl.ir.products import fuse_products, split_products
 from lsrl.ir.schedules.cost import Run
-from lsrl.ir.schedules.how import Chunk, Dag, How, Newton, Quadratic, Scan, Sequential, Tiles
+from lsrl.ir.schedules.how import Chunk, Dag, How, Newton, Quadratic, Rounds, Scan, Sequential, Tiles
 from lsrl.ir.schedules.legal import Possible, possible
-from lsrl.schedule import AUTO, SEQUENTIAL, Schedule, resolve
+from lsrl.schedule import AUTO, SEQUENTIAL, Schedule, ScheduleError, resolve
 
 DEFAULT_DTYPES = {"jax": "float32", "triton": "float32", "reference": "float64"}
 DTYPES = ("float32", "float64", "bfloat16", "float16")
@@ -85,6 +85,7 @@ class Taste:
 
 
 EVERYTHING: tuple[type[How], ...] = (Sequential, Scan, Chunk, Newton, Quadratic, Dag)
+ON_GRAPHS: tuple[type[How], ...] = (Dag, Rounds)
 TASTES = {
     "jax": Taste(True, True, schedules=(*EVERYTHING, Tiles), inline=(Scan, Chunk, Quadratic, Tiles), device="cpu"),
     "triton": Taste(False, False, schedules=(*EVERYTHING, Tiles), inline=(Chunk, Quadratic, Tiles), device="h100"),
@@ -127,16 +128,19 @@ def make(cell: Cell, sizes: Mapping[str, int], target: str, schedule: str = SEQU
 
 
 def make_graph(cell: Cell, sizes: Mapping[str, int], target: str, schedule: str = AUTO) -> MadeGraph:
-    """The plan of a cell over a graph: every recurrence runs level by level.
+    """The plan of a cell over a graph: all recurrences run level by level, or all are one system solved in rounds.
 
     Raises:
         GraphPlanError: the states have no levels.
-        HowError, ScheduleError: another schedule is asked for.
+        HowError, ScheduleError: another schedule is asked for, or one for some states and another for others.
     """
     simple = simplify(cell)
-    found = possible(simple, sizes, (Dag,))
+    found = possible(simple, sizes, ON_GRAPHS)
     chosen = resolve(simple, found, schedule, assumed_run(target, DEFAULT_DTYPES[target]))
-    return MadeGraph(make_graph_plan(simple, sizes), found, chosen)
+    ways = {type(how) for how in chosen.hows.values()}
+    if len(ways) > 1:
+        raise ScheduleError(f"`{chosen}`: over a graph all states run by `dag(rounds)`, as one system, or all by `dag`")
+    return MadeGraph(make_graph_plan(simple, sizes, rounds=Rounds in ways), found, chosen)
 
 
 def made(cell: Cell, sizes: Mapping[str, int], target: str, schedule: str = AUTO, run: Run | None = None) -> AnyMade:

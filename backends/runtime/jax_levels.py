@@ -46,11 +46,8 @@ class PreparedGraph(NamedTuple):
     row: Any
 
 
-def prepare(edges, turns=None, nodes=None):
-    """A graph as `apply` takes it; ValueError where an edge leads outside, a turn is none, or edges form a cycle.
-
-    edges [E, 2], node from and node to; turns [n, 2], an edge into a node and one out of it, all by default.
-    """
+def prepare_levels(edges, turns, nodes):
+    """What `prepare` gives."""
     if any(isinstance(array, jax.core.Tracer) for array in (edges, turns)):
         raise TypeError("edges and turns must be known when a function is traced: pass `graph=prepare(edges, turns)`")
     edges, turns, nodes = checked_graph(edges, turns, nodes)

@@ -31,11 +31,8 @@ class PreparedGraph(NamedTuple):
     place: Any
 
 
-def prepare(edges, turns=None, nodes=None, device=None):
-    """A graph as `apply` takes it; ValueError where an edge leads outside, a turn is none, or edges form a cycle.
-
-    edges [E, 2], node from and node to; turns [n, 2], an edge into a node and one out of it, all by default.
-    """
+def prepare_levels(edges, turns, nodes, device):
+    """What `prepare` gives."""
     edges, turns = (x.cpu().numpy() if isinstance(x, torch.Tensor) else x for x in (edges, turns))
     edges, turns, nodes = checked_graph(edges, turns, nodes)
     sorts, members = levels_of(edges, turns, nodes)

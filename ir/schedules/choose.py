@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lsrl.ir.schedules.cost import Cost, Run, cost
 from lsrl.ir.schedules.grid_form import LEAST_NUMBERS, state_numbers
-from lsrl.ir.schedules.how import Dag, How, Sequential, Tiles
+from lsrl.ir.schedules.how import Dag, How, Rounds, Sequential, Tiles
 from lsrl.ir.schedules.legal import Possible
 from lsrl.ir.schedules.work import work
 
@@ -42,6 +42,9 @@ def choose(found: Possible, run: Run) -> Choice:
     tiles = next((how for how in found.legal if isinstance(how, Tiles)), None)
     if tiles is not None and state_numbers(found.part.states, found.sizes) >= LEAST_NUMBERS:
         return Choice(tiles, ())
+    rounds = next((how for how in found.legal if isinstance(how, Rounds)), None)
+    if rounds is not None:
+        return Choice(rounds, ())  # which are the levels where an elimination takes longer
     if waves is not None:
         return Choice(waves, ())  # does the same work in fewer steps
     asked = work(found.cell, found.facts.recurrence, found.sizes)

@@ -75,7 +75,7 @@ def _dense(term: Term, sizes: Shape, axis: int) -> Coefficient:
         column = -1  # a letter that no term has
         factors = (*factors, Factor(build.eye(sizes[axis]), (row, column)))
     found = _product(term, factors, (*term.result[: axis + 1], column, *term.result[axis + 1 :]))
-    return _repeated(found, {*found.axes, axis, axis + 1}, sizes)
+    return repeated(found, {*found.axes, axis, axis + 1}, sizes)
 
 
 def _product(term: Term, factors: Sequence[Factor], letters: Letters) -> Coefficient:
@@ -101,13 +101,23 @@ def _total(parts: Sequence[Coefficient], shape: Shape) -> Coefficient | None:
     if not parts:
         return None
     axes = {axis for part in parts for axis in part.axes}
-    total = _repeated(parts[0], axes, shape)
+    total = repeated(parts[0], axes, shape)
     for part in parts[1:]:
-        total = Coefficient(build.add(total.value, _repeated(part, axes, shape).value), total.axes)
+        total = Coefficient(build.add(total.value, repeated(part, axes, shape).value), total.axes)
     return total
 
 
-def _repeated(part: Coefficient, axes: Iterable[int], shape: Shape) -> Coefficient:
+def times(left: Coefficient, right: Coefficient) -> Coefficient:
+    """The product, with the axes that either has."""
+    one = constant(1)
+    if one in (left, right):
+        return right if left == one else left
+    axes = tuple(sorted({*left.axes, *right.axes}))
+    return Coefficient(multiplied([(left.value, left.axes), (right.value, right.axes)], axes), axes)
+
+
+def repeated(part: Coefficient, axes: Iterable[int], shape: Shape) -> Coefficient:
+    """The coefficient repeated along those of `axes` of a state of a shape that it does not have."""
     whole = tuple(sorted(axes))
     new = [place for place, axis in enumerate(whole) if axis not in part.axes]
     return Coefficient(build.expand(part.value, tuple(shape[axis] for axis in whole), new), whole)

@@ -9,8 +9,9 @@ from lsrl.ir.cell import Cell
 from lsrl.ir.pipeline import Component
 from lsrl.ir.schedules.chunk_form import chunk_form
 from lsrl.ir.schedules.grid_form import grid_form
-from lsrl.ir.schedules.how import Chunk, How, Newton, NotLegal, Quadratic, Scan, Tiles
+from lsrl.ir.schedules.how import Chunk, How, Newton, NotLegal, Quadratic, Rounds, Scan, Tiles
 from lsrl.ir.schedules.newton_form import newton_form
+from lsrl.ir.schedules.rounds_form import rounds_form
 from lsrl.ir.schedules.scan_form import scan_form
 from lsrl.ir.value import Value
 
@@ -45,4 +46,6 @@ def form_of(cell: Cell, part: Component, how: How, sizes: Mapping[str, int]) -> 
             return newton_form(cell, part, sizes, quasi=quasi)
         case Tiles():
             return grid_form(cell, part)
+        case Rounds():
+            return rounds_form(cell)
     raise NotLegal(f"`{how}` is no operation on whole sequences")

@@ -127,7 +127,15 @@ class Tiles:
         return "dag(tiles)" if self.side is None else f"dag({self.side})"
 
 
-How = Sequential | Scan | Chunk | Newton | Quadratic | Dag | Tiles
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """Over a graph, where states are affine: unknowns are eliminated in rounds, or by level where that is less."""
+
+    def __str__(self) -> str:
+        return "dag(rounds)"
+
+
+How = Sequential | Scan | Chunk | Newton | Quadratic | Dag | Tiles | Rounds
 
 _FORM = re.compile(r"\s*([a-z]+)\s*(?:\((.*)\))?\s*")
 
@@ -198,10 +206,12 @@ def _newton(given: _Given) -> How:
 
 
 def _dag(given: _Given) -> How:
+    if given.flag("rounds"):
+        return given.done(Rounds(), "`rounds` alone")
     by_rule = given.flag("tiles")
     side = None if by_rule else given.first()
     how = Tiles(side) if by_rule or side is not None else Dag()
-    return given.done(how, "nothing, the side of a tile, `dag(8)`, or `tiles`")
+    return given.done(how, "nothing, the side of a tile, `dag(8)`, `tiles` or `rounds`")
 
 
 _READERS: Mapping[str, Callable[[_Given], How]] = {

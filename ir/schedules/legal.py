@@ -14,12 +14,14 @@ from lsrl.ir.facts.sentences import RecurrenceFacts, facts
 from lsrl.ir.lattice import is_grid
 from lsrl.ir.pipeline import Component, components
 from lsrl.ir.schedules.forms import form_of
-from lsrl.ir.schedules.how import Chunk, Dag, How, Newton, NotLegal, Quadratic, Scan, Sequential, Tiles
+from lsrl.ir.schedules.how import Chunk, Dag, How, Newton, NotLegal, Quadratic, Rounds, Scan, Sequential, Tiles
 from lsrl.ir.span import Span
 from lsrl.ir.value import Value
 
 HOWS: tuple[How, ...] = (Sequential(), Scan(), Chunk(), Newton(), Quadratic(), Dag())
 GRID_HOWS: tuple[How, ...] = (*HOWS, Tiles())
+GRAPH_HOWS: tuple[How, ...] = (*HOWS, Rounds())
+_OWN_WORDS = Tiles | Rounds
 _PRODUCTS = ("mul", "einsum")
 
 
@@ -44,8 +46,8 @@ class Verdict:
 
     @property
     def word(self) -> str:
-        """The name of the schedule, without options; tiles are a schedule of their own."""
-        return str(self.how) if isinstance(self.how, Tiles) else str(self.how).partition("(")[0]
+        """The name of the schedule, without options; tiles and rounds are schedules of their own."""
+        return str(self.how) if isinstance(self.how, _OWN_WORDS) else str(self.how).partition("(")[0]
 
     @property
     def sentence(self) -> str:
@@ -80,7 +82,7 @@ class Possible:
     @cached_property
     def verdicts(self) -> tuple[Verdict, ...]:
         """Of every schedule, its options left to the rules."""
-        return tuple(map(self.verdict, GRID_HOWS if is_grid(self.cell) else HOWS))
+        return tuple(map(self.verdict, hows_over(self.cell)))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -89,6 +91,13 @@ class Possible:
     @property
     def legal(self) -> tuple[How, ...]:
         return tuple(each.how for each in self.verdicts if each.legal)
+
+
+def hows_over(cell: Cell) -> tuple[How, ...]:
+    """Every schedule that there is over the axes of a cell, options left to the rules."""
+    if cell.axes == (GRAPH,):
+        return GRAPH_HOWS
+    return GRID_HOWS if is_grid(cell) else HOWS
 
 
 def possible(cell: Cell, sizes: Mapping[str, int], having: Collection[type[How]]) -> tuple[Possible, ...]:
@@ -107,7 +116,7 @@ def _verdict(found: Possible, how: How) -> Verdict:
         return Verdict(how, True, "it is what the program says")
     if isinstance(how, Dag):
         return _by_waves(found, how)
-    if found.cell.axes != (TIME,) and not isinstance(how, Tiles):
+    if found.cell.axes != (TIME,) and not isinstance(how, _OWN_WORDS):
         axes = ", ".join(found.cell.axes)
         return Verdict(how, False, f"{found.cell.name} runs over {axes}, not over one axis {TIME}")
     try:
@@ -157,6 +166,8 @@ def _reason(found: RecurrenceFacts, how: How) -> str:
             return f"{algebra}, {_transition(found)}, and what it adds are outer products"
         case Tiles():
             return f"{algebra}, arriving states count as whole ones, and what is added are outer products"
+        case Rounds():
+            return f"{algebra}, element by element, with weights that are known before"
         case Quadratic():
             return "it is `chunk` with a single chunk"
         case _:

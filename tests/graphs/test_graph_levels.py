@@ -8,7 +8,7 @@ import pytest
 import lsrl
 from lsrl.backends.graph_text import node_count
 from lsrl.backends.runtime.graph_levels import all_turns, levels_of, node_depths
-from lsrl.backends.runtime.jax_levels import MOST_LEVEL_RUNS, PADDED_PLACES, level_runs, prepare
+from lsrl.backends.runtime.jax_levels import MOST_LEVEL_RUNS, PADDED_PLACES, level_runs, prepare_levels
 from lsrl.ir import ops
 from lsrl.ir.build import add
 from lsrl.ir.dims import Dim
@@ -83,14 +83,14 @@ def test_levels_that_alternate_have_few_runs() -> None:
 
 
 def test_the_row_of_states_holds_every_edge_once() -> None:
-    graph = prepare(DIAMOND)
+    graph = prepare_levels(DIAMOND, None, None)
     place, row = np.asarray(graph.place), np.asarray(graph.row)
     assert row[place].tolist() == list(range(len(DIAMOND)))
     assert (row < len(DIAMOND)).sum() == len(DIAMOND)
 
 
 def test_a_graph_without_edges_has_no_levels() -> None:
-    graph = prepare(np.zeros((0, 2), np.int64), nodes=3)
+    graph = prepare_levels(np.zeros((0, 2), np.int64), None, 3)
     assert graph.runs == ()
     assert graph.whole.nodes.shape == (3,)
 
