@@ -5,6 +5,7 @@ run in one `lax.scan`, padded by arcs that lead from nothing to nothing.  The co
 transposed system, which are the same steps the other way round.
 """
 
+import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,6 +17,8 @@ from jax import lax
 from lsrl.backends.runtime.graph_levels import Level, checked_graph, node_depths, whole_level
 from lsrl.backends.runtime.graph_rounds import rounds_of, system_of
 from lsrl.backends.runtime.jax_levels import level_runs
+
+PRODUCTS_AT_ONCE = 1 << 18  # numbers, for the gradients of weights
 
 
 class GraphSystem(NamedTuple):
@@ -106,9 +109,21 @@ def solved_rounds_forward(graph, weights, sources):
 def solved_rounds_backward(kept, cotangents):
     graph, every, found = kept
     back = run_rounds(graph, every, cotangents, backwards=True)
-    summed = [axis for axis in range(1, found.ndim) if every.shape[axis] == 1]
-    pulled = jnp.sum(found[graph.start] * back[graph.end], summed, keepdims=True)
-    return None, pulled, back
+    return None, summed_products(found, back, graph, every.shape), back
+
+
+def summed_products(found, back, graph, shape):
+    """What the weights of arcs get: found[start] * back[end], summed along the axes where `shape` has 1.
+
+    A few arcs after the other: products of all of them would be as large as many arrays of unknowns.
+    """
+    summed = [axis - 1 for axis in range(1, found.ndim) if shape[axis] == 1]
+    few = max(PRODUCTS_AT_ONCE // max(math.prod(found.shape[1:]), 1), 1)
+
+    def of_arc(ends):
+        return jnp.sum(found[ends[0]] * back[ends[1]], summed, keepdims=True)
+
+    return lax.map(of_arc, (graph.start, graph.end), batch_size=min(few, max(graph.start.shape[0], 1)))
 
 
 solved_rounds.defvjp(solved_rounds_forward, solved_rounds_backward)
