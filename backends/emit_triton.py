@@ -24,12 +24,14 @@ from lsrl.backends.torch_loops import Written, write_loop
 from lsrl.backends.torch_operator import NAMESPACE
 from lsrl.backends.torch_place import TYPES, Types
 from lsrl.backends.torch_primitive_chunk import without_kernels
+from lsrl.backends.torch_primitive_grid import tiles_in_words
 from lsrl.backends.writer import WIDTH, Writer
 from lsrl.ir.cell import TIME, Cell
 from lsrl.ir.lattice import is_grid
 from lsrl.ir.pipeline import VARYING
 from lsrl.ir.plan import Loop, Plan, Primitive
 from lsrl.ir.schedules.chunk_form_parts import ChunkForm
+from lsrl.ir.schedules.grid_form_parts import GridForm
 from lsrl.ir.value import depends_on
 
 
@@ -86,6 +88,8 @@ def _schedule(plan: Plan, written: Mapping[int, Written], dtype: str) -> Iterato
                 reason = without_kernels(form, stage.how, plan.sizes, dtype)
                 how = f"{in_words(stage.how)} in plain PyTorch: {reason}" if reason else in_words(stage.how)
                 yield ", ".join(state.name for state in states), how
+            case Primitive(states, form=GridForm() as form):
+                yield ", ".join(state.name for state in states), tiles_in_words(form, stage.how, plan.sizes, dtype)
             case Primitive(states):
                 yield ", ".join(state.name for state in states), in_words(stage.how)
 

@@ -204,8 +204,6 @@ _FUNCTIONS: Mapping[str, str] = {
     **runtime("torch_loop"),
     **runtime("torch_newton"),
     **runtime("torch_waves"),
-    **runtime("torch_tiles"),
-    **runtime("torch_grid"),
     **runtime("graph_levels"),
     **runtime("graph_rounds"),
     **runtime("torch_levels"),
@@ -221,6 +219,11 @@ _FUNCTIONS: Mapping[str, str] = {
     **runtime("torch_chunk_plain"),
     **runtime("triton_chunk_operator"),
     **runtime("torch_chunk"),
+    **runtime("triton_tiles"),
+    **runtime("triton_tiles_launch"),
+    **runtime("torch_grid_carry"),
+    **runtime("torch_tiles"),
+    **runtime("torch_grid"),
 }
 
 

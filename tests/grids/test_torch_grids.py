@@ -244,7 +244,7 @@ def test_wrong_shapes_are_named() -> None:
 def test_machine_code() -> None:
     """One launch runs one wave; programs of it fit into the registers of a GPU."""
     program = lsrl.parse(GRIDS["plstm"].text)
-    compiled = lsrl.compile(program, target="triton", sizes={"K": 16, "V": 16})
+    compiled = lsrl.compile(program, target="triton", sizes={"K": 16, "V": 16}, schedule="dag")
     schedule = module_of(compiled).SCHEDULE["R, D"]
     assert schedule.startswith("one Triton kernel for each wave, batch * lanes")
     assert all(each.fits for each in resources(compiled.source, "sm_90"))

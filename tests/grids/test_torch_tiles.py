@@ -143,6 +143,16 @@ def test_what_is_kept_grows_with_the_grid() -> None:
     assert 3.5 < kept(16) / kept(8) < 4.1
 
 
-def test_said_in_words() -> None:
-    compiled = Drawn.of(TILES["plstm"], (2, 2)).compiled("triton", "float32", "dag(4)")
-    assert module_of(compiled).SCHEDULE == {"R, D": "tiles of the grid, 4 places along each axis"}
+@pytest.mark.parametrize(
+    ("name", "schedule", "dtype", "words"),
+    [
+        ("plstm", "dag(4)", "float32", "tiles of the grid, 4 places along each axis"),
+        ("plstm", "dag(2)", "float64", " in plain PyTorch: kernels compute in float32"),
+        ("heads", "dag(6)", "float32", ", products in plain PyTorch: a tile has 108 reads or outer products, and a"),
+        ("cube", "dag(3)", "float32", ", products in plain PyTorch: a tile has more than 16 edges"),
+    ],
+)
+def test_said_in_words(name: str, schedule: str, dtype: str, words: str) -> None:
+    compiled = Drawn.of(TILES[name], (2, 2, 2)[: TILES[name].axes]).compiled("triton", dtype, schedule)
+    (said,) = module_of(compiled).SCHEDULE.values()
+    assert words in said
