@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lsrl import stages
+from lsrl.backends.topology import Topology
 from lsrl.compiled import Compiled
 from lsrl.compiling import compile_program
+from lsrl.graph_files import GRAPH_ARRAYS, read_graph
+from lsrl.graph_runs import is_over_graph
+from lsrl.ir.cell import Cell
+from lsrl.ir.fault import Refusal
 from lsrl.ir.schedules.cost import CHUNKS
-from lsrl.ir.schedules.how import Chunk, How, Newton, Quadratic, Scan, Sequential
+from lsrl.ir.schedules.how import Chunk, Dag, How, Newton, Quadratic, Rounds, Scan, Sequential
 from lsrl.measure import Timing, in_turns
 from lsrl.program import Program
 from lsrl.random_arrays import Drawn
@@ -18,6 +24,7 @@ from lsrl.tuning import Setting
 from lsrl.verify import candidates, case
 
 HOWS: tuple[How, ...] = (Sequential(), Scan(), *map(Chunk, CHUNKS), Newton(), Quadratic())
+ON_GRAPHS: tuple[How, ...] = (Dag(), Rounds())
 SECONDS = 1.0  # for each schedule and pass, about
 
 Call = Callable[[], object]
@@ -32,22 +39,59 @@ class Measured:
     training: Timing
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a program is measured on, besides sizes and batch.
+
+    Attributes:
+        length: positions, or the nodes of a graph.
+        graph: one from a file.
+        words: a graph in words.
+    """
+
+    length: int
+    graph: Topology | None = None
+    words: str = ""
+
+
+def place_of(cell: Cell, path: Path | None, length: int) -> Place:
+    """Where a program is measured: over a graph, that of a file or a random one with `length` nodes.
+
+    Raises:
+        Refusal: there is a file of a graph, and the program runs over none; or it holds none.
+    """
+    if not is_over_graph(cell):
+        if path is not None:
+            raise Refusal(f"{path}: {cell.name} runs over {', '.join(cell.axes)}, not over a graph")
+        return Place(length)
+    if path is None:
+        return Place(length, None, f"a random graph of {length} nodes")
+    graph = read_graph(path)
+    return Place(graph.nodes, graph, f"{path}, {graph.nodes} nodes, {len(graph.edges)} edges")
+
+
 def measure(
-    program: Program, setting: Setting, hows: Sequence[How] | None = None, seconds: float = SECONDS
+    program: Program,
+    setting: Setting,
+    hows: Sequence[How] | None = None,
+    seconds: float = SECONDS,
+    graph: Topology | None = None,
 ) -> tuple[Measured, ...]:
     """Every legal schedule of a program, the fastest in training first.
 
     Args:
         hows: the schedules to try; None for all, chunks in each size that the model weighs.
+        graph: what a program over a graph runs on; a random one with `setting.length` nodes without it.
 
     Raises:
         Refusal: the target cannot hold the program.
     """
-    given = case(program, setting.sizes, setting.batch, setting.length)
-    found = stages.make(given.cell, given.sizes, setting.target).recurrences
+    given = case(program, setting.sizes, setting.batch, setting.length, graph=graph)
+    found = stages.made(given.cell, given.sizes, setting.target).recurrences
+    every = ON_GRAPHS if is_over_graph(given.cell) else HOWS
     forward: dict[str, Call] = {}
     training: dict[str, Call] = {}
-    for schedule in map(str, candidates(found, hows or HOWS)):
+    for schedule in map(str, candidates(found, hows or every)):
         compiled = compile_program(program, setting.target, setting.sizes, schedule, setting.dtype)
         forward[schedule], training[schedule] = _calls(compiled, given.arrays, given.told)
     times = in_turns(forward, seconds), in_turns(training, seconds)
@@ -64,16 +108,21 @@ def _jax_calls(compiled: Compiled, arrays: Drawn, told: Mapping[str, Any]) -> tu
     import jax
     import jax.numpy as jnp
 
-    given = jax.tree.map(jnp.asarray, arrays)
+    params, inputs, state = arrays
+    graph = {name: array for name, array in inputs.items() if name in GRAPH_ARRAYS}  # it decides what is compiled
+    given = jax.tree.map(jnp.asarray, (params, {n: a for n, a in inputs.items() if n not in graph}, state))
 
-    def gradients(*groups: Any) -> Any:
-        found = compiled.gradients(*groups, **told)
+    def run(params: Any, inputs: Any, state: Any) -> Any:
+        return compiled(params, {**inputs, **graph}, state, **told)
+
+    def gradients(params: Any, inputs: Any, state: Any) -> Any:
+        found = compiled.gradients(params, {**inputs, **graph}, state, **told)
         return found.inputs, found.params, found.state
 
     def done(function: Any) -> Call:
         return lambda: jax.block_until_ready(function(*given))  # type: ignore[no-untyped-call]
 
-    return done(jax.jit(lambda *groups: compiled(*groups, **told))), done(jax.jit(gradients))
+    return done(jax.jit(run)), done(jax.jit(gradients))
 
 
 def _torch_calls(compiled: Compiled, arrays: Drawn, told: Mapping[str, Any]) -> tuple[Call, Call]:
@@ -95,8 +144,12 @@ def _torch_calls(compiled: Compiled, arrays: Drawn, told: Mapping[str, Any]) -> 
     return run, derive
 
 
-def table(rows: Sequence[Measured], setting: Setting) -> str:
-    """A line for each schedule: medians with quartiles, and how much slower than the fastest."""
+def table(rows: Sequence[Measured], setting: Setting, over: str = "") -> str:
+    """A line for each schedule: medians with quartiles, and how much slower than the fastest.
+
+    Args:
+        over: the graph in words; batch and length without it.
+    """
     best = min((row.training.median for row in rows), default=1.0)
     lines = [("schedule", "forward", "with gradients", "slower by")]
     lines += [
@@ -104,7 +157,8 @@ def table(rows: Sequence[Measured], setting: Setting) -> str:
     ]
     widths = [max(map(len, column)) for column in zip(*lines)]
     sizes = ", ".join(f"{name}={number}" for name, number in setting.sizes.items())
-    head = f"{setting.target}, {setting.dtype}, batch {setting.batch}, length {setting.length}; {sizes}"
+    over = over or f"batch {setting.batch}, length {setting.length}"
+    head = f"{setting.target}, {setting.dtype}, {over}" + (sizes and f"; {sizes}")
     body = ("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths)).rstrip() for line in lines)
     return "\n".join([head, *body])
 

@@ -15,12 +15,13 @@ import numpy as np
 
 from lsrl import stages
 from lsrl.backends.arrays import Array
+from lsrl.backends.topology import Topology
 from lsrl.compiled import Compiled
 from lsrl.compiling import compile_program
 from lsrl.ir.cell import GRAPH, TIME, Cell
 from lsrl.ir.fault import Refusal
 from lsrl.ir.schedules.how import Chunk, How, Newton, Tiles
-from lsrl.ir.schedules.legal import GRID_HOWS, Possible
+from lsrl.ir.schedules.legal import GRAPH_HOWS, GRID_HOWS, Possible
 from lsrl.program import Program
 from lsrl.random_arrays import Drawn, random_arrays, random_weights, small_sizes
 from lsrl.random_graphs import random_graph_arrays
@@ -87,14 +88,18 @@ def case(
     batch: int = BATCH,
     length: int = LENGTH,
     seed: int = 0,
+    graph: Topology | None = None,
 ) -> Case:
     """A program with random arrays; sizes that are not given and have no default are small and different.
 
-    Over a graph `length` is the number of nodes.
+    Args:
+        length: over a graph, the number of nodes of a random one.
+        graph: what a program over a graph runs on instead.
     """
     cell, bound = program.bind(small_sizes(program.graph, sizes or {}))
     if cell.axes == (GRAPH,):
-        params, inputs, state = random_graph_arrays(cell, bound, length, seed)
+        params, inputs, state = random_graph_arrays(cell, bound, length, seed, graph)
+        length = length if graph is None else graph.nodes
         return Case(program, bound, (_soft(params), _soft(inputs), state), {"length": length})
     lengths = length if cell.axes == (TIME,) else SIDES[: len(cell.axes)]
     params, inputs, state = random_arrays(cell, bound, batch, lengths, seed)
@@ -108,7 +113,7 @@ def _soft(arrays: Named) -> dict[str, Array]:
 
 def candidates(found: Sequence[Possible], hows: Sequence[How] | None = None) -> tuple[Schedule, ...]:
     """Schedules that between them run every recurrence in every legal way; the first legal one stands for others."""
-    wanted = hows or tuple(map(_in_pieces, GRID_HOWS))
+    wanted = hows or tuple(map(_in_pieces, dict.fromkeys([*GRID_HOWS, *GRAPH_HOWS])))
     rows = (tuple(how if each.verdict(how).legal else each.legal[0] for each in found) for how in wanted)
     names = [each.names for each in found]
     return tuple(Schedule(tuple(map(Directive, names, row))) for row in dict.fromkeys(rows))

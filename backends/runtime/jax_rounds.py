@@ -118,12 +118,15 @@ def summed_products(found, back, graph, shape):
     A few arcs after the other: products of all of them would be as large as many arrays of unknowns.
     """
     summed = [axis - 1 for axis in range(1, found.ndim) if shape[axis] == 1]
+    arcs = graph.start.shape[0]
+    if not arcs:
+        return jnp.zeros((0, *shape[1:]), found.dtype)
     few = max(PRODUCTS_AT_ONCE // max(math.prod(found.shape[1:]), 1), 1)
 
     def of_arc(ends):
         return jnp.sum(found[ends[0]] * back[ends[1]], summed, keepdims=True)
 
-    return lax.map(of_arc, (graph.start, graph.end), batch_size=min(few, max(graph.start.shape[0], 1)))
+    return lax.map(of_arc, (graph.start, graph.end), batch_size=min(few, arcs))
 
 
 solved_rounds.defvjp(solved_rounds_forward, solved_rounds_backward)

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import rich_click as click
 
-from lsrl.bench import SECONDS, measure, table
-from lsrl.cli.options import SizedCommand, dtype_choice, enable_double, json_option, program_argument, sizes_option
+from lsrl.bench import SECONDS, measure, place_of, table
+from lsrl.cli.options import (
+    SizedCommand,
+    dtype_choice,
+    enable_double,
+    file_option,
+    json_option,
+    program_argument,
+    sizes_option,
+)
 from lsrl.cli.terminal import working
 from lsrl.ir.schedules.how import parse_how
 from lsrl.program import load
@@ -21,7 +30,10 @@ from lsrl.tuning import Setting
 @click.option("--target", default="jax", show_default=True, type=click.Choice(["jax", "triton"]), help="What runs it.")
 @click.option("--dtype", default="float32", show_default=True, type=dtype_choice, help="The type of floats.")
 @click.option("--batch", default=8, show_default=True, type=click.IntRange(1), metavar="N", help="Sequences at a time.")
-@click.option("--length", default=1024, show_default=True, type=click.IntRange(1), metavar="N", help="Positions.")
+@click.option(
+    "--length", default=1024, show_default=True, type=click.IntRange(1), metavar="N", help="Positions; nodes."
+)
+@file_option("--graph", help="What a program over a graph runs on: `edges`, and `turns`.  [default: a random graph]")
 @click.option(
     "--schedule", "schedules", multiple=True, metavar="SCHEDULE", help="Only this one, chunk(64) say; may be repeated."
 )
@@ -35,6 +47,7 @@ def command(
     dtype: str,
     batch: int,
     length: int,
+    graph: Path | None,
     schedules: tuple[str, ...],
     seconds: float,
     as_json: bool,
@@ -43,6 +56,7 @@ def command(
 
     Random arrays; the time of a run, and of a run with all gradients, medians with quartiles, taken in turns so that
     a busy machine slows all alike. The fastest in training comes first. On a GPU the Triton target runs there.
+    A program over a graph runs on a random one with so many nodes as --length says, or on that of --graph.
 
     \b
     Examples:
@@ -50,9 +64,10 @@ def command(
       lsrl bench mine.lsrl --schedule scan --schedule sequential --target triton
     """
     program = load(prog, cell)
-    _, bound = program.bind(sizes)
-    setting, hows = Setting(target, dtype, bound, batch, length), tuple(map(parse_how, schedules)) or None
+    bound_cell, bound = program.bind(sizes)
+    place = place_of(bound_cell, graph, length)
+    setting, hows = Setting(target, dtype, bound, batch, place.length), tuple(map(parse_how, schedules)) or None
     enable_double(target, dtype)
     with working(f"measuring {program.name}"):
-        rows = measure(program, setting, hows, seconds)
-    click.echo(json.dumps([asdict(row) for row in rows], indent=2) if as_json else table(rows, setting))
+        rows = measure(program, setting, hows, seconds, place.graph)
+    click.echo(json.dumps([asdict(row) for row in rows], indent=2) if as_json else table(rows, setting, place.words))

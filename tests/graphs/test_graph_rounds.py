@@ -12,6 +12,7 @@ import pytest
 import lsrl
 from lsrl.backends.arrays import Array
 from lsrl.backends.runtime.graph_rounds import Rounds, cost_of_rounds, eliminated, level_rounds, rounds_of
+from lsrl.backends.topology import make_topology
 from lsrl.ir.cell import Cell
 from lsrl.ir.fault import Refusal
 from lsrl.ir.laws import simplify
@@ -180,7 +181,7 @@ def test_values_and_gradients(target: str, name: str, kind: str) -> None:
     generator, nodes = np.random.default_rng(2), int(edges.max()) + 1
     edges = generator.permutation(generator.permutation(nodes)[edges])
     program = lsrl.parse(text)
-    params, inputs, _ = random_graph_arrays(*program.bind(sizes), nodes, edges=edges)
+    params, inputs, _ = random_graph_arrays(*program.bind(sizes), nodes, graph=make_topology(nodes, edges))
     inputs = {n: a / 3 if a.dtype.kind == "f" else a for n, a in inputs.items()}
     truth = lsrl.compile(program, target="reference", sizes=sizes)
     ours = lsrl.compile(program, target=target, sizes=sizes, schedule="dag(rounds)", dtype="float64")

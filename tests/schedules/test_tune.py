@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import lsrl
@@ -78,3 +79,27 @@ def test_commands(run: Run, monkeypatch: pytest.MonkeyPatch, cache: Path) -> Non
     (kept,) = cache.glob("lsrl/tuned/*.json")
     assert json.loads(kept.read_text()) == {"program": "decay", "schedule": "h=sequential"}
     assert done.out.splitlines()[-1] == f"h=sequential is kept in {kept}"
+
+
+def test_over_graphs(run: Run, tmp_path: Path, cache: Path) -> None:
+    """A random graph, or that of a file; what is kept is found again for graphs of about as many nodes."""
+    (tmp_path / "sums.lsrl").write_text(
+        "cell sums() over graph:\n    node input x: []\n    edge state c: []\n"
+        "    c' = sum_in(c) + x\n    output y = sum_in(c)\n"
+    )
+    np.savez(tmp_path / "path.npz", edges=np.stack([np.arange(9), np.arange(1, 10)], 1))
+    np.savez(tmp_path / "ring.npz", edges=np.array([(0, 1), (1, 0)]))
+    np.savez(tmp_path / "none.npz", nodes=np.arange(3))
+    words = ("sums.lsrl", "--seconds", 0.01)
+    random = run("bench", *words, "--length", 12, "--schedule", "dag", "--target", "triton").out.splitlines()
+    assert random[0] == "triton, float32, a random graph of 12 nodes"
+    assert [line.split()[0] for line in random[2:]] == ["c=dag"]
+    kept = run("tune", *words, "--graph", "path.npz", "--schedule", "dag(rounds)").out.splitlines()
+    assert kept[0] == "jax, float32, path.npz, 10 nodes, 9 edges"
+    graph, _ = lsrl.load(tmp_path / "sums.lsrl").bind({})
+    assert tuned(graph, Setting("jax", "float32", {}, 8, 15)) == "c=dag(rounds)"
+    for file, fault in (("ring", "edges 0 (0 -> 1), 1 (1 -> 0) form a cycle"), ("none", "there is no array `edges`")):
+        found = run("bench", *words, "--graph", f"{file}.npz")
+        assert found.status == 1
+        assert fault in found.err
+    assert "runs over t, not over a graph" in run("bench", "decay.lsrl", "--set", "D=3", "--graph", "ring.npz").err
