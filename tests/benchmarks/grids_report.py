@@ -1,0 +1,215 @@
+"""The results of `grids.py` and `graphs.py` as a page of the documentation and its plots.
+
+    python tests/benchmarks/grids_report.py
+
+Reads tests/benchmarks/results/{grids,graphs}_*.json; writes docs/performance-grids.md and docs/images/grids_*.svg.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from grids_plots import plot_all
+
+Row = Mapping[str, Any]
+
+ROOT = Path(__file__).parents[2]
+RESULTS = Path(__file__).parent / "results"
+PASSES = ("forward", "forward and backward")
+GOAL = 3  # times as fast as the published code in PyTorch
+
+INTRODUCTION = """# Performance of grids and graphs
+
+What [grids and graphs](grids-and-graphs.md) cost beside the published implementation of pLSTM
+([ml-jku/plstm](https://github.com/ml-jku/plstm), einsums in PyTorch and JAX) and beside loops that run one place after
+the other. Each way is compared with the float64 reference first, values and all gradients, to 1e-10. The ways of one
+row then ran in turns in one process; a number is the median of its rounds in milliseconds, behind it the quartiles.
+Times are of one thread, in processor time, float32, one sequence and one head: look at ratios.
+
+Memory is the most that a second call held beyond what was held before it, in a process of its own. A way that took more
+than 90 s of processor time (compilation included) or 3 GB there was ended and is not tried on larger grids.
+"""
+
+GRIDS = """## Grids
+
+`std/plstm2d_code`, which is what the published code computes, with memories of 16 x 16 and of 64 x 64. Its recurrent
+form has chunks of one place, its parallel form one chunk, and between them is the best one; in JAX it unrolls its
+chunks, so that programs of more than 64 chunks are left out.
+
+![Time over the side of the grid](images/grids_times.svg)
+
+![Memory over the side of the grid](images/grids_memory.svg)
+
+*published : ours* is the best form of the published code on this grid over what `auto` takes.
+"""
+
+GRAPHS = """## Graphs
+
+`std/plstm_graph` beside the published graph mode, a loop over edges in PyTorch. The graph is prepared before: ours once
+for each graph, theirs once too.
+"""
+
+
+def page(grids: Sequence[Mapping[str, Any]], graphs: Sequence[Mapping[str, Any]]) -> str:
+    """The text of the page, of results of several devices."""
+    parts = [INTRODUCTION]
+    for results in grids:
+        parts += [
+            _machine(results),
+            GRIDS,
+            _summary(results["rows"]),
+            _verdict(results["rows"]),
+            *_tables(results["rows"]),
+        ]
+    for results in graphs:
+        parts += [GRAPHS, _machine(results), *_graph_tables(results["rows"])]
+    parts.append("## Run it\n\n" + COMMANDS)
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+COMMANDS = """```sh
+git clone https://github.com/ml-jku/plstm
+python tests/benchmarks/grids.py --plstm plstm --quick         # small grids, minutes; without --quick hours
+python tests/benchmarks/graphs.py --plstm plstm --quick
+python tests/benchmarks/grids.py --plstm plstm --device cuda   # Triton kernels beside its einsums, also compiled
+python tests/benchmarks/grids_report.py                        # this page
+```"""
+
+
+def _machine(results: Mapping[str, Any]) -> str:
+    named = ", ".join(f"{name} {version}" for name, version in results["machine"].items())
+    return f"Machine: {named}; ml-jku/plstm at {results['published']}."
+
+
+def seconds(row: Row, name: str) -> float | None:
+    """The time of a way: the median, or the one call of a slow one."""
+    timing = row["times"].get(name)
+    return timing["median"] if timing else row["once"].get(name)
+
+
+def auto(row: Row) -> str:
+    """What `auto` is called in this row."""
+    return next(name for name in row["times"] if name.startswith("ours, auto"))
+
+
+def best_published(row: Row) -> str:
+    """The fastest published form in this row."""
+    known = {name: seconds(row, name) for name in (*row["times"], *row["once"]) if name.startswith("published")}
+    return min(known, key=lambda name: known[name] or 0)
+
+
+def ratio(row: Row) -> float:
+    """How many times as long the best published form takes as ours."""
+    return (seconds(row, best_published(row)) or 0) / (seconds(row, auto(row)) or 1)
+
+
+def _summary(rows: Sequence[Row]) -> str:
+    lines = ["| framework | grid, memories | pass | `auto` | best published | published : ours | node by node : ours "]
+    lines[0] += "| memory: ours | published |"
+    lines.append("|---|---|---|---|---|--:|--:|--:|--:|")
+    for row in rows:
+        own, best = auto(row), best_published(row)
+        node = seconds(row, "node by node")
+        loop = f"{node / seconds(row, own):.1f}" if node else ""
+        named = f"{own.removeprefix('ours, auto (')[:-1]} | {best.removeprefix('published, ')}"
+        memory = f"{_megabytes(row, own)} | {_megabytes(row, best)}"
+        place = f"{row['framework']} | {_place(row)} | {row['pass']}"
+        lines.append(f"| {place} | {named} | {ratio(row):.1f} | {loop} | {memory} |")
+    return "\n".join(lines)
+
+
+def _verdict(rows: Sequence[Row]) -> str:
+    """Where the goals are missed, in words."""
+    large = [row for row in rows if row["side"] >= 32]
+    goals = {"torch": GOAL, "jax": 1}
+    missed = [row for row in large if ratio(row) < goals[row["framework"]]]
+    listed = "; ".join(f"{row['framework']}, {_place(row)}, {row['pass']}: {ratio(row):.1f}" for row in missed)
+    said = f"Missed here: {listed}." if missed else "Both are reached in every row."
+    text = (
+        f"The goals for sides of 32 and more are {GOAL} times its speed in PyTorch and to be ahead of it in JAX. {said}"
+    )
+    beaten = [(row, name) for row in rows for name in row["times"] if _faster(row, name)]
+    faster = "; ".join(f"{row['framework']}, {_place(row)}, {row['pass']}: {name}" for row, name in beaten)
+    return f"{text} Faster than `auto` by a tenth or more: {faster or 'nothing'}."
+
+
+def _faster(row: Row, name: str) -> bool:
+    return (seconds(row, name) or 0) < 0.9 * (seconds(row, auto(row)) or 0)
+
+
+def _tables(rows: Sequence[Row]) -> Iterator[str]:
+    for framework in dict.fromkeys(row["framework"] for row in rows):
+        for each in PASSES:
+            chosen = [row for row in rows if (row["framework"], row["pass"]) == (framework, each)]
+            yield f"### {framework}, {each}\n\n{_table(chosen, _time)}"
+        chosen = [row for row in rows if (row["framework"], row["pass"]) == (framework, PASSES[1])]
+        yield f"### {framework}, memory of {PASSES[1]}, MB\n\n{_table(chosen, _megabytes)}"
+
+
+def _table(rows: Sequence[Row], cell: Any) -> str:
+    ways = list(dict.fromkeys(_column(name) for row in rows for name in (*row["times"], *row["once"], *row["missing"])))
+    lines = [f"| grid, memories | {' | '.join(ways)} |", f"|---|{'--:|' * len(ways)}"]
+    for row in rows:
+        names = {_column(name): name for name in (*row["times"], *row["once"], *row["missing"])}
+        lines.append(f"| {_place(row)} | {' | '.join(cell(row, names.get(way, '')) for way in ways)} |")
+    return "\n".join(lines)
+
+
+def _column(name: str) -> str:
+    """`auto` in one column, whatever it chose."""
+    return "ours, auto" if name.startswith("ours, auto") else name
+
+
+def _time(row: Row, name: str) -> str:
+    if name in row["times"]:
+        low, middle, high = (row["times"][name][each] * 1e3 for each in ("lower", "median", "upper"))
+        return f"{middle:.3g} ({low:.3g}-{high:.3g})"
+    if name in row["once"]:
+        return f"{row['once'][name] * 1e3:.3g}, once"
+    return str(row["missing"].get(name, ""))
+
+
+def _megabytes(row: Row, name: str) -> str:
+    return f"{row['memory'][name] / 1e6:.3g}" if name in row["memory"] else ""
+
+
+def _place(row: Row) -> str:
+    return f"{row['side']} x {row['side']}, {row['size']} x {row['size']}"
+
+
+def _graph_tables(rows: Sequence[Row]) -> Iterator[str]:
+    ways = list(dict.fromkeys(name for row in rows for name in (*row["times"], *row["once"])))
+    peer = next(name for name in ways if name.startswith("published"))
+    own = [name for name in ways if name != peer]
+    for each in PASSES:
+        lines = [f"| graph, memories | nodes, edges, turns | {' | '.join((*own, peer))} | {' | '.join(_over(own))} |"]
+        lines.append(f"|---|---|{'--:|' * (len(ways) + len(own))}")
+        for row in (row for row in rows if row["pass"] == each):
+            counts = f"{row['graph']}, {row['size']} x {row['size']} | {row['nodes']}, {row['edges']}, {row['turns']}"
+            times = " | ".join(_time(row, name) for name in (*own, peer))
+            ratios = " | ".join(f"{(seconds(row, peer) or 0) / (seconds(row, name) or 1):.0f}" for name in own)
+            lines.append(f"| {counts} | {times} | {ratios} |")
+        yield f"### {each}\n\n" + "\n".join(lines)
+
+
+def _over(names: Sequence[str]) -> list[str]:
+    return [f"published : {name}" for name in names]
+
+
+def stored(kind: str) -> list[Mapping[str, Any]]:
+    """The results of each device."""
+    return [json.loads(file.read_text()) for file in sorted(RESULTS.glob(f"{kind}_*.json"))]
+
+
+def main() -> None:
+    """Write the page and its plots."""
+    grids = stored("grids")
+    (ROOT / "docs/performance-grids.md").write_text(page(grids, stored("graphs")))
+    plot_all(grids[0]["rows"], ROOT / "docs/images")
+
+
+if __name__ == "__main__":
+    main()
