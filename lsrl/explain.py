@@ -12,12 +12,14 @@ from lsrl.ir.cell import GRAPH, Cell
 from lsrl.ir.dims import count, shape_text
 from lsrl.ir.facts.matrices import pieces
 from lsrl.ir.facts.sentences import Fact, facts
+from lsrl.ir.graph_plan import GraphPlan
 from lsrl.ir.lattice import along_one_axis
 from lsrl.ir.pipeline import VARYING, components, states_read
 from lsrl.ir.plan import Loop, Parallel
 from lsrl.ir.schedules.choose import choose
 from lsrl.ir.schedules.cost import BYTES, Run
 from lsrl.ir.schedules.legal import Possible
+from lsrl.ir.schedules.rounds_stability import stability
 from lsrl.ir.span import Span
 from lsrl.ir.value import Value, depends_on, postorder
 from lsrl.sentences import Sentences
@@ -228,13 +230,19 @@ def _explain_graph(
         batch=1,
         length=setting.length,
         states=tuple(_states(cell, sizes)),
-        recurrences=tuple(_recurrences(cell, made, {}, setting)),
+        recurrences=tuple(_recurrences(cell, made, {}, setting, _stability(made.plan))),
         hoisted=(),
         fused=(),
         split=(),
         loops=nest,
         costs=_costs(cell, sizes, nest, replace(setting, batch=1)),
     )
+
+
+def _stability(plan: GraphPlan) -> tuple[Finding, ...]:
+    """What bounds states over a graph that are one system."""
+    found = None if plan.system is None else stability(plan.cell, plan.system)
+    return () if found is None else (_finding(found),)
 
 
 def _states(cell: Cell, sizes: Mapping[str, int]) -> Iterator[StateFact]:
@@ -263,8 +271,13 @@ def _start(value: Value) -> Value:
 
 
 def _recurrences(
-    cell: Cell, made: stages.AnyMade, ways: Mapping[tuple[str, ...], str], setting: Setting
+    cell: Cell,
+    made: stages.AnyMade,
+    ways: Mapping[tuple[str, ...], str],
+    setting: Setting,
+    more: tuple[Finding, ...] = (),
 ) -> Iterator[RecurrenceFact]:
+    """Every recurrence; `more` is told of each."""
     schedules = {directive.states: str(directive.how) for directive in made.schedule.directives}
     said = {each.names: tuple(_schedules(each, setting.run)) for each in made.recurrences}
     known = {found.states: tuple(map(_finding, found.facts)) for found in facts(cell)}
@@ -281,7 +294,7 @@ def _recurrences(
             way=ways.get(loop, ""),
             reads=tuple(name for name in read if name in others),
             together=tuple(name for name in loop if name not in names),
-            facts=known[names],
+            facts=(*known[names], *more),
         )
 
 

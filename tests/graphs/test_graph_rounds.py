@@ -13,12 +13,14 @@ import lsrl
 from lsrl.backends.arrays import Array
 from lsrl.backends.runtime.graph_rounds import Rounds, cost_of_rounds, eliminated, level_rounds, rounds_of
 from lsrl.backends.topology import make_topology
+from lsrl.cli import main
 from lsrl.ir.cell import Cell
 from lsrl.ir.fault import Refusal
 from lsrl.ir.laws import simplify
 from lsrl.ir.schedules.how import Dag, HowError, NotLegal, parse_how
 from lsrl.ir.schedules.how import Rounds as RoundsHow
 from lsrl.ir.schedules.rounds_form import rounds_form
+from lsrl.ir.schedules.rounds_stability import stability
 from lsrl.random_arrays import random_weights
 from lsrl.random_graphs import random_dag, random_graph_arrays
 from lsrl.verify import relative_errors
@@ -241,3 +243,42 @@ def test_the_schedule_reads_back() -> None:
     assert str(RoundsHow()) == "dag(rounds)"
     with pytest.raises(HowError, match="`rounds` alone"):
         parse_how("dag(rounds, 8)")
+
+
+WEIGHTS = {
+    "t": "unbounded",
+    "tanh(t)": "D-mode",
+    "t / max(1, sum_out(abs(t)))": "P-mode",
+    "exp(t) / sum_out(exp(t))": "P-mode",
+    "tanh(g) * (t / (1/2 + sum_out(abs(t))))": "P-mode",
+    "t / sum_out(t)": "unbounded",
+    "2 * (t / max(1, sum_out(abs(t))))": "unbounded",
+    "t / max(1, sum_out(abs(2 * t)))": "unbounded",
+}
+
+
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_what_bounds_states_is_read_off_the_program(weight: str) -> None:
+    """What is told holds on a random graph."""
+    program = lsrl.parse(
+        "cell passing() over graph:\n    node input x: []\n    turn input t: []\n    edge input g: []\n"
+        f"    edge state c: []\n    w = {weight}\n    c' = sum_in(w * c) + x\n    total = max_in(sum_out(abs(w)))\n"
+        "    largest = max_in(max_in(abs(w)))\n    output o = sum_in(c), total, largest\n"
+    )
+    cell = simplify(program.cell({}))
+    told = stability(cell, rounds_form(cell))
+    assert told is not None
+    assert told.value == WEIGHTS[weight]
+    assert told.spans
+    found = lsrl.compile(program, target="reference")({}, random_graph_arrays(cell, {}, 30, seed=1)[1]).outputs
+    if told.value == "P-mode":
+        assert found["total"].max() <= 1 + 1e-12
+    if told.value == "D-mode":
+        assert found["largest"].max() <= 1
+
+
+def test_explain_says_what_bounds_states(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["explain", "std/plstm_graph_p", "--set", "N=1", "K=2", "V=2"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "The absolute weights of the turns out of an edge sum to at most 1" in told
