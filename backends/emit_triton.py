@@ -13,10 +13,10 @@ from hashlib import sha256
 
 from lsrl.backends import torch_prelude
 from lsrl.backends.kernel_functions import KERNEL_FUNCTIONS
-from lsrl.backends.loop_cell import loop_cell
 from lsrl.backends.module_header import in_words
 from lsrl.backends.naming import Names, identifier
 from lsrl.backends.torch_apply import write_apply
+from lsrl.backends.torch_directions import run_cells, runs
 from lsrl.backends.torch_draw import write_init, write_initial_state
 from lsrl.backends.torch_frame import ALONE, POSITION, SEQUENCE, Frame, narrow_values, thin_values
 from lsrl.backends.torch_header import Ways, header
@@ -61,19 +61,19 @@ def emit_triton(
         KeyError: `dtype` is none of these.
     """
     frame = _frame(plan, TYPES[dtype])
-    loops = {
-        place: loop_cell(plan, stage, frame.names, frame.is_number)
-        for place, stage in enumerate(plan.stages)
-        if isinstance(stage, Loop)
-    }
+    beside = runs(plan)
+    loops = run_cells(plan, beside, frame.names, frame.is_number)
     if frame.types.narrow:
-        stored = [value for loop in loops.values() for value in loop.emits]
+        stored = [v for place, loop in loops.items() for own in beside[place].played(loop.emits) for v in own]
         frame = replace(frame, narrow=narrow_values((*plan.roots, *plan.cell.all_roots()), frame.varying, stored))
-    written = {place: write_loop(loop, frame, dtype, gradients) for place, loop in loops.items()}
+    written = {
+        place: replace(write_loop(loop, frame, dtype, gradients), names=beside[place].names)
+        for place, loop in loops.items()
+    }
     _write_functions(plan, frame, written, gradients)
     schedule = dict(_schedule(plan, written, dtype))
     _write_tables(frame, schedule, list(written.values()))
-    backward = {", ".join(s.name for s in w.loop.cell.states): w.backward for w in written.values() if w.backward}
+    backward = {each.names: each.backward for each in written.values() if each.backward}
     ways = Ways(schedule, backward)
     return assembled(frame, header(plan, frame.types, ways, source_name, command, gradients))
 
@@ -82,8 +82,8 @@ def _schedule(plan: Plan, written: Mapping[int, Written], dtype: str) -> Iterato
     """How each recurrence runs, in words, by the names of its states."""
     for place, stage in enumerate(plan.stages):
         match stage:
-            case Loop(states):
-                yield ", ".join(state.name for state in states), written[place].schedule
+            case Loop() if place in written:
+                yield written[place].names, written[place].schedule
             case Primitive(states, form=ChunkForm() as form):
                 reason = without_kernels(form, stage.how, plan.sizes, dtype)
                 how = f"{in_words(stage.how)} in plain PyTorch: {reason}" if reason else in_words(stage.how)

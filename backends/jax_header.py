@@ -50,7 +50,7 @@ def _parallel(values: Sequence[Value]) -> str:
 
 def _run(plan: Plan) -> str:
     steps = textwrap.fill(f"Schedule: {schedule(plan)}.", WIDTH, subsequent_indent="    ")
-    reverse = [state.name for state in plan.cell.states if state.reverse]
+    reverse = [state.name for state in plan.cell.states if state.backward]
     if not reverse:
         return steps
     return f"{steps}\nThere is no `step`: {', '.join(reverse)} arrives from the end of the sequence."

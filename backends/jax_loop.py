@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from lsrl.backends.expressions import tupled
 from lsrl.backends.identifiers import identifiers
+from lsrl.backends.jax_directions import Taken, write_directed
 from lsrl.backends.jax_loop_adjoint import AdjointBody, cotangents
 from lsrl.backends.jax_module import SEQUENCE, Module
 from lsrl.backends.jax_newton import write_recurrence
@@ -26,7 +27,7 @@ from lsrl.backends.stored import products_with_computed
 from lsrl.backends.writer import Writer
 from lsrl.ir.cell import Cell, Output
 from lsrl.ir.lattice import is_grid
-from lsrl.ir.plan import Loop, make_plan
+from lsrl.ir.plan import Abreast, make_plan
 from lsrl.ir.schedules.how import Newton
 from lsrl.ir.value import Value, postorder
 
@@ -45,23 +46,33 @@ class LoopFunctions:
     reserved: tuple[str, ...]
     kept: list[str] = field(default_factory=list)
 
-    def __call__(self, stages: Stages, loop: Loop) -> None:
-        """Write the loop at a place of `stages`."""
-        module = stages.module
+    def __call__(self, stages: Stages, beside: Abreast) -> None:
+        """Write loops that run as one at a place of `stages`."""
+        module, plain = stages.module, beside.is_plain(stages.cell.axes)
+        loop = beside.loops[0] if plain else beside.forward
         part = loop_cell(
             module.plan, loop, module.names, lambda v: module.is_number(v) or v.op in ("const", "iota"), whole=False
         )
         derivative = loop_derivative(part, module.plan.sizes)
         if derivative is None:
-            write_steps(stages, loop)
-            return
+            write_steps(stages, beside)
+        elif plain:
+            self.call(stages, derivative)
+        else:
+            taken = Taken(part.reads, part.statics, part.emits)
+            write_directed(stages, self.functions(module, derivative), beside, taken)
+
+    def call(self, stages: Stages, derivative: Derivative) -> None:
+        """Write the functions of a loop, and the call of it."""
+        module, part = stages.module, derivative.loop
+        loop = part.cell
         codes = stages.statements.codes
         reads, statics = ([str(codes[v]) for v in values] for values in (part.reads, part.statics))
         starts = [stages.starts[state.name] for state in loop.states]
         function = self.functions(module, derivative)
-        last = stages.passed_on(loop)
+        last = stages.passed_on(loop.states)
         kept = [stages.statements.bind(value) for value in part.emits]
-        if isinstance(loop.how, Newton):
+        if isinstance(part.how, Newton):
             names = [state.name for state in loop.states]
             stages.statistics[", ".join(names)] = module.names.fresh(f"{function_name(names)}_statistics")
             kept.append(stages.statistics[", ".join(names)])

@@ -17,18 +17,18 @@ from lsrl.backends.jax_steps import function_name, unpack, write_steps
 from lsrl.backends.naming import Names
 from lsrl.backends.newton_cell import NewtonStep, newton_step, options
 from lsrl.backends.writer import Writer
-from lsrl.ir.plan import Loop, make_plan
+from lsrl.ir.plan import Abreast, Loop, make_plan
 from lsrl.ir.schedules.how import Newton
 from lsrl.ir.value import Value, postorder
 
 
-def write_recurrence(stages: Stages, loop: Loop) -> None:
-    """The loop where it stands, as its schedule says."""
-    match loop.how:
+def write_recurrence(stages: Stages, beside: Abreast) -> None:
+    """The loops where they stand, as their schedule says."""
+    match beside.loops[0].how:
         case Newton() as how:
-            _write_newton(stages, loop, how)
+            _write_newton(stages, beside.loops[0], how)
         case _:
-            write_steps(stages, loop)
+            write_steps(stages, beside)
 
 
 def _write_newton(stages: Stages, loop: Loop, how: Newton) -> None:
@@ -46,7 +46,7 @@ def _write_newton(stages: Stages, loop: Loop, how: Newton) -> None:
     arguments = [function, tupled(statics), tupled(reads), tupled(starts), "length", *options(step, how, loop.reverse)]
     arriving = tupled([bind(leaf) if leaf in used else "_" for leaf in leaves])
     following = tupled([bind(v) if v in used and v not in leaves else "_" for v in nexts])
-    lasts = tupled(stages.passed_on(loop))
+    lasts = tupled(stages.passed_on(loop.states))
     stages.writer.line(f"{arriving}, {following}, {lasts}, {told} = newton({', '.join(arguments)})")
     _write_values(stages, loop.emits)
 

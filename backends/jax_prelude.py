@@ -137,6 +137,7 @@ FUNCTIONS = {
 
 RUNTIME = (
     "jax_waves",
+    "jax_directions",
     "jax_chunk_gram",
     "jax_tiles",
     "jax_grid",

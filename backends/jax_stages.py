@@ -9,11 +9,12 @@ from lsrl.backends.jax_primitives import write_primitive
 from lsrl.backends.line import LineSite, write_line
 from lsrl.backends.places import arrived, inner_axes
 from lsrl.backends.primitive_site import Site, needed
+from lsrl.ir.cell import State
 from lsrl.ir.dims import shape_of, shape_text
-from lsrl.ir.plan import Loop, Parallel, Primitive, Shift, Stage
+from lsrl.ir.plan import Abreast, Loop, Parallel, Primitive, Shift, Stage
 from lsrl.ir.value import Value, postorder, users
 
-LoopWriter = Callable[["Stages", Loop], None]
+LoopWriter = Callable[["Stages", Abreast], None]
 
 
 class Stages:
@@ -29,7 +30,7 @@ class Stages:
     """
 
     def __init__(self, module: Module, starts: Mapping[str, str], write_loop: LoopWriter) -> None:
-        """`write_loop` writes a recurrence: where it stands, or as the call of a function."""
+        """`write_loop` writes recurrences that run as one: where they stand, or as the call of a function."""
         self.module = module
         self.cell = module.cell
         self.writer = module.writer
@@ -120,11 +121,14 @@ class Stages:
         self.final[state.name] = last
 
     def loop(self, loop: Loop) -> None:
-        """A recurrence, preceded by what it needs that is the same at every position."""
-        outside = self.missing_statics([*loop.statics, *loop.body])
+        """A recurrence with those that run with it, preceded by what they need that is the same at every position."""
+        if any(state.name in self.final for state in loop.states):
+            return  # it ran with an earlier one
+        beside = self.module.plan.beside(loop)
+        outside = self.missing_statics([value for each in beside.loops for value in (*each.statics, *each.body)])
         self.statements.write(outside, self.wanted_elsewhere(outside))
         self.writer.blank()
-        self.write_loop(self, loop)
+        self.write_loop(self, beside)
 
     def primitive(self, stage: Primitive) -> None:
         """A recurrence as one operation on whole sequences."""
@@ -143,12 +147,12 @@ class Stages:
         )
         self.final |= write_primitive(stage, site)
 
-    def passed_on(self, loop: Loop) -> list[str]:
+    def passed_on(self, states: Sequence[State]) -> list[str]:
         """Names for the last states of a loop, which are known from now on."""
         names = self.module.names
-        leaves = [self.leaves["state", state.name] for state in loop.states]
+        leaves = [self.leaves["state", state.name] for state in states]
         last = [names.fresh(f"{names[leaf]}_last") for leaf in leaves]
-        self.final |= {state.name: name for state, name in zip(loop.states, last, strict=True)}
+        self.final |= {state.name: name for state, name in zip(states, last, strict=True)}
         return last
 
 

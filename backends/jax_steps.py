@@ -6,21 +6,47 @@ from collections.abc import Sequence
 from itertools import takewhile
 
 from lsrl.backends.expressions import grouped, tupled
+from lsrl.backends.jax_directions import Taken, write_directed
 from lsrl.backends.jax_module import POSITION
 from lsrl.backends.jax_stages import Stages
 from lsrl.backends.naming import identifier
 from lsrl.backends.places import travels
 from lsrl.backends.writer import Writer
 from lsrl.ir.lattice import is_grid
-from lsrl.ir.plan import Loop
+from lsrl.ir.plan import Abreast, Loop
 from lsrl.ir.schedules.how import Dag
 from lsrl.ir.value import Value
 
 
-def write_steps(stages: Stages, loop: Loop) -> None:
+def write_steps(stages: Stages, beside: Abreast) -> None:
+    """The step of each loop as a function, and what runs it over time or over a grid."""
+    for each in beside.split:
+        if each.is_plain(stages.cell.axes):
+            _write_scan(stages, each.loops[0])
+        else:
+            _write_turned(stages, each)
+
+
+def _write_turned(stages: Stages, beside: Abreast) -> None:
+    """A loop that runs backward on some axes: forward, where what it takes and gives is turned round."""
+    loop, writer = beside.forward, stages.writer
+    step = _step(stages, loop, [stages.leaves["state", state.name] for state in loop.states])
+    over, extent = _over(stages, loop, bool(loop.reads))
+    run = stages.module.names.fresh(f"{function_name([state.name for state in loop.states])}_run")
+    one_state, one_emit = len(loop.states) == 1, len(loop.emits) == 1
+    given = ["starts[0]" if one_state else "starts", "reads[0]" if len(loop.reads) == 1 else "reads"]
+    with writer.block(f"def {run}(reads, _, starts, extents):"):
+        writer.line(f"lasts, kept = {over}({', '.join([step, *given, *extent])})")
+        kept = "(kept,)" if one_emit else "kept" if loop.emits else "()"
+        writer.line(f"return {kept}, {'(lasts,)' if one_state else 'lasts'}")
+    writer.blank()
+    write_directed(stages, run, beside, Taken(loop.reads, (), loop.emits))
+
+
+def _write_scan(stages: Stages, loop: Loop) -> None:
     """The step as a function, and the scan over time."""
     names = stages.module.names
-    last = stages.passed_on(loop)
+    last = stages.passed_on(loop.states)
     function = _step(stages, loop, [stages.leaves["state", state.name] for state in loop.states])
     reads = [str(stages.statements.codes[v]) for v in loop.reads]
     options = ["reverse=True"] if loop.reverse else []

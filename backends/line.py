@@ -35,7 +35,7 @@ def write_line(shift: Shift, start: str, sequence: str, site: LineSite) -> str:
     read = {value: tap for value, tap in shift.taps.items() if site.needs(value)}
     whole = site.names.fresh(f"{shift.state.name}_past") if read else "_"
     last = site.names.fresh(f"{shift.state.name}_last")
-    backwards = ", reverse=True" if shift.state.reverse else ""
+    backwards = ", reverse=True" if shift.state.backward else ""
     site.writer.line(f"{whole}, {last} = with_past({start}, {sequence}, {line.at}{backwards})")
     for value, tap in read.items():
         remark = shape_text((*shape_of("B", "T"), *value.shape))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from lsrl.backends.naming import Names
 from lsrl.ir import build, ops
+from lsrl.ir.alike import STATIC_VIEWS, VIEWS
 from lsrl.ir.cell import Cell, Distribution, Input, Output, Param
 from lsrl.ir.plan import SEQUENTIAL, Loop, Plan
 from lsrl.ir.schedules.how import How
@@ -18,8 +19,6 @@ from lsrl.ir.substitute import substitute
 from lsrl.ir.value import Value, postorder
 
 _DECLARED = ("input", "noise", "param")
-_VIEWS = ("slice", "select", "flip", "re", "im")
-_STATIC_VIEWS = (*_VIEWS, "transpose", "expand", "concat")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +27,7 @@ class LoopCell:
 
     Attributes:
         cell: the loop; names of its inputs, params and outputs are identifiers of the surrounding function.
+        reverse: it runs from the last position to the first, on every axis.
         how: the schedule that the loop was given.
         saved: the states whose arriving values its derivative needs; they can be kept while it runs.
         reads, statics, emits: the values of the surrounding cell that these are, in the same order.
@@ -45,7 +45,7 @@ class LoopCell:
 def loop_cell(
     plan: Plan, loop: Loop, names: Names, is_number: Callable[[Value], bool], *, whole: bool = True
 ) -> LoopCell:
-    """The loop cut out of its plan.
+    """The loop, which runs forward or backward on all axes alike, cut out of its plan.
 
     Args:
         names: identifiers of the surrounding module.
@@ -53,13 +53,13 @@ def loop_cell(
         whole: take arrays as they lie in memory; otherwise just what the loop reads, which may be parts of arrays (but
             without repetition).
     """
-    reads = _declared_first(plan.cell, _bases(loop.reads, _VIEWS if whole else (), is_number))
+    reads = _declared_first(plan.cell, _bases(loop.reads, VIEWS if whole else (), is_number))
     ends = _static_ends(loop)
-    views = _STATIC_VIEWS if whole else ("expand",)
+    views = STATIC_VIEWS if whole else ("expand",)
     statics = _declared_first(plan.cell, _bases([*loop.statics, *ends], views, is_number))
     table = {v: ops.leaf("input", names[v], v.shape, v.kind) for v in reads}
     table |= {v: ops.leaf("param", names[v], v.shape, v.kind) for v in statics}
-    states = tuple(replace(state, init=build.zeros(state.shape, state.kind)) for state in loop.states)
+    states = tuple(replace(s, init=build.zeros(s.shape, s.kind), reverse=loop.reverse) for s in loop.states)
     uncut = replace(
         plan.cell,
         inputs=tuple(Input(names[v], v.shape, v.kind) for v in reads),
@@ -75,7 +75,7 @@ def loop_cell(
         names={v: name for v, name in cell.names.items() if v in alive and v.args},
         spans={v: spans for v, spans in cell.spans.items() if v in alive},
     )
-    return LoopCell(cell, loop.reverse, reads, statics, loop.emits, loop.how)
+    return LoopCell(cell, bool(loop.reverse), reads, statics, loop.emits, loop.how)
 
 
 def _static_ends(loop: Loop) -> list[Value]:

@@ -14,7 +14,7 @@ from lsrl.backends.naming import Names
 from lsrl.ir import ops
 from lsrl.ir.cell import Input
 from lsrl.ir.pipeline import VARYING
-from lsrl.ir.plan import is_static_product
+from lsrl.ir.plan_groups import is_static_product
 from lsrl.ir.substitute import substitute
 from lsrl.ir.value import Kind, Value, depends_on, postorder
 

@@ -61,6 +61,6 @@ def loop_extent(cell: Cell, reads: bool) -> tuple[str, ...]:
 def arrived(cell: Cell, state: State, first: object, following: object) -> str:
     """The code of what arrives at every position, and leaves in the end, from what every position passes on."""
     if is_grid(cell):
-        options = ", reverse=True" if state.reverse else ""
+        options = ", reverse=True" if state.backward else ""
         return f"from_neighbours({first}, {following}, extents, {cell.axes.index(state.axes[0])}{options})"
-    return f"{'earlier' if state.reverse else 'later'}({first}, {following})"
+    return f"{'earlier' if state.backward else 'later'}({first}, {following})"

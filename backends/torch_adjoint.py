@@ -12,10 +12,11 @@ from dataclasses import replace
 
 from lsrl.backends.expressions import Code, method
 from lsrl.backends.identifiers import identifiers
-from lsrl.backends.loop_cell import LoopCell, loop_cell
+from lsrl.backends.loop_cell import LoopCell
 from lsrl.backends.loop_derivative import Derivative, loop_derivative, never
 from lsrl.backends.naming import Names
 from lsrl.backends.places import loop_extent
+from lsrl.backends.torch_directions import run_cells, runs
 from lsrl.backends.torch_einsum import summed_product
 from lsrl.backends.torch_frame import SEQUENCE, Frame, narrow_values, thin_values
 from lsrl.backends.torch_place import Printer, Types
@@ -79,13 +80,10 @@ def write_derivative(
         reserved: identifiers that the module uses.
     """
     frame = _frame(given, narrow, types, reserved)
-    loops = {
-        place: loop_cell(given.plan, stage, frame.names, frame.is_number)
-        for place, stage in enumerate(given.plan.stages)
-        if isinstance(stage, Loop)
-    }
+    beside = runs(given.plan)
+    loops = run_cells(given.plan, beside, frame.names, frame.is_number)
     if types.narrow:
-        stored = [value for loop in loops.values() for value in loop.emits]
+        stored = [v for place, loop in loops.items() for own in beside[place].played(loop.emits) for v in own]
         roots = (*given.plan.roots, *given.plan.cell.all_roots())
         frame = replace(frame, narrow=narrow_values(roots, frame.varying, stored, _wide(given, narrow, loops.values())))
     functions = {place: (write_loop(loop, frame), loop) for place, loop in loops.items()}

@@ -46,7 +46,7 @@ def types_told(types: Types) -> str:
 def _run(plan: Plan, ways: Ways) -> str:
     lines = [f"Schedule of {states}: {how}." for states, how in ways.schedule.items()] or ["Every position by itself."]
     lines += [f"Backward pass of {states}: {how}." for states, how in ways.backward.items()]
-    reverse = [state.name for state in plan.cell.states if state.reverse]
+    reverse = [state.name for state in plan.cell.states if state.backward]
     if reverse:
         lines.append(f"There is no `step`: {', '.join(reverse)} arrives from the end of the sequence.")
     return "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="    ") for line in lines)

@@ -37,6 +37,7 @@ class Written:
         kernels: what compiles each ahead of time: its name, its signature, its constants.
         schedule: how it runs, in words.
         backward: how its derivative does; empty where there is none.
+        names: of the states that it carries, for people.
     """
 
     run: str
@@ -44,6 +45,7 @@ class Written:
     kernels: tuple[Ahead, ...]
     schedule: str
     backward: str = ""
+    names: str = ""
 
 
 def write_loop(loop: LoopCell, frame: Frame, dtype: str, gradients: bool, names: Sequence[Names] = ()) -> Written:

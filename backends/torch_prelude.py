@@ -204,6 +204,7 @@ _FUNCTIONS: Mapping[str, str] = {
     **runtime("torch_loop"),
     **runtime("torch_newton"),
     **runtime("torch_waves"),
+    **runtime("torch_directions"),
     **runtime("graph_levels"),
     **runtime("graph_rounds"),
     **runtime("torch_levels"),

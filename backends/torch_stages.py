@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
+from lsrl.backends.expressions import tupled
 from lsrl.backends.line import LineSite, write_line
 from lsrl.backends.loop_cell import LoopCell
 from lsrl.backends.newton_cell import TOLD
 from lsrl.backends.places import arrived, inner_axes, loop_extent
 from lsrl.backends.primitive_site import Site
+from lsrl.backends.torch_directions import directed_call, runs
 from lsrl.backends.torch_frame import Frame, constant_leaves
 from lsrl.backends.torch_primitives import write_primitive
 from lsrl.ir.cell import State
 from lsrl.ir.dims import shape_of, shape_text
-from lsrl.ir.plan import Loop, Parallel, Plan, Primitive, Shift, Stage
+from lsrl.ir.plan import Abreast, Loop, Parallel, Plan, Primitive, Shift, Stage
 from lsrl.ir.schedules.how import Newton
 from lsrl.ir.value import Value, postorder, users
 
@@ -45,15 +48,21 @@ class Stages:
         self.statements = frame.statements()
         self.final: dict[str, str] = {}
         self.statistics: dict[str, list[str]] = {}
-        arguments = [v for _, loop in functions.values() for v in (*loop.reads, *loop.statics)]
+        self.runs = runs(plan)
+        arguments = list(self.played(lambda loop: (*loop.reads, *loop.statics)))
         forms = [stage.form for stage in plan.stages if isinstance(stage, Primitive)]
         arguments += [operand for form in forms for operand in form.operands]
         shifted = [state.next for state in self.shifts()]
         self.wanted = frozenset([*results, *arguments, *shifted])
-        kept = {v for _, loop in functions.values() for v in loop.emits}
+        kept = {*self.played(lambda loop: loop.emits)}
         kept |= {result for form in forms for result in form.results}
         kept.update(plan.taps)
         self.needed = frozenset(postorder(self.wanted, stop=kept.__contains__))
+
+    def played(self, part: Callable[[LoopCell], Iterable[Value]]) -> Iterator[Value]:
+        """What loops take or give, those included that run with another."""
+        for place, (_, loop) in self.functions.items():
+            yield from chain.from_iterable(self.runs[place].played(part(loop)))
 
     def write(self) -> None:
         for place, stage in enumerate(self.plan.stages):
@@ -76,8 +85,12 @@ class Stages:
                 self.parallel([value for value in values if value in self.needed])
             case Shift():
                 self.shift(stage)
-            case Loop():
+            case Loop() if place not in self.runs:
+                pass  # it runs with an earlier one
+            case Loop() if self.runs[place].is_plain(self.cell.axes):
                 self.loop(*self.functions[place], stage)
+            case Loop():
+                self.directed(*self.functions[place], self.runs[place])
             case Primitive():
                 self.primitive(stage)
 
@@ -143,6 +156,24 @@ class Stages:
         for value in loop.emits:
             self.statements.bind(value)
         self.final |= {state.name: name for state, name in zip(stage.states, last, strict=True)}
+
+    def directed(self, function: str, loop: LoopCell, beside: Abreast) -> None:
+        """Recurrences that run as one, or backward on some axes: a call of the function that runs them forward."""
+        statics = self.missing_statics(loop.statics)
+        self.statements.write(statics, {*loop.statics} & {*statics})
+        names, codes = self.frame.names, self.statements.codes
+        reads = [[str(codes[value]) for value in values] for values in beside.played(loop.reads)]
+        shared = [str(codes[value]) for value in self.static_arguments(loop)]
+        starts = [[self.starts[state.name] for state in each.states] for each in beside.loops]
+        lasts = [[names.fresh(f"{state.name}_last") for state in each.states] for each in beside.loops]
+        kept = beside.played(loop.emits)
+        results = [tupled([*(names[v] for v in own), *last]) for own, last in zip(kept, lasts, strict=True)]
+        call = directed_call(function, beside, self.cell, (reads, shared, starts))
+        self.writer.line(f"{tupled(results)} = {call}")
+        for value in chain.from_iterable(kept):
+            self.statements.bind(value)
+        for each, last in zip(beside.loops, lasts, strict=True):
+            self.final |= {state.name: name for state, name in zip(each.states, last, strict=True)}
 
     def primitive(self, stage: Primitive) -> None:
         """A recurrence as one operation on whole sequences."""

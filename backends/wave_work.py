@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from lsrl.ir.ops import Family, family
 from lsrl.ir.pipeline import VARYING
-from lsrl.ir.plan import Loop, Parallel, Plan, Primitive, Shift, Stage, is_static_product
+from lsrl.ir.plan import Loop, Parallel, Plan, Primitive, Shift, Stage
+from lsrl.ir.plan_groups import is_static_product
 from lsrl.ir.schedules.how import Dag
 from lsrl.ir.value import Value, depends_on
 
@@ -32,7 +33,7 @@ def joined_to_waves(plan: Plan) -> Plan:
     statics = dict.fromkeys((*loop.statics, *(arg for v in joining for arg in v.args if arg not in varying)))
     emits = tuple(value for value in (*loop.emits, *joining) if value in wanted)
     whole = replace(loop, statics=tuple(statics), body=(*loop.body, *joining), emits=emits)
-    return replace(plan, stages=(*plan.stages[: -len(rest) - 1], whole, *rest))
+    return replace(plan, stages=(*plan.stages[: -len(rest) - 1], whole, *rest), abreast=())
 
 
 def _joining(loop: Loop, after: Iterable[Stage], varying: frozenset[Value]) -> Iterator[Value]:

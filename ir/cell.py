@@ -89,7 +89,8 @@ class State:
 
     Attributes:
         axes: the axes it travels along; the leaf `state` of each reads the neighbour one step back on that axis.
-        reverse: it travels from the end to the start (on every axis).
+        reverse: the axes of the cell on which what it belongs to runs from the end to the start, those included that
+            the state itself does not travel along.
         init: its value before the start: a static value (params, constants, sizes) of the same shape.
         next: the value that this position passes on.
         hidden: not declared by the user: a lag's memory.
@@ -101,9 +102,14 @@ class State:
     axes: tuple[str, ...]
     init: Value
     next: Value
-    reverse: bool = False
+    reverse: frozenset[str] = frozenset()
     domain: Domain = Domain.NONE
     hidden: bool = False
+
+    @property
+    def backward(self) -> frozenset[str]:
+        """The axes that it travels along from the end to the start."""
+        return self.reverse.intersection(self.axes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,14 +39,14 @@ class Place:
         inputs: the value of each of its inputs.
         prefix: of the names of its states and noises, and of its values.
         params: of the names of its parameters.
-        reverse: it runs from the end to the start; twice reversed is forward.
+        reverse: the axes on which it runs from the end to the start; twice reversed is forward.
     """
 
     sizes: Mapping[str, Dim]
     inputs: Mapping[str, Value]
     prefix: str
     params: str
-    reverse: bool = False
+    reverse: frozenset[str] = frozenset()
 
 
 def instantiate(cell: Cell, place: Place) -> Instance:
@@ -79,7 +79,7 @@ def instantiate(cell: Cell, place: Place) -> Instance:
                 shape=dims.shape(state.shape),
                 init=done[state.init],
                 next=done[state.next],
-                reverse=state.reverse != place.reverse,
+                reverse=state.reverse ^ place.reverse,
             )
             for state in cell.states
         ),

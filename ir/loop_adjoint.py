@@ -53,12 +53,13 @@ class LoopAdjoint:
 
 
 def loop_adjoint(cell: Cell) -> LoopAdjoint:
-    """The adjoint of a cell whose states all run the same way, each along one axis.
+    """The adjoint of a cell whose states all run the same way, each along one axis: forward, or backward on all axes.
 
     Cotangents of complex values follow PyTorch's convention, as in `lsrl.ir.adjoint`.
     """
     assert all(len(state.axes) == 1 for state in cell.states), cell.name
     assert len({state.reverse for state in cell.states}) < 2, cell.name
+    assert all(state.reverse in (frozenset(), frozenset(cell.axes)) for state in cell.states), cell.name
     return _Adjoint(cell).made()
 
 
@@ -99,7 +100,8 @@ class _Adjoint:
         outputs = [Output(own[each.name], found[leaf]) for each, leaf in zip(inputs, leaves[len(states) :])]
         outputs += sums.values()
         turned = tuple(
-            _state(name, state, found[leaf]) for (state, name), leaf in zip(states.items(), leaves, strict=False)
+            _state(name, state, found[leaf], cell.axes)
+            for (state, name), leaf in zip(states.items(), leaves, strict=False)
         )
         adjoint = replace(
             cell,
@@ -157,9 +159,9 @@ def _leaves(cell: Cell, state: State) -> Iterable[Value]:
     return (v for v in postorder(cell.roots()) if v.op == "state" and v.attr("name") == state.name)
 
 
-def _state(name: str, state: State, cotangent: Value) -> State:
+def _state(name: str, state: State, cotangent: Value, axes: Iterable[str]) -> State:
     start = build.zeros(state.shape, state.kind)
-    return State(name, state.shape, state.kind, state.axes, start, cotangent, reverse=not state.reverse)
+    return State(name, state.shape, state.kind, state.axes, start, cotangent, frozenset(axes) - state.reverse)
 
 
 class _Fresh:

@@ -7,7 +7,7 @@ one position back, or several of those in a line (`lsrl.ir.lines`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lsrl.ir.cell import Cell, State
@@ -30,12 +30,12 @@ class Component:
 
     Attributes:
         states: in the order of declaration.
-        reverse: they run from the end to the start.
+        reverse: the axes on which they run from the end to the start.
         cyclic: they feed back into themselves; otherwise this is a single state and a mere shift.
     """
 
     states: tuple[State, ...]
-    reverse: bool
+    reverse: frozenset[str]
     cyclic: bool
 
     @property
@@ -43,13 +43,19 @@ class Component:
         return frozenset(state.name for state in self.states)
 
 
-def components(cell: Cell) -> tuple[Component, ...]:
+def components(cell: Cell, together: Iterable[Sequence[str]] = ()) -> tuple[Component, ...]:
     """The components of the cell's states, each after those that it depends on.
+
+    Args:
+        together: names of states that are to be of one component, as if they depended on each other.
 
     Raises:
         PipelineError: forward and reversed states depend on each other.
     """
     readers = dependencies(cell)
+    for names in together:
+        for name, other in zip(names, (*names[1:], names[0])):
+            readers[name].append(other)
     place = {state.name: position for position, state in enumerate(cell.states)}
     return tuple(_component(cell, names, readers) for names in in_order(place, readers, place))
 
@@ -91,9 +97,18 @@ def leaf_of(names: Iterable[str]) -> Callable[[Value], bool]:
 
 def _component(cell: Cell, names: list[str], readers: Mapping[str, list[str]]) -> Component:
     states = tuple(cell.state(name) for name in names)
-    directions = {state.reverse for state in states}
-    if len(directions) > 1:
+    return Component(states, _direction(states), len(names) > 1 or names[0] in readers[names[0]])
+
+
+def _direction(states: Sequence[State]) -> frozenset[str]:
+    """The axes on which states that need each other run from the end to the start.
+
+    On an axis that none of them travels along either way will do; then it is that of the others they stand with.
+    """
+    forward = {axis for state in states for axis in state.axes if axis not in state.reverse}
+    if any(state.backward & forward for state in states):
         raise PipelineError(
-            f"{', '.join(names)} depend on each other but run in opposite directions, so neither can be computed first"
+            f"{', '.join(state.name for state in states)} depend on each other but run in opposite directions, so "
+            "neither can be computed first"
         )
-    return Component(states, directions.pop(), len(names) > 1 or names[0] in readers[names[0]])
+    return frozenset(axis for state in states for axis in state.reverse if axis not in forward)

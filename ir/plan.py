@@ -13,87 +13,30 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 
+from lsrl.ir.abreast import loops_abreast
 from lsrl.ir.cell import GRAPH, Cell, State
 from lsrl.ir.cut import minimum_cut
 from lsrl.ir.fault import Refusal
-from lsrl.ir.graphs import connected
-from lsrl.ir.lines import Line, Tap, taps
+from lsrl.ir.lines import Line, taps
 from lsrl.ir.ops import Family, family
 from lsrl.ir.pipeline import VARYING, Component, components, fed, leaf_of, states_read
-from lsrl.ir.schedules.forms import Form, form_of
-from lsrl.ir.schedules.how import Chunk, Dag, How, Quadratic, Scan, Sequential, Tiles
+from lsrl.ir.plan_groups import is_static_product, loop_groups
+from lsrl.ir.plan_stages import SEQUENTIAL, Abreast, Loop, Parallel, Primitive, Shift, Stage
+from lsrl.ir.schedules.forms import form_of
+from lsrl.ir.schedules.how import Chunk, Dag, How, Quadratic, Scan, Tiles
 from lsrl.ir.value import Value, depends_on, postorder
 
-SEQUENTIAL = Sequential()
+__all__ = ["SEQUENTIAL", "Abreast", "Loop", "Parallel", "Plan", "Primitive", "Shift", "Stage", "make_plan"]
+
 INLINE: tuple[type[How], ...] = (Scan, Chunk, Quadratic, Tiles)
 """The schedules that are one operation on whole sequences."""
 
 
 class PlanError(Refusal):
     """A cell that this way of running cannot serve; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parallel:
-    """Values computed for all positions at once, operands first."""
-
-    values: tuple[Value, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Shift:
-    """A state whose value at each position is its `next` one position back (`init` at the start).
-
-    A line holds several: its `next` is what it takes in, and `taps` are the values that are parts of it.
-    """
-
-    state: State
-    line: Line | None = None
-    taps: Mapping[Value, Tap] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Loop:
-    """A recurrence, run position after position.
-
-    Attributes:
-        states: carried from step to step.
-        reverse: from the last position to the first.
-        reads: values that vary with the position, computed before, one slice read at each step.
-        statics: values that are the same at every position.
-        body: computed at each step, operands first; states' next values among them (or reads, or leaves).
-        emits: values of the body, or arriving states, kept for every position because later stages need them.
-        how: the schedule that it was given.
-    """
-
-    states: tuple[State, ...]
-    reverse: bool
-    reads: tuple[Value, ...]
-    statics: tuple[Value, ...]
-    body: tuple[Value, ...]
-    emits: tuple[Value, ...]
-    how: How = SEQUENTIAL
-
-
-@dataclass(frozen=True, slots=True)
-class Primitive:
-    """A recurrence as one operation on whole sequences.
-
-    Attributes:
-        states: that it carries; it starts with them and leaves their last values.
-        reverse: from the last position to the first.
-        how: its schedule.
-        form: what it takes, `form.operands`, and makes, `form.results`, for every position.
-    """
-
-    states: tuple[State, ...]
-    reverse: bool
-    how: How
-    form: Form
-
-
-Stage = Parallel | Shift | Loop | Primitive
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +48,7 @@ class Plan:
         statics: operations on params and constants alone, computed once, operands first (leaves excluded).
         stages: in order of execution.
         lines: the states that are lines outside of recurrences, by name.
+        abreast: loops among the stages that can run as one.
     """
 
     cell: Cell
@@ -112,6 +56,12 @@ class Plan:
     statics: tuple[Value, ...]
     stages: tuple[Stage, ...]
     lines: Mapping[str, Line] = field(default_factory=dict)
+    abreast: tuple[Abreast, ...] = ()
+
+    def beside(self, loop: Loop) -> Abreast:
+        """The loops that one can run with, itself included."""
+        alone = Abreast((loop,), ({},))
+        return next((each for each in self.abreast if any(loop is other for other in each.loops)), alone)
 
     @property
     def taps(self) -> tuple[Value, ...]:
@@ -151,15 +101,6 @@ def make_plan(
     return _Planner(cell, sizes, hoist_elementwise, hows or {}, inline).plan()
 
 
-def is_static_product(value: Value, varying: frozenset[Value]) -> bool:
-    """Whether the value is a contraction or convolution of a varying operand with a static array (`W @ x`)."""
-    if family(value.op) not in (Family.CONTRACTION, Family.STENCIL):
-        return False
-    spec = str(value.attr("spec")) if value.op == "einsum" else ""
-    contracts = value.op != "einsum" or set(spec.split("->")[0]) - {","} != set(spec.split("->")[1])
-    return contracts and any(arg not in varying and arg.rank >= 2 for arg in value.args)
-
-
 _FUSED_BEFORE = ("transpose", "expand")
 _FUSED_AFTER = ("transpose", "expand", "reduce_sum", "reduce_max", "reduce_min")
 
@@ -188,7 +129,9 @@ class _Planner:
         self.roots = (*cell.roots(), *self.operands)
         self.order = tuple(postorder(self.roots))
         self.varying = depends_on(self.roots, lambda value: value.op in VARYING)
-        self.groups = tuple(_groups(cell, parts, self.varying, chosen))
+        self.groups = tuple(loop_groups(cell, parts, self.varying, chosen))
+        self.directions = {state.name: part.reverse for part in parts for state in part.states}
+        self.abreast: list[Abreast] = []
         self.shifts = {s.name: s for part in parts if not part.cyclic for s in part.states}
         self.taps = {value: line.leaf for line in self.lines.values() for value in taps(line, self.order)}
         self.before = {s.name: states_read([s.next]) for s in self.shifts.values()}
@@ -197,19 +140,33 @@ class _Planner:
     def plan(self) -> Plan:
         stages: list[Stage] = []
         done: set[Value] = set()
-        for group in self.groups:
-            stages += self.recurrence(group, done)
-            self.ran.update(state.name for state in group)
+        for _, level in groupby(self.groups, key=itemgetter(0)):
+            stages += self.level([states for _, states in level], done)
         wanted = [*(o.value for o in self.cell.outputs), *(s.next for s in self.shifts.values())]
         stages += self.outside(wanted, done)
-        return Plan(self.cell, self.sizes, self.statics(), tuple(stages), self.lines)
+        return Plan(self.cell, self.sizes, self.statics(), tuple(stages), self.lines, tuple(self.abreast))
+
+    def level(self, groups: Sequence[tuple[State, ...]], done: set[Value]) -> Iterator[Stage]:
+        """The stages that run recurrences none of which needs another."""
+        waves = [states for states in groups if isinstance(self.hows[states[0].name], Dag) and states not in self.forms]
+        abreast = loops_abreast([self.loop(states, done) for states in waves]) if len(waves) > 1 else ()
+        for states in groups:
+            beside = next((each for each in abreast if states in (loop.states for loop in each.loops)), None)
+            if beside is None:
+                yield from self.recurrence(states, done)
+            elif beside not in self.abreast:
+                self.abreast.append(beside)
+                yield from self.outside((read for loop in beside.loops for read in loop.reads), done)
+                yield from beside.loops
+                done.update(value for loop in beside.loops for value in loop.emits)
+            self.ran.update(state.name for state in states)
 
     def recurrence(self, states: tuple[State, ...], done: set[Value]) -> Iterator[Stage]:
         """The stages that run one group of states, preceded by what they need."""
         form = self.forms.get(states)
         if form is not None:
             yield from self.outside(form.operands, done)
-            yield Primitive(states, states[0].reverse, self.hows[states[0].name], form)
+            yield Primitive(states, self.directions[states[0].name], self.hows[states[0].name], form)
             done.update(form.results)
             return
         loop = self.loop(states, done)
@@ -275,7 +232,9 @@ class _Planner:
         reads, before = self.reads(inside, tied, done)
         body = tuple(v for v in self.order if v in before or (v in inside and v not in leaves))
         statics = dict.fromkeys(arg for v in body for arg in v.args if arg not in self.varying)
-        return Loop(states, states[0].reverse, reads, tuple(statics), body, emits, self.hows[states[0].name])
+        return Loop(
+            states, self.directions[states[0].name], reads, tuple(statics), body, emits, self.hows[states[0].name]
+        )
 
     def emits(self, tied: frozenset[Value], core: frozenset[Value]) -> tuple[Value, ...]:
         """What crosses from the loop to later stages: a minimum cut between its core and what they need."""
@@ -334,55 +293,3 @@ def _sums(value: Value) -> bool:
 
 def _how(part: Component, hows: Mapping[str, How]) -> How:
     return next((hows[state.name] for state in part.states if state.name in hows), SEQUENTIAL)
-
-
-def _groups(
-    cell: Cell, parts: Sequence[Component], varying: frozenset[Value], hows: Mapping[Component, How]
-) -> Iterator[tuple[State, ...]]:
-    """The recurrences in order of execution; those that light work connects in one direction share a loop."""
-    by_state = {state.name: part for part in parts for state in part.states}
-    levels: dict[Component, int] = {}
-    cyclic: list[Component] = []
-    light: list[tuple[Component, Component]] = []
-    for part in parts:
-        crossings = [(by_state[name], heavy) for name, heavy in _crossings(part, varying)]
-        crossings = [(earlier, heavy or not _alike(hows.get(earlier), hows.get(part))) for earlier, heavy in crossings]
-        levels[part] = max(
-            (_level(part, earlier, heavy, levels) for earlier, heavy in crossings), default=0 if part.cyclic else -1
-        )
-        if part.cyclic:
-            levels[part] = max(levels[part], 0)
-            cyclic.append(part)
-            light += [(part, e) for e, _ in crossings if e.cyclic and levels[e] == levels[part]]
-    merged = sorted(connected(cyclic, light), key=lambda group: _rank(cell, group, levels))
-    for group in merged:
-        names = {name for part in group for name in part.names}
-        yield tuple(state for state in cell.states if state.name in names)
-
-
-def _alike(first: How | None, second: How | None) -> bool:
-    """Whether two recurrences can share a loop, as far as their schedules go; a shift (None) joins any."""
-    known = [how for how in (first, second) if how is not None]
-    return all(isinstance(how, Sequential | Dag) for how in known) and len({*known}) < 2
-
-
-def _rank(cell: Cell, group: Iterable[Component], levels: Mapping[Component, int]) -> tuple[int, int]:
-    chosen = tuple(group)
-    names = {name for part in chosen for name in part.names}
-    return levels[chosen[0]], min(place for place, state in enumerate(cell.states) if state.name in names)
-
-
-def _level(part: Component, earlier: Component, heavy: bool, levels: Mapping[Component, int]) -> int:
-    if not part.cyclic:
-        return levels[earlier]
-    apart = heavy or not earlier.cyclic or earlier.reverse != part.reverse
-    return levels[earlier] + (1 if apart else 0)
-
-
-def _crossings(part: Component, varying: frozenset[Value]) -> Iterator[tuple[str, bool]]:
-    """The states of other components that this one reads, and whether a product with a parameter lies between."""
-    nexts = [state.next for state in part.states]
-    own = depends_on(nexts, leaf_of(part.names))
-    heavy = [v for v in postorder(nexts) if v not in own and is_static_product(v, varying)]
-    behind = set(states_read(heavy))
-    yield from ((name, name in behind) for name in states_read(nexts) if name not in part.names)

@@ -16,7 +16,7 @@ from lsrl.ir.cell import Cell
 from lsrl.ir.dims import Dim
 from lsrl.ir.distribute import distribute
 from lsrl.ir.pipeline import VARYING, components, leaf_of
-from lsrl.ir.plan import is_static_product
+from lsrl.ir.plan_groups import is_static_product
 from lsrl.ir.substitute import substitute
 from lsrl.ir.value import Value, depends_on, postorder
 

@@ -142,7 +142,8 @@ def _drawn(distribution: Distribution, labels: Mapping[Value, str]) -> str:
 
 
 def _state(state: State, labels: Mapping[Value, str]) -> str:
-    marks = (" reverse" if state.reverse else "") + (" hidden" if state.hidden else "")
+    turned = f" reverse {', '.join(map(_name, sorted(state.reverse)))}" if state.reverse else ""
+    marks = turned + (" hidden" if state.hidden else "")
     return (
         f"state {_name(state.name)}: {type_text(state.shape, state.kind, state.domain)}"
         f" along {', '.join(map(_name, state.axes))}{marks} = {labels[state.init]} -> {labels[state.next]}"

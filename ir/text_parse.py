@@ -214,7 +214,8 @@ def _state(line: Line, draft: Draft) -> Callable[[], State]:
     shape, kind, domain = _type(line)
     line.need("along")
     axes = line.listed(Line.name)
-    reverse, hidden = line.accept("reverse") is not None, line.accept("hidden") is not None
+    reverse = frozenset(line.listed(Line.name) if line.accept("reverse") else ())
+    hidden = line.accept("hidden") is not None
     line.need("=")
     init = line.take("label")
     line.need("->")

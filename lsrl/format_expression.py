@@ -68,8 +68,8 @@ def _spelled(node: Expr, tight: bool) -> tuple[int, Document]:
             return NOT, ("not ", expression(operand, NOT, tight=tight))
         case Unary(op=op, operand=operand):
             return UNARY, (op, expression(operand, UNARY, tight=tight))
-        case Reverse(operand=operand):
-            return UNARY, ("reverse ", expression(operand, UNARY, tight=tight))
+        case Reverse(operand=operand, axes=axes):
+            return UNARY, (f"reverse {_along(axes)}", expression(operand, UNARY, tight=tight))
         case Binary(op=op):
             return _LEVELS[op], _power(node, tight) if op == "**" else _chain(node, tight)
         case Attribute(base=base, name=name):
@@ -189,6 +189,13 @@ def _number(value: int | Fraction | complex) -> tuple[int, str]:
 
 def _imaginary(value: float) -> str:
     return f"{_decimal(_shortest(value)).removesuffix('.0')}j"
+
+
+def _along(axes: tuple[str, ...]) -> str:
+    """`along y `, `along (z, y) `, or nothing."""
+    if not axes:
+        return ""
+    return f"along {axes[0]} " if len(axes) == 1 else f"along ({', '.join(axes)}) "
 
 
 def _shortest(value: float) -> Fraction:

@@ -87,10 +87,11 @@ def _written(node: Expr, scope: Scope) -> Written:
             return NOT, f"\\lnot {formula(operand, scope, NOT)}"
         case Unary(op=sign, operand=operand):
             return UNARY, f"{sign}{formula(operand, scope, PRODUCT)}"
-        case Reverse(operand=Call(function=Call(function=Name(id=text)) | Name(id=text)) as call):
-            return POSTFIX, f"\\overleftarrow{{{operator(text)}}}\\!\\left({_arguments(call, scope)}\\right)"
-        case Reverse(operand=operand):
-            return POSTFIX, f"\\overleftarrow{{{formula(operand, scope)}}}"
+        case Reverse(operand=Call(function=Call(function=Name(id=text)) | Name(id=text)) as call, axes=axes):
+            turned = f"\\overleftarrow{{{operator(text)}}}{_turned(axes)}"
+            return POSTFIX, f"{turned}\\!\\left({_arguments(call, scope)}\\right)"
+        case Reverse(operand=operand, axes=axes):
+            return POSTFIX, f"\\overleftarrow{{{formula(operand, scope)}}}{_turned(axes)}"
         case Binary():
             return _binary(node, scope)
         case Attribute(base=base, name="T"):
@@ -241,6 +242,11 @@ def _cis(args: Args, scope: Scope) -> Written:
 
 def _conj(args: Args, scope: Scope) -> Written:
     return ATOM, f"\\overline{{{formula(args[0], scope)}}}"
+
+
+def _turned(axes: tuple[str, ...]) -> str:
+    """The axes below the arrow, where they are not all."""
+    return f"_{{{', '.join(axes)}}}" if axes else ""
 
 
 def _where(args: Args, scope: Scope) -> Written:

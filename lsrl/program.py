@@ -230,7 +230,7 @@ def _param(declared: Param) -> Declared:
 
 
 def _state(declared: State) -> Declared:
-    return Declared(declared.name, declared.shape, declared.kind.value, "reversed" if declared.reverse else "")
+    return Declared(declared.name, declared.shape, declared.kind.value, "reversed" if declared.backward else "")
 
 
 def _output(declared: Output) -> Declared:

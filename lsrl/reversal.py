@@ -28,10 +28,12 @@ class Reversal:
     Attributes:
         cell: its states, with what they need from elsewhere as inputs.
         uses: what stands for its outputs in the rest of the program, in their order.
+        axes: those on which it runs backward, in the order of the program's.
     """
 
     cell: Cell
     uses: tuple[Value, ...]
+    axes: tuple[str, ...]
 
     @property
     def args(self) -> tuple[Value, ...]:
@@ -50,13 +52,16 @@ def split_reversed(cell: Cell) -> tuple[Cell, tuple[Reversal, ...]]:
         return cell, ()
     _check_owners(cell, cut)
     table = {value: use for each in cut for value, use in zip(each.exported, each.uses(), strict=True)}
+    backward = frozenset(state.name for each in cut for state in each.states)
     forward = replace(
         cell,
-        states=tuple(state for state in cell.states if not state.reverse),
+        states=tuple(state for state in cell.states if state.name not in backward),
         params=tuple(param for param in cell.params if all(param not in each.params for each in cut)),
     )
     done = rebuild([*forward.all_roots(), *table.values()], table)
-    reversals = tuple(Reversal(each.cell(cell), tuple(done[use] for use in each.uses())) for each in cut)
+    reversals = tuple(
+        Reversal(each.cell(cell), tuple(done[use] for use in each.uses()), each.axes(cell)) for each in cut
+    )
     return substitute(forward, table), reversals
 
 
@@ -72,6 +77,7 @@ class _Cut:
 
     name: str
     states: tuple[State, ...]
+    reverse: frozenset[str]
     given: tuple[Value, ...]
     exported: tuple[Value, ...]
     params: tuple[Param, ...]
@@ -91,10 +97,15 @@ class _Cut:
         return _Cut(
             re.sub(r"\W+", "_", f"backward_{part.states[0].name}").strip("_"),
             part.states,
+            part.reverse,
             tuple(given),
             tuple(_exported(cell, part, within)),
             tuple(param for param in cell.params if param.name in own),
         )
+
+    def axes(self, whole: Cell) -> tuple[str, ...]:
+        """The axes on which it runs backward."""
+        return tuple(axis for axis in whole.axes if axis in self.reverse)
 
     def uses(self) -> tuple[Value, ...]:
         """A value for each of the exported ones: a result of using the cell."""
@@ -115,7 +126,7 @@ class _Cut:
         leaves = {
             stand: ops.leaf("input", i.name, i.shape, i.kind) for i, stand in zip(inputs, stands.values(), strict=True)
         }
-        states = tuple(replace(state, reverse=False) for state in self.states)
+        states = tuple(replace(state, reverse=frozenset()) for state in self.states)
         outputs = tuple(Output(f"out_{place}", value) for place, value in enumerate(self.exported))
         own = Cell(self.name, "", (), whole.axes, inputs, self.params, (), states, outputs)
         named = replace(own, names=dict(whole.names))
@@ -127,7 +138,8 @@ class _Cut:
 
 def _check_owners(cell: Cell, cut: Sequence[_Cut]) -> None:
     """A parameter that starts a backward state is declared with it, and nothing else can start from it."""
-    forward = [state.init for state in cell.states if not state.reverse]
+    backward = {state.name for each in cut for state in each.states}
+    forward = [state.init for state in cell.states if state.name not in backward]
     needed = [{str(v.attr("name")) for v in postorder(forward) if v.op == "param"}]
     needed += [{param.name for param in each.params} for each in cut]
     for place, names in enumerate(needed):

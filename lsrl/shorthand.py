@@ -65,7 +65,7 @@ def lags(cell: Cell) -> dict[Value, Lag]:
     found: dict[Value, Lag] = {}
     pads: dict[Value, Value | None] = {}
     for state in cell.states:
-        lag = _lag(state, states) if state.hidden and not state.reverse else None
+        lag = _lag(state, states) if state.hidden and not state.backward else None
         if lag is None or (state.name in cyclic and lag.source.op != "state"):
             continue
         if pads.setdefault(lag.source, lag.pad) is lag.pad:

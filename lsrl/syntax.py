@@ -148,10 +148,12 @@ class Array:
 
 @dataclass(frozen=True, slots=True)
 class Reverse:
-    """`reverse gru(D, H)(x)`"""
+    """`reverse gru(D, H)(x)`, or `reverse along y f(D)(x)` on a grid; without `axes` all are meant."""
 
     operand: Expr
+    axes: tuple[str, ...] = ()
     span: Span = _span()
+    along: Span = _span()
 
 
 Expr = Union[Num, Bool, Str, Name, Prime, Unary, Binary, Call, Index, Attribute, Array, Reverse]  # noqa: UP007

@@ -143,17 +143,20 @@ class TracedCell:
         init: Operand = 0,
         along: str | Sequence[str] = (),
         domain: str = "",
-        reverse: bool = False,
+        reverse: bool | str | Sequence[str] = False,
         shared: bool = False,
     ) -> TracedState:
-        """A value carried along one or several axes; the only one of the cell if `along` is not given."""
+        """A value carried along one or several axes; the only one of the cell if `along` is not given.
+
+        `reverse` says on which axes from the end to the start; True is on all.
+        """
         self._take(name, shared)
         axes = ((along,) if isinstance(along, str) else tuple(along)) or self.axes
         if not set(axes) <= set(self.axes) or (not along and len(self.axes) > 1):
             raise TraceError(f"along which of {', '.join(self.axes)} does the state {name} travel? Give along=...")
         dims, of_kind, place = self._shape(shape), Kind(kind), Domain(domain)
         start = made(lambda: build.full(dims, fitted(value(init), of_kind))).value
-        self._states.append(State(name, dims, of_kind, axes, start, start, reverse, place))
+        self._states.append(State(name, dims, of_kind, axes, start, start, self._turned(reverse), place))
         arriving = {axis: ops.state(name, axis, dims, of_kind, place) for axis in axes}
         for axis, leaf in arriving.items():
             self._named(leaf, name if len(axes) == 1 else f"{name}[{axis}-1]")
@@ -199,12 +202,15 @@ class TracedCell:
         self._outputs.append(Output(name, given))
         return self._named(given, name)
 
-    def use(self, cell: Cell, *inputs: Operand, reverse: bool = False, **sizes: SizeLike) -> tuple[Traced, ...]:
+    def use(
+        self, cell: Cell, *inputs: Operand, reverse: bool | str | Sequence[str] = False, **sizes: SizeLike
+    ) -> tuple[Traced, ...]:
         """The outputs of another cell on these inputs; its parameters and states join this cell, named `cell.W`."""
         free = next(n for n in (cell.name, *(f"{cell.name}_{k}" for k in range(2, 1000))) if n not in self._taken)
         self._taken.add(free)
         given = {i.name: value(x) for i, x in zip(cell.inputs, inputs, strict=True)}
-        place = Place({name: size(each) for name, each in sizes.items()}, given, f"{free}.", f"{free}.", reverse)
+        numbers = {name: size(each) for name, each in sizes.items()}
+        place = Place(numbers, given, f"{free}.", f"{free}.", self._turned(reverse))
         instance = instantiate(cell, place)
         self._params += instance.params
         self._noises += instance.noises
@@ -244,6 +250,15 @@ class TracedCell:
             State(s.name, s.shape, s.kind, s.axes, s.init, self._next[s.name], s.reverse, s.domain, s.hidden)
             for s in self._states
         )
+
+    def _turned(self, reverse: bool | str | Sequence[str]) -> frozenset[str]:
+        """The axes that are run backwards."""
+        if isinstance(reverse, bool):
+            return frozenset(self.axes if reverse else ())
+        turned = frozenset((reverse,) if isinstance(reverse, str) else reverse)
+        if not turned <= set(self.axes):
+            raise TraceError(f"reverse is True, or names axes of the cell: {', '.join(self.axes)}")
+        return turned
 
     def _finished(self, cell: Cell) -> Cell:
         """With reset, heads, and what slices require of the sizes."""

@@ -15,7 +15,7 @@ from lark.tree import Meta
 from lsrl import syntax
 from lsrl.ir.span import Span
 from lsrl.syntax import Expr
-from lsrl.tree_expression import ExpressionBuilder
+from lsrl.tree_expression import Along, ExpressionBuilder
 
 KINDS = ("float", "complex", "int", "bool")
 # What may follow the type of a declaration, by role.
@@ -46,12 +46,6 @@ class _Pad:
 
 
 @dataclass(frozen=True, slots=True)
-class _Along:
-    axes: tuple[syntax.Name, ...]
-    span: Span
-
-
-@dataclass(frozen=True, slots=True)
 class _Initial:
     """`= value` or `~ value`"""
 
@@ -68,7 +62,7 @@ class _Declared:
     span: Span
 
 
-_Modifier = _Kind | _Shared | _Pad | _Along
+_Modifier = _Kind | _Shared | _Pad | Along
 
 
 @v_args(meta=True, inline=True)
@@ -208,7 +202,7 @@ class Builder(ExpressionBuilder):
                     made = replace(made, shared=True)
                 case _Pad(value=value):
                     made = replace(made, pad=value)
-                case _Along(axes=axes):
+                case Along(axes=axes):
                     made = replace(made, along=axes)
         return made
 
@@ -229,9 +223,6 @@ class Builder(ExpressionBuilder):
 
     def pad(self, meta: Meta, value: Expr) -> _Pad:
         return _Pad(value, self._span(meta))
-
-    def along(self, meta: Meta, *axes: Token) -> _Along:
-        return _Along(tuple(self._name(axis) for axis in axes), self._span(meta))
 
     # Statements
 

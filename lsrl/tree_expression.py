@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from lark import Token, Transformer, Tree, v_args
@@ -42,6 +42,14 @@ def too_deep(tree: Tree[Token], source: Source) -> Diagnostic | None:
             return Diagnostic("E0108", message, place(source, branch.meta), remedy="give names to its parts")
         waiting += [(child, depth) for child in branch.children if isinstance(child, Tree)]
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Along:
+    """`along y`, `along (y, x)`"""
+
+    axes: tuple[syntax.Name, ...]
+    span: Span
 
 
 @v_args(meta=True, inline=True)
@@ -84,8 +92,13 @@ class ExpressionBuilder(Transformer[Token, syntax.Program]):
     def prefixed(self, meta: Meta, operator: Token, operand: Expr) -> syntax.Unary:
         return syntax.Unary(str(operator), operand, self._span(meta))
 
-    def reverse(self, meta: Meta, operand: Expr) -> syntax.Reverse:
-        return syntax.Reverse(operand, self._span(meta))
+    def along(self, meta: Meta, *axes: Token) -> Along:
+        return Along(tuple(self._name(axis) for axis in axes), self._span(meta))
+
+    def reverse(self, meta: Meta, along: Along | None, operand: Expr) -> syntax.Reverse:
+        if along is None:
+            return syntax.Reverse(operand, (), self._span(meta))
+        return syntax.Reverse(operand, tuple(axis.id for axis in along.axes), self._span(meta), along.span)
 
     def group(self, meta: Meta, inner: Expr) -> Expr:
         return replace(inner, span=self._span(meta))

@@ -168,12 +168,13 @@ def _update(state: State, spelling: Spelling, scope: Scope) -> Statement:
 
 
 def _use(reversal: Reversal, spelling: Spelling) -> Statement:
-    """`a, b = reverse cell(H, D)(x, y)`"""
+    """`a, b = reverse cell(H, D)(x, y)`, with the axes where they are not all of the program's."""
     scope = Scope(spelling.named)
     sizes = tuple(Name(each.name) for each in reversal.cell.sizes)
     function = syntax.Call(Name(reversal.cell.name), sizes, ())
     call = syntax.Call(function, tuple(expression(arg, scope) for arg in reversal.args), ())
-    return Assign(tuple(Target(spelling.assigned[use], False) for use in reversal.uses), syntax.Reverse(call))
+    axes = () if len(reversal.axes) == len(reversal.cell.axes) else reversal.axes
+    return Assign(tuple(Target(spelling.assigned[use], False) for use in reversal.uses), syntax.Reverse(call, axes))
 
 
 def _outputs(cell: Cell, spelling: Spelling) -> Iterator[Statement]:

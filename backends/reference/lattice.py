@@ -79,7 +79,7 @@ def final_states(swept: Sweep) -> dict[str, Array]:
         for name, axis in zip(state_names(state), state.axes):
             border, passed = swept.borders[name], swept.everywhere(state.next)
             along = swept.axis(axis)
-            last = 0 if state.reverse else -1
+            last = 0 if axis in state.reverse else -1
             found[name] = np.take(passed, last, along) if passed.shape[along] else border
     return found
 
@@ -89,15 +89,20 @@ def arriving(state: State) -> dict[str, Value]:
     return {axis: ops.state(state.name, axis, state.shape, state.kind, state.domain) for axis in state.axes}
 
 
-def positions(lengths: Sequence[int], reverse: bool) -> Iterator[tuple[int, ...]]:
-    """Every position, each after those that it depends on."""
+def positions(lengths: Sequence[int], turned: Sequence[bool]) -> Iterator[tuple[int, ...]]:
+    """Every position, each after those that it depends on; along `turned` axes that is from the end to the start."""
     for position in np.ndindex(*lengths):
-        yield tuple(n - 1 - place for n, place in zip(lengths, position)) if reverse else position
+        yield tuple(n - 1 - place if back else place for n, place, back in zip(lengths, position, turned))
 
 
-def before(position: tuple[int, ...], axis: int, state: State) -> tuple[int, ...]:
+def directions(cell: Cell, component: Component) -> tuple[bool, ...]:
+    """Whether a recurrence runs from the end to the start, axis by axis of its cell."""
+    return tuple(axis in component.reverse for axis in cell.axes)
+
+
+def before(position: tuple[int, ...], axis: int, backward: bool) -> tuple[int, ...]:
     """The position that a state's value comes from along the cell's axis number `axis`; it may be outside."""
-    step = 1 if state.reverse else -1
+    step = 1 if backward else -1
     return tuple(place + step * (axis == number) for number, place in enumerate(position))
 
 
@@ -121,7 +126,7 @@ def _advance(swept: Sweep, component: Component) -> None:
     for state in component.states:
         passed = swept.everywhere(state.next)
         for name, (axis, leaf) in zip(state_names(state), arriving(state).items()):
-            swept.env[leaf] = _shifted(passed, swept.borders[name], swept.axis(axis), state.reverse)
+            swept.env[leaf] = _shifted(passed, swept.borders[name], swept.axis(axis), axis in state.reverse)
 
 
 def _shifted(passed: Array, border: Array, axis: int, reverse: bool) -> Array:
@@ -140,12 +145,12 @@ def _loop(swept: Sweep, component: Component) -> None:
     body, outside = split_loop(nexts, leaves)
     evaluate(outside, swept.env, scope)
     passed = {state.name: scope.zeros(lead, state.next) for state in component.states}
-    for position in positions(lead[1:], component.reverse):
+    for position in positions(lead[1:], directions(cell, component)):
         local = {value: swept.at(value, position) for value in outside}
         for state in component.states:
             for name, (axis, leaf) in zip(state_names(state), arriving(state).items()):
                 number = cell.axes.index(axis)
-                source = before(position, number, state)
+                source = before(position, number, axis in state.reverse)
                 at_border = not inside(source, lead[1:])
                 array = swept.borders[name] if at_border else passed[state.name]
                 local[leaf] = array[at(without(position, number) if at_border else source)]

@@ -14,11 +14,11 @@ import numpy as np
 from lsrl.backends.arrays import Array, state_names
 from lsrl.backends.evaluation.evaluate import Env, evaluate, run, split_loop
 from lsrl.backends.evaluation.scope import at
-from lsrl.backends.reference.lattice import Sweep, arriving, before, inside, positions, without
+from lsrl.backends.reference.lattice import Sweep, arriving, before, directions, inside, positions, without
 from lsrl.backends.reference.pullback import Collected, differentiable, pull, seeds, statics, varying_leaves
 from lsrl.ir.adjoint import cotangents
 from lsrl.ir.cell import State
-from lsrl.ir.pipeline import components
+from lsrl.ir.pipeline import Component, components
 from lsrl.ir.value import Value
 
 
@@ -43,7 +43,7 @@ def pull_back(
             for state in states
             for leaf in arriving(state).values()
         }
-        passed = _loop(swept, states, reached, final)
+        passed = _loop(swept, component, states, reached, final)
         for state in states:
             for name, (axis, leaf) in zip(state_names(state), arriving(state).items()):
                 initial[name] = _at_start(swept, state, axis, reached[leaf], final.get(name))
@@ -52,10 +52,13 @@ def pull_back(
     return collected, initial
 
 
-def _loop(swept: Sweep, states: Sequence[State], reached: Env, final: Mapping[str, Array]) -> list[Array]:
+def _loop(
+    swept: Sweep, component: Component, states: Sequence[State], reached: Env, final: Mapping[str, Array]
+) -> list[Array]:
     """The cotangents of what each state passes on at each position.
 
     Args:
+        states: the differentiable ones of the component.
         reached: by arriving leaf, the cotangents that come from outside the recurrence; those from inside are added.
     """
     nexts = [state.next for state in states]
@@ -64,8 +67,7 @@ def _loop(swept: Sweep, states: Sequence[State], reached: Env, final: Mapping[st
     body, outside = split_loop(pulled, {*reached, *given})
     evaluate(outside, swept.env, swept.scope)
     passed = [_at_end(swept, state, final) for state in states]
-    backwards = not states[0].reverse if states else False
-    for position in positions(swept.places[1:], backwards):
+    for position in positions(swept.places[1:], [not turned for turned in directions(swept.cell, component)]):
         local = {value: swept.at(value, position) for value in (*outside, *reached)}
         for state, seed, array in zip(states, given, passed):
             _receive(swept, state, position, array, reached)
@@ -80,7 +82,7 @@ def _receive(swept: Sweep, state: State, position: tuple[int, ...], passed: Arra
     """Add what comes back from where the state's value went from this position."""
     for axis, leaf in arriving(state).items():
         number = swept.cell.axes.index(axis)
-        step = position[number] - before(position, number, state)[number]
+        step = position[number] - before(position, number, axis in state.reverse)[number]
         target = (*position[:number], position[number] + step, *position[number + 1 :])
         if inside(target, swept.places[1:]):
             passed[at(position)] += reached[leaf][at(target)]
@@ -92,7 +94,7 @@ def _at_end(swept: Sweep, state: State, final: Mapping[str, Array]) -> Array:
     for name, axis in zip(state_names(state), state.axes):
         along = swept.axis(axis)
         if name in final and array.shape[along]:
-            np.moveaxis(array, along, 0)[0 if state.reverse else -1] += final[name]
+            np.moveaxis(array, along, 0)[0 if axis in state.reverse else -1] += final[name]
     return array
 
 
@@ -100,5 +102,5 @@ def _at_start(swept: Sweep, state: State, axis: str, reached: Array, final: Arra
     """What reaches the initial state; along an axis of length 0 that is the final state."""
     along = swept.axis(axis)
     if reached.shape[along]:
-        return np.asarray(np.take(reached, -1 if state.reverse else 0, along))
+        return np.asarray(np.take(reached, -1 if axis in state.reverse else 0, along))
     return swept.scope.zeros(without(swept.places, along), state.next) + (0 if final is None else final)

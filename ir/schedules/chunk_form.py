@@ -33,7 +33,7 @@ def chunk_form(cell: Cell, component: Component, sizes: Mapping[str, int] | None
     refused: list[NotLegal] = []
     for axes in _orientations(known):
         try:
-            found.append(_form(cell, known, axes, component.reverse))
+            found.append(_form(cell, known, axes, bool(component.reverse)))
         except NotLegal as fault:
             refused.append(fault)
     if not found:

@@ -110,7 +110,7 @@ def newton_form(
         tuple(_entry(state, own, other, places) for other, places in zip(known.states, lanes, strict=True))
         for state, own in zip(known.states, lanes, strict=True)
     )
-    return NewtonForm(known.states, component.reverse, lanes, rows, _bounds(cell, known.states))
+    return NewtonForm(known.states, bool(component.reverse), lanes, rows, _bounds(cell, known.states))
 
 
 def _recurrence(cell: Cell, component: Component) -> Recurrence:
@@ -146,7 +146,7 @@ def _quasi(cell: Cell, component: Component, known: Recurrence, lanes: Sequence[
         raise NotLegal(f"{_listed(known.states, '')} lie in different orders, so no diagonal joins them")
     rest = tuple(axis for axis in range(len(known.states[0].shape)) if axis not in lanes[0])
     every = ((*lanes[0], *rest),) * len(known.states)
-    return NewtonForm(known.states, component.reverse, every, rows, _bounds(cell, known.states), len(rest))
+    return NewtonForm(known.states, bool(component.reverse), every, rows, _bounds(cell, known.states), len(rest))
 
 
 def _check_blocks(known: Recurrence, lanes: Sequence[tuple[int, ...]], sizes: Mapping[str, int]) -> None:

@@ -89,14 +89,14 @@ def scan_form(cell: Cell, component: Component, sizes: Mapping[str, int] | None 
         if state.kind not in (Kind.FLOAT, Kind.COMPLEX):
             raise NotLegal(f"`{state.name}` holds {state.kind} values, and a scan composes maps of numbers", state.next)
     if known.semiring is not None:
-        return _semiring(known, component.reverse, known.semiring)
+        return _semiring(known, bool(component.reverse), known.semiring)
     if known.algebra is not Algebra.AFFINE:
         raise NotLegal(_nonlinear(known), known.offenders[0] if known.offenders else None)
     if len(known.forms) < len(known.states):
         raise NotLegal(f"the step of `{known.states[0].name}` is a product of maps that is too long to multiply out")
     if len(known.states) == 1:
-        return _single(known, component.reverse, sizes or {})
-    return _coupled(known, component.reverse)
+        return _single(known, bool(component.reverse), sizes or {})
+    return _coupled(known, bool(component.reverse))
 
 
 def are_alike(states: Sequence[State]) -> bool:

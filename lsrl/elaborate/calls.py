@@ -24,7 +24,7 @@ from lsrl.ir.fault import ARGUMENT_COUNT, Fault
 def call(env: Env, expr: syntax.Call) -> Term:
     """What a call gives."""
     if isinstance(expr.function, syntax.Call):
-        return _use(env, expr.function, expr, reverse=False)
+        return _use(env, expr.function, expr, frozenset())
     term = env.term(expr.function)
     match term:
         case BuiltinTerm(name):
@@ -44,11 +44,12 @@ def call(env: Env, expr: syntax.Call) -> Term:
     raise _not_callable(env, expr.function, term)
 
 
-def reversed_use(env: Env, expr: syntax.Expr, reverse: bool = True) -> Term:
-    """`reverse gru(D, H)(x)`: the cell runs from the end to the start."""
+def reversed_use(env: Env, expr: syntax.Expr, reverse: frozenset[str] = frozenset()) -> Term:
+    """`reverse gru(D, H)(x)`: the cell runs from the end to the start, along all axes or those that are named."""
     match expr:
-        case syntax.Reverse(operand):
-            return reversed_use(env, operand, not reverse)
+        case syntax.Reverse(operand, axes):
+            named = [names.own_axis(env, axis, expr.along) for axis in axes]
+            return reversed_use(env, operand, reverse ^ frozenset(named or env.body.axes))
         case syntax.Attribute(base):
             return names.attribute(env, expr, reversed_use(env, base, reverse))
         case syntax.Call(syntax.Call() as sized):
@@ -61,7 +62,7 @@ def reversed_use(env: Env, expr: syntax.Expr, reverse: bool = True) -> Term:
     )
 
 
-def _use(env: Env, sized: syntax.Call, applied: syntax.Call, reverse: bool) -> Term:
+def _use(env: Env, sized: syntax.Call, applied: syntax.Call, reverse: frozenset[str]) -> Term:
     """`f(...)(...)`, where `f` must be a cell."""
     term = env.term(sized.function)
     if term is POISON:

@@ -12,6 +12,7 @@ from lsrl.elaborate.binding import declare
 from lsrl.elaborate.conditions import check_axes
 from lsrl.elaborate.env import Env
 from lsrl.elaborate.functions_arrays import fitted
+from lsrl.elaborate.names import own_axis
 from lsrl.elaborate.report import Misplaced, Poisoned
 from lsrl.elaborate.scope import Binding, Role, Slot, nearest
 from lsrl.elaborate.terms import POISON
@@ -164,9 +165,7 @@ def _state(env: Env, name: syntax.Name, declared: Declared) -> None:
 def _axes(env: Env, declared: Declared) -> tuple[str, ...]:
     along = declared.group.type.along
     for axis in along:
-        if axis.id not in env.body.axes:
-            own = ", ".join(env.body.axes)
-            raise Misplaced(code.UNKNOWN_AXIS, f"the cell has no axis {axis.id}", axis.id, own, span=axis.span)
+        own_axis(env, axis.id, axis.span)
     if not along and len(env.body.axes) > 1:
         remedy = f"write `{declared.group.names[0].id}: [..] along {env.body.axes[0]}`"
         raise Fault(code.AXIS_NEEDED, "along which axis does the state travel?", remedy=remedy)

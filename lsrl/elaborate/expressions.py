@@ -105,8 +105,8 @@ def _term(env: Env, expr: syntax.Expr) -> Term:
             return _attribute(env, expr)
         case syntax.Array():
             return _array(env, expr)
-        case syntax.Reverse(operand):
-            return calls.reversed_use(env, operand)
+        case syntax.Reverse():
+            return calls.reversed_use(env, expr)
 
 
 def _unary(env: Env, expr: syntax.Unary) -> Term:

@@ -21,10 +21,23 @@ from lsrl.ir.build import Diag
 from lsrl.ir.cell import GRAPH
 from lsrl.ir.dims import shape_text
 from lsrl.ir.fault import SHAPES_DIFFER, Fault
+from lsrl.ir.span import Span
 from lsrl.ir.value import Attr, Kind, Value
 from lsrl.loader import PRELUDE
 
 NUMBERS: Mapping[str, Attr] = {"pi": "pi", "inf": float("inf")}
+
+
+def own_axis(env: Env, axis: str, span: Span) -> str:
+    """An axis of the cell at hand.
+
+    Raises:
+        Misplaced: it has no such axis.
+    """
+    if axis not in env.body.axes:
+        own = ", ".join(env.body.axes)
+        raise Misplaced(code.UNKNOWN_AXIS, f"the cell has no axis {axis}", axis, own, span=span)
+    return axis
 
 
 def name(env: Env, node: syntax.Name) -> Term:

@@ -35,13 +35,13 @@ def with_reset(cell: Cell, condition: Value, exempt: Collection[str], label: str
                 memory = _memory(state, covered[state.name], condition, label)
                 starts = _beyond(memories.setdefault(memory.name, memory), covered[state.name])
             else:
-                starts = behind[axis] if state.reverse else condition
+                starts = behind[axis] if axis in state.reverse else condition
             arriving[leaf] = build.where(starts, state.init, stand_in)
             unguarded[stand_in] = leaf
     added = tuple(
-        State(str(leaf.attr("name")), (), Kind.BOOL, (axis,), ops.const(False), condition, reverse=True, hidden=True)
+        replace(_flag(leaf, condition), reverse=frozenset({axis}))
         for axis, leaf in behind.items()
-        if any(state.reverse and axis in state.axes and state.name not in covered for state in cell.states)
+        if any(axis in state.backward and state.name not in covered for state in cell.states)
     )
     feeding = tuple(replace(s, next=covered[s.name].taken) if s.name in covered else s for s in cell.states)
     # The stand-in keeps the substitution from replacing the state inside of its own replacement.
@@ -53,11 +53,18 @@ def with_reset(cell: Cell, condition: Value, exempt: Collection[str], label: str
     return replace(plain, states=tuple(chain(states, added, memories.values())))
 
 
+def _flag(leaf: Value, condition: Value) -> State:
+    """The hidden state that passes the condition on."""
+    return State(
+        str(leaf.attr("name")), (), Kind.BOOL, (str(leaf.attr("axis")),), ops.const(False), condition, hidden=True
+    )
+
+
 def _memory(state: State, line: Line, condition: Value, label: str) -> State:
     """The line of the condition, as long as that of a state and travelling with it."""
     (axis,) = state.axes
     shape = (state.shape[line.at],)
-    name = f"{label}[{axis}+{line.length}:{axis}]" if state.reverse else f"{label}[{axis}-{line.length}:{axis}]"
+    name = f"{label}[{axis}+{line.length}:{axis}]" if state.backward else f"{label}[{axis}-{line.length}:{axis}]"
     leaf = ops.state(name, axis, shape, Kind.BOOL)
     init = build.full(shape, False)
     return State(name, shape, Kind.BOOL, (axis,), init, pushed(leaf, condition), state.reverse, hidden=True)
@@ -66,7 +73,7 @@ def _memory(state: State, line: Line, condition: Value, label: str) -> State:
 def _beyond(memory: State, line: Line) -> Value:
     """Which values of a line are of positions beyond the latest boundary."""
     (size,) = memory.shape
-    flags = ops.state(memory.name, memory.axes[0], memory.shape, Kind.BOOL) if memory.reverse else memory.next
+    flags = ops.state(memory.name, memory.axes[0], memory.shape, Kind.BOOL) if memory.backward else memory.next
     places = ops.iota(size)
     latest = build.reduce("reduce_max", build.where(flags, places, build.full(places.shape, -1)), None)
     hidden = ops.apply("le", places, latest)

@@ -25,8 +25,8 @@ from lsrl.ir.span import Span
 from lsrl.ir.value import Domain, Value
 
 
-def used(env: Env, term: CellTerm, sized: syntax.Call, applied: syntax.Call, reverse: bool) -> Term:
-    """A cell with sizes and inputs: its outputs as a record, or the only one."""
+def used(env: Env, term: CellTerm, sized: syntax.Call, applied: syntax.Call, reverse: frozenset[str]) -> Term:
+    """A cell with sizes and inputs: its outputs as a record, or the only one; it runs backwards along some axes."""
     dims = _sizes(env, term, sized)
     numbers = {name: number for name, dim in dims.items() if (number := env.body.number(dim)) is not None}
     held = env.body.held

@@ -40,7 +40,7 @@ def as_cell(cell: Cell, instance: Instance, sizes: tuple[Size, ...]) -> Cell:
     )
 
 
-def used(cell: Cell, sizes: dict[str, Dim], reverse: bool = False) -> Cell:
+def used(cell: Cell, sizes: dict[str, Dim], reverse: frozenset[str] = frozenset()) -> Cell:
     inputs: dict[str, Value] = {}
     for one in cell.inputs:
         shape = tuple(dim.substitute(sizes) for dim in one.shape)
@@ -75,8 +75,8 @@ def test_a_used_cell_computes_the_same(seed: int) -> None:
 def test_direction_is_flipped() -> None:
     x, h, g = input_("x", "D"), arrives("h", "D"), arrives("g", "D")
     cell = cell_of({"y": build.add(h, g)}, [state(h, x), state(g, x, 0.0, reverse=True)])
-    assert [s.reverse for s in used(cell, {"D": K}, reverse=True).states] == [True, False]
-    assert [s.reverse for s in used(cell, {"D": K}).states] == [False, True]
+    assert [s.reverse for s in used(cell, {"D": K}, frozenset("t")).states] == [{"t"}, frozenset()]
+    assert [s.reverse for s in used(cell, {"D": K}).states] == [frozenset(), {"t"}]
 
 
 def test_shared_parameters_are_one_value() -> None:

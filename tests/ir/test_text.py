@@ -97,7 +97,7 @@ def test_domains_grids_and_heads_round_trip() -> None:
     s = ops.state("S", "y", (H,), Kind.COMPLEX, Domain.EDGE)
     cell = Cell(
         "c", "", (), ("y", "x"), (Input("n", (), Kind.INT, H, Domain.NODE),), (), (),
-        (State("S", (H,), Kind.COMPLEX, ("y", "x"), s, s, True, Domain.EDGE, True),), (), heads=H * 2,
+        (State("S", (H,), Kind.COMPLEX, ("y", "x"), s, s, frozenset({"y"}), Domain.EDGE, True),), (), heads=H * 2,
     )  # fmt: skip
     assert parse(show(cell)) == cell
 

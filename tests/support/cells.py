@@ -31,7 +31,8 @@ def state(leaf: Value, following: Value, init: Value | float = 0.0, *others: Val
     start = build.full(leaf.shape, build.cast(build.value(init), leaf.kind))
     axes = tuple(str(each.attr("axis")) for each in (leaf, *others))
     name = str(leaf.attr("name"))
-    return State(name, leaf.shape, leaf.kind, axes, start, following, reverse, leaf.domain)
+    turned = frozenset(axes if reverse else ())
+    return State(name, leaf.shape, leaf.kind, axes, start, following, turned, leaf.domain)
 
 
 def cell_of(

@@ -65,5 +65,5 @@ def _without(dropped: set[Value], cell: Cell) -> Cell:
     table = {leaf: input_(f"in_{leaf.attr('name')}", *leaf.shape) for leaf in dropped}
     done = rebuild(cell.roots(), table)
     carried = [arrives(each.name, *each.shape) for each in cell.states]
-    states = [state(leaf, done[s.next], reverse=s.reverse) for leaf, s in zip(carried, cell.states, strict=True)]
+    states = [state(leaf, done[s.next], reverse=bool(s.reverse)) for leaf, s in zip(carried, cell.states, strict=True)]
     return cell_of({output.name: done[output.value] for output in cell.outputs}, states)

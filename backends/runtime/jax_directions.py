@@ -1,0 +1,57 @@
+"""A loop over a grid in any direction, or in several at once, in JAX: it runs forward on what is turned round."""
+
+import jax
+import jax.numpy as jnp
+
+from lsrl.backends.runtime.jax_waves import on_grid
+
+
+def in_directions(loop, turns, reads, statics, starts, extents, axes):
+    """A loop in each of several directions, all at once: for each what is kept of every place, and the last states.
+
+    Args:
+        loop: from reads, statics, starts and extents to what is kept and the last states; it runs forward.
+        turns: for each direction the axes on which it is to run from the last place to the first.
+        reads, statics, starts: for each direction what the loop takes, tuples of arrays; [B, places, ...] at every
+            place, the same at all of them, and [B, *extents of the other axes, ...] where states enter.
+        extents: the number of places along each axis.
+        axes: the axis that each state travels along.
+    """
+    reads = [turned_grids(each, turn, extents) for each, turn in zip(reads, turns)]
+    starts = [turned_edges(each, turn, axes) for each, turn in zip(starts, turns)]
+    found = at_once(loop, reads, statics, starts, extents)
+    return tuple(
+        (turned_grids(kept, turn, extents), turned_edges(lasts, turn, axes))
+        for (kept, lasts), turn in zip(found, turns)
+    )
+
+
+def at_once(loop, reads, statics, starts, extents):
+    """Several runs of a loop as one; those of what is the same at all places that all share stay single."""
+    if len(reads) == 1:
+        return [loop(reads[0], statics[0], starts[0], extents)]
+    shared = [all(array is same[0] for array in same) for same in zip(*statics)]
+    given = tuple(same[0] if own else jnp.stack(same) for same, own in zip(zip(*statics), shared))
+    along = (0, tuple(None if own else 0 for own in shared), 0)
+    run = jax.vmap(lambda reads, statics, starts: loop(reads, statics, starts, extents), along)
+    kept, lasts = run(stacked(reads), given, stacked(starts))
+    return [(tuple(each[at] for each in kept), tuple(each[at] for each in lasts)) for at in range(len(reads))]
+
+
+def stacked(tuples):
+    """Tuples of arrays as one tuple of the arrays of all."""
+    return jax.tree.map(lambda *arrays: jnp.stack(arrays), *tuples)
+
+
+def turned_grids(arrays, turn, extents):
+    """Arrays [B, places, ...], on some axes of the grid from the last place to the first."""
+    if not turn:
+        return tuple(arrays)
+    ways = [1 + axis for axis in turn]
+    return tuple(jnp.flip(on_grid(array, extents), ways).reshape(array.shape) for array in arrays)
+
+
+def turned_edges(borders, turn, axes):
+    """What enters or leaves along the axis of each state, on some other axes from the last place to the first."""
+    ways = [[1 + other - (other > axis) for other in turn if other != axis] for axis in axes]
+    return tuple(jnp.flip(border, way) if way else border for border, way in zip(borders, ways))

@@ -1,0 +1,152 @@
+"""Cells that run backward on some axes of a grid, and loops that differ only in that: they run as one."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+
+import lsrl
+from lsrl.backends.arrays import Array
+from lsrl.ir.lattice import along_one_axis
+from lsrl.ir.plan import Loop, Plan, make_plan
+from lsrl.ir.schedules.how import Dag
+from support.grid_programs import Grid
+from support.grids import Drawn
+
+SIZES = {"D": 2, "H": 2}
+WAYS: dict[str, tuple[int, ...]] = {"f": (), "f_2": (2,), "f_3": (1,), "f_4": (1, 2)}
+
+# A nonlinear state, an affine one that travels along x alone, and an input one place up.
+ONE = """
+cell f(D, H) over y, x:
+    input u: [D]
+    param W: [H, D]
+    param U: [H, H]
+    state h: [H] along y, x = 0
+    state c: [H] along x = 1
+    h' = tanh(W @ u + U @ h[y-1] - h[x-1] + 0.5 * u[y-1][0])
+    c' = 0.5 * c + h'
+    output o = h' + c
+"""
+FOUR = f"""
+{ONE}
+cell four(D, H) over y, x:
+    input u: [D]
+    upper = f(D, H)(u) + 2 * (reverse along x f(D, H)(u))
+    lower = 3 * (reverse along y f(D, H)(u)) + 4 * (reverse along (y, x) f(D, H)(u))
+    output o = upper + lower
+"""
+# All ways share what is the same at all places; the first takes one array twice.
+SHARED = """
+cell g(H) over y, x:
+    input u, v: [H], U: [H, H]
+    state h: [H] along y, x = 0
+    h' = tanh(U @ (h[y-1] + h[x-1]) + u) + v
+    output h'
+
+cell four(H) over y, x:
+    input u, v: [H]
+    param U: [H, H]
+    a = g(H)(u, u, U)
+    b = reverse along y g(H)(u, v, U)
+    output o = a + b + 2 * (reverse g(H)(v, u, U))
+"""
+
+
+def plan_of(text: str, sizes: dict[str, int]) -> Plan:
+    cell = along_one_axis(lsrl.parse(text).cell(sizes))
+    return make_plan(cell, sizes, hows={state.name: Dag() for state in cell.states})
+
+
+def test_each_way_is_the_cell_on_the_grid_turned_round() -> None:
+    """Outputs, and the states where they enter and where they leave."""
+    one = lsrl.parse(ONE)
+    drawn = Drawn.of(Grid(FOUR, sizes=tuple(SIZES.items())), (3, 4))
+    params, inputs, state = drawn.given
+    found = drawn.program.reference(params, inputs, state, sizes=SIZES)
+    total = np.zeros_like(found.outputs["o"])
+    for factor, (way, turn) in enumerate(WAYS.items(), start=1):
+        own, starts, lasts = (_of(way, group) for group in (params, state, found.state))
+        turned = {name: _turned(name, array, turn) for name, array in starts.items()}
+        plain = one.reference(own, {"u": np.flip(inputs["u"], turn)}, turned, sizes=SIZES)
+        total += factor * np.flip(plain.outputs["o"], turn)
+        assert lasts.keys() == plain.state.keys()
+        for name, array in lasts.items():
+            np.testing.assert_array_equal(array, _turned(name, plain.state[name], turn))
+    np.testing.assert_allclose(found.outputs["o"], total, rtol=1e-13)
+
+
+def _of(way: str, group: dict[str, Array]) -> dict[str, Array]:
+    return {name.removeprefix(f"{way}."): array for name, array in group.items() if name.startswith(f"{way}.")}
+
+
+def _turned(name: str, border: Array, turn: tuple[int, ...]) -> Array:
+    """A border has the axis that its state does not travel along."""
+    other = 1 if name in ("h.x", "c") else 2
+    return np.flip(border, 1) if other in turn else border
+
+
+@pytest.mark.filterwarnings("ignore:.* runs in its plain PyTorch form")
+@pytest.mark.parametrize("text", [FOUR, SHARED], ids=["own", "shared"])
+@pytest.mark.parametrize(("target", "schedule"), [("jax", "dag"), ("triton", "dag"), ("triton", "sequential")])
+def test_every_backend_runs_all_ways(target: str, schedule: str, text: str) -> None:
+    """Values, states at the far borders, and gradients by parameters, inputs and states at the near ones."""
+    drawn = Drawn.of(Grid(text, sizes=tuple(SIZES.items()) if text is FOUR else (("H", 2),)), (3, 4))
+    with jax.enable_x64(True):
+        compiled = drawn.compiled(target, "float64", schedule)
+        assert {what: error for what, error in drawn.errors(compiled) if error > 1e-10} == {}
+
+
+def test_loops_that_differ_in_direction_run_as_one() -> None:
+    """`c` stands behind a product with a parameter, so it has a loop of its own."""
+    plan = plan_of(FOUR, SIZES)
+    assert [each.turns(plan.cell.axes) for each in plan.abreast] == [((), (1,), (0,), (0, 1))] * 2
+    assert [len(each.loops[0].states) for each in plan.abreast] == [2, 1]
+
+
+def test_the_most_general_loop_runs_for_all() -> None:
+    """A loop that takes one array twice is a case of one that takes two."""
+    plan = plan_of(SHARED, {"H": 2})
+    (beside,) = plan.abreast
+    assert len(beside.loops) == 3
+    first, *others = beside.played(beside.loops[0].reads)
+    assert len(set(first)) == 2
+    assert all(len(own) == len(first) for own in others)
+
+
+@pytest.mark.parametrize("other", ["tanh(U @ h[y-1] + u - h[x-1])", "sin(U @ h[y-1] + u + h[x-1])"])
+def test_other_loops_run_by_themselves(other: str) -> None:
+    plan = plan_of(
+        f"""
+cell f(H) over y, x:
+    input u: [H]
+    param U: [H, H]
+    state h: [H] along y, x = 0
+    h' = tanh(U @ h[y-1] + u + h[x-1])
+    output h'
+
+cell g(H) over y, x:
+    input u: [H]
+    param U: [H, H]
+    state h: [H] along y, x = 0
+    h' = {other}
+    output h'
+
+cell both(H) over y, x:
+    input u: [H]
+    output o = f(H)(u) + reverse along y g(H)(u)
+""",
+        {"H": 2},
+    )
+    assert plan.abreast == ()
+    assert [loop.reverse for loop in plan.stages if isinstance(loop, Loop)] == [frozenset(), {"y"}]
+
+
+def test_one_way_after_the_other_is_not_at_once() -> None:
+    plan = plan_of(
+        f"{ONE}\ncell both(H) over y, x:\n    input u: [H]\n"
+        "    output o = reverse along y f(H, H)(reverse along x f(H, H)(u))\n",
+        {"H": 2},
+    )
+    assert plan.abreast == ()
