@@ -39,7 +39,8 @@ def tiled(starts, transition, gates, keys, values, reads, *, extents, axes, side
     zero = first.new_zeros((), dtype=dtype).expand(whole)
     straight = torch.eye(len(axes), dtype=dtype, device=first.device)
     queries, marks = zip(*reads)
-    numbers = [cut.table(*given, zero) for given in ((transition, straight), (gates, None), (marks, None))]
+    tables = ((transition, straight), (gates, None), (marks, None))
+    numbers = [cut.table(lists, beyond, zero) for lists, beyond in tables]
     vectors = [cut.vectors(each, dtype) for each in (queries, keys, values)]
     borders = [cut.border(start.to(dtype), axis) for start, axis in zip(starts, axes)]
     found, _, last = GridTiles.apply(*numbers, *vectors, torch.cat(borders), cut.counts, sides, tuple(axes))

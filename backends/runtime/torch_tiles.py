@@ -24,9 +24,13 @@ import torch
 
 from lsrl.backends.runtime.torch_grid_carry import GridCarry, carried_out, carry_room, carry_rows, grid_carry
 from lsrl.backends.runtime.torch_kernels import runs_kernels
+from lsrl.backends.runtime.torch_loop import filled
 from lsrl.backends.runtime.torch_operators import OPERATORS
 from lsrl.backends.runtime.torch_waves import wave_order, wave_runs
 from lsrl.backends.runtime.triton_tiles_launch import launch_tile_numbers, launch_tile_wave, tile_kernels_serve
+
+# Intermediate results of more numbers do not stay near the arithmetic of a CPU.
+NUMBERS_AT_ONCE = 2**21
 
 
 def tile_coefficients(transition, gates, marks, sides, axes):
@@ -60,6 +64,44 @@ def tile_outer(numbers, vectors):
     return (numbers.contiguous()[..., None] * vectors[:, :, None]).flatten(2)
 
 
+def tile_read(queries, keys, values, shares, gate, states):
+    """What is read in tiles, [N, p r, V], of the outer products of their places and of states [N, E K, V]."""
+    return (torch.baddbmm((queries @ keys.mT * gate) @ values, tile_outer(shares, queries), states),)
+
+
+def tile_read_pull(d_found, queries, keys, values, shares, gate, states):
+    """The gradients of what `tile_read` takes."""
+    d_far = (d_found @ states.mT).unflatten(2, (shares.shape[2], -1))
+    products, d_scores = queries @ keys.mT, d_found @ values.mT
+    d_products = d_scores * gate
+    d_queries = torch.baddbmm((shares[:, :, None] @ d_far)[:, :, 0], d_products, keys)
+    d_values = (products * gate).mT @ d_found
+    d_states = tile_outer(shares, queries).mT @ d_found
+    d_shares = (d_far @ queries[..., None])[..., 0]
+    return d_queries, d_products.mT @ queries, d_values, d_shares, d_scores * products, d_states
+
+
+def tile_write(keys, values, spread):
+    """What the outer products of tiles add to the states that leave, [N, E K, V]."""
+    return (tile_outer(spread.mT, keys).mT @ values,)
+
+
+def tile_write_pull(d_states, keys, values, spread):
+    """The gradients of what `tile_write` takes."""
+    d_far = (values @ d_states.mT).unflatten(2, (spread.shape[1], -1))
+    d_values = tile_outer(spread.mT, keys) @ d_states
+    return (spread.mT[:, :, None] @ d_far)[:, :, 0], d_values, (d_far @ keys[..., None])[..., 0].mT
+
+
+def in_parts(function, each, *tensors):
+    """A function of tensors [N, ...] that makes `each` numbers for a tile on its way: on a CPU some tiles at a time."""
+    most = max(1, NUMBERS_AT_ONCE // each)
+    if len(tensors[0]) <= most or tensors[0].device.type != "cpu":
+        return function(*tensors)
+    parts = zip(*(tensor.split(most) for tensor in tensors))
+    return [torch.cat(same) for same in zip(*(function(*part) for part in parts))]
+
+
 @functools.lru_cache(maxsize=64)
 def tile_slots(sides, axes, device):
     """[p, n] for each place of a tile, by wave, the edge of the tile's border on whose way each state passes it."""
@@ -73,15 +115,15 @@ def tile_slots(sides, axes, device):
 
 def tiles_plainly(numbers, vectors, border, counts, sides, axes):
     """`grid_tiles` by operations of PyTorch."""
-    leaving, reading = tile_coefficients(*numbers, sides, axes)
+    (transition, gates, marks), (queries, keys, values) = numbers, vectors
+    leaving, reading = tile_coefficients(transition, gates, marks, sides, axes)
     edges, lead = leaving.shape[1], (math.prod(counts), border.shape[1])
     (through, spread), (shares, gate) = (each.tensor_split([edges], 2) for each in (leaving, reading))
-    queries, keys, values = vectors
-    added = (tile_outer(spread.mT, keys).mT @ values).reshape(*lead, edges, -1)
+    (added,) = in_parts(tile_write, edges * keys[0].numel(), keys, values, spread)
     options = (counts, axes, tile_edges(axes, sides), False)
-    arriving, last = grid_carry(through.unflatten(0, lead), added, border, *options)
-    whole = arriving.reshape(len(queries), -1, values.shape[-1])
-    found = torch.baddbmm((queries @ keys.mT * gate) @ values, tile_outer(shares, queries), whole)
+    arriving, last = grid_carry(through.unflatten(0, lead), added.reshape(*lead, edges, -1), border, *options)
+    states = arriving.reshape(len(queries), -1, values.shape[-1])
+    (found,) = in_parts(tile_read, edges * queries[0].numel(), queries, keys, values, shares, gate, states)
     return [found, arriving, last]
 
 
@@ -122,7 +164,8 @@ def grid_tiles(
     """
     kernels = tile_kernels_serve(numbers, vectors, sum(tile_edges(axes, sides))) and runs_kernels(border)
     run = tiles_in_kernels if kernels else tiles_plainly
-    return run(numbers, vectors, border, (*counts,), (*sides,), (*axes,))
+    found: list[torch.Tensor] = run(numbers, vectors, border, (*counts,), (*sides,), (*axes,))
+    return found
 
 
 @grid_tiles.register_fake
@@ -163,34 +206,30 @@ class GridTiles(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        *given, _, counts, sides, axes = inputs
-        ctx.options = counts, sides, axes
+        *given, border, counts, sides, axes = inputs
+        ctx.options, ctx.border = (counts, sides, axes), border.shape
         ctx.save_for_backward(*given, output[1])
+        ctx.set_materialize_grads(False)  # one by the states between tiles, which nothing else sees, is large
 
     @staticmethod
     def backward(ctx, d_found, d_arriving, d_last):
         counts, sides, axes = ctx.options
         *numbers, queries, keys, values, arriving = ctx.saved_tensors
+        d_found = filled(d_found, values, (*queries.shape[:2], values.shape[2]), values.dtype)
+        d_last = filled(d_last, values, ctx.border, values.dtype)
         coefficients = functools.partial(tile_coefficients, sides=sides, axes=axes)
-        (leaving, reading), pull = torch.func.vjp(coefficients, *numbers)
-        edges, whole = leaving.shape[1], arriving.reshape(len(queries), -1, values.shape[-1])
+        (leaving, reading), pull = torch.func.vjp(coefficients, *numbers)[:2]
+        edges, states = leaving.shape[1], arriving.reshape(len(queries), -1, values.shape[-1])
         (through, spread), (shares, gate) = (each.tensor_split([edges], 2) for each in (leaving, reading))
-        # What is read of the states that arrive, and the states that leave.
-        d_read = (d_found @ whole.mT).unflatten(2, (edges, -1))
-        d_shares, d_queries = (d_read @ queries[..., None])[..., 0], (shares[:, :, None] @ d_read)[:, :, 0]
-        d_arriving = d_arriving + (tile_outer(shares, queries).mT @ d_found).reshape(arriving.shape)
+        read = (d_found, queries, keys, values, shares, gate, states)
+        d_queries, *of_read, d_shares, d_gate, d_states = in_parts(tile_read_pull, edges * queries[0].numel(), *read)
+        d_states = d_states.reshape(arriving.shape)
+        d_arriving = d_states if d_arriving is None else d_arriving + d_states
         maps, options = through.unflatten(0, arriving.shape[:2]), (counts, axes, tile_edges(axes, sides), True)
         d_passed, d_border = GridCarry.apply(maps.mT, d_arriving, d_last, *options)
         d_through = (d_passed @ arriving.mT).flatten(0, 1)
-        # What leaves of the outer products of the tile.
-        d_whole = d_passed.reshape(whole.shape)
-        d_added = (values @ d_whole.mT).unflatten(2, (edges, -1))
-        d_spread, d_keys = (d_added @ keys[..., None])[..., 0].mT, (spread.mT[:, :, None] @ d_added)[:, :, 0]
-        d_values = tile_outer(spread.mT, keys) @ d_whole
-        # What is read of them within it.
-        products, d_scores = queries @ keys.mT, d_found @ values.mT
-        d_products = d_scores * gate
-        d_queries, d_keys = torch.baddbmm(d_queries, d_products, keys), torch.baddbmm(d_keys, d_products.mT, queries)
-        d_values = torch.baddbmm(d_values, (products * gate).mT, d_found)
-        d_numbers = pull((torch.cat([d_through, d_spread], 2), torch.cat([d_shares, d_scores * products], 2)))
+        written = (d_passed.reshape(states.shape), keys, values, spread)
+        *of_written, d_spread = in_parts(tile_write_pull, edges * keys[0].numel(), *written)
+        d_keys, d_values = (one + other for one, other in zip(of_read, of_written))
+        d_numbers = pull((torch.cat([d_through, d_spread], 2), torch.cat([d_shares, d_gate], 2)))
         return *d_numbers, d_queries, d_keys, d_values, d_border, None, None, None
