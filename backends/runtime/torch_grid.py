@@ -25,7 +25,7 @@ def tiled(starts, transition, gates, keys, values, reads, *, extents, axes, side
         extents: the number of places along each axis.
         axes: the axis that each state travels along.
         sides: places of a tile along each axis, at most.
-        reverse: from the last place to the first, on every axis.
+        reverse: the axes on which it runs from the last place to the first; True for all.
 
     Returns:
         A list of [B, places, *lanes, V], and the last states.
@@ -35,7 +35,8 @@ def tiled(starts, transition, gates, keys, values, reads, *, extents, axes, side
     if 0 in (*whole, *first.shape):
         return [first.new_zeros(*whole, first.shape[-1]) for _ in reads], starts
     sides = tuple(min(side, extent) for side, extent in zip(sides, extents))
-    cut = GridCut(tuple(extents), sides, reverse, whole, first.device)
+    turned = tuple(range(len(extents))) if reverse is True else tuple(reverse or ())
+    cut = GridCut(tuple(extents), sides, turned, whole, first.device)
     zero = first.new_zeros((), dtype=dtype).expand(whole)
     straight = torch.eye(len(axes), dtype=dtype, device=first.device)
     queries, marks = zip(*reads)
@@ -61,11 +62,12 @@ class GridCut:
     """
 
     def __init__(self, extents, sides, reverse, whole, device):
-        self.extents, self.sides, self.reverse = extents, sides, reverse
+        self.extents, self.sides = extents, sides
+        self.flipped = [axis in reverse for axis in range(len(extents))]
         self.batch, places, self.lanes = whole[0], whole[1], math.prod(whole[2:])
         self.counts = tuple(-(-extent // side) for extent, side in zip(extents, sides))
         ranks = 1 + wave_order(extents, device).argsort().reshape(1, *extents, 1, 1)
-        tiles = in_tiles(turned(ranks, len(extents), reverse), sides)[:, 0, :, 0] - 1
+        tiles = in_tiles(flipped(ranks, self.flipped), sides)[:, 0, :, 0] - 1
         tiles = tiles[wave_order(self.counts, device)][:, wave_order(sides, device)]
         batch, lane = (torch.arange(count, device=device)[:, None] for count in (self.batch, self.lanes))
         rows = (batch[..., None] * places + tiles[:, None, None]) * self.lanes + lane
@@ -100,19 +102,19 @@ class GridCut:
 
     def border(self, start, axis):
         """What arrives at the grid along an axis, [edges of the border, B lanes, K V], edges by tile."""
-        others, sides = (without(each, axis) for each in (self.extents, self.sides))
+        others, sides, flips = (without(each, axis) for each in (self.extents, self.sides, self.flipped))
         flat = start.reshape(self.batch, *others, self.lanes, -1)
-        return in_tiles(turned(flat, len(others), self.reverse), sides).transpose(1, 2).flatten(0, 1)
+        return in_tiles(flipped(flat, flips), sides).transpose(1, 2).flatten(0, 1)
 
     def of_border(self, last, axis):
         """The inverse of `border`: [B, *others, lanes, K V]."""
         others, sides, counts = (without(each, axis) for each in (self.extents, self.sides, self.counts))
-        rank = len(others)
+        rank, flips = len(others), without(self.flipped, axis)
         grid = last.reshape(*counts, *sides, self.batch, self.lanes, last.shape[-1])
         pairs = [place for axis in range(rank) for place in (axis, rank + axis)]
         whole = grid.permute(-3, *pairs, -2, -1)
         whole = whole.reshape(self.batch, *(c * s for c, s in zip(counts, sides)), self.lanes, last.shape[-1])
-        return turned(whole[(slice(None), *map(slice, others))], rank, self.reverse)
+        return flipped(whole[(slice(None), *map(slice, others))], flips)
 
 
 def without(numbers, axis):
@@ -120,9 +122,10 @@ def without(numbers, axis):
     return (*numbers[:axis], *numbers[axis + 1 :])
 
 
-def turned(tensor, rank, reverse):
-    """[B, *places, ...] with the places, of `rank` axes, in the order of computation."""
-    return tensor.flip(*range(1, 1 + rank)) if reverse and rank else tensor
+def flipped(tensor, flips):
+    """[B, *places, ...] with the places in the order of computation; which axes are to be flipped."""
+    axes = [axis for axis, flip in enumerate(flips, 1) if flip]
+    return tensor.flip(axes) if axes else tensor
 
 
 def in_tiles(tensor, sides):

@@ -7,6 +7,8 @@ from types import ModuleType
 import pytest
 import torch
 
+from lsrl.backends.runtime.torch_grid import tiled
+from lsrl.backends.runtime.torch_waves import in_waves, on_grid
 from lsrl.compiled import Compiled
 from lsrl.ir.schedules.how import Tiles
 from support.grids import Drawn
@@ -71,6 +73,42 @@ def test_grids_are_stitched_by_their_borders() -> None:
         (torch.cat([upper.state["R"], lower.state["R"]], 1), whole.state["R"]),
         (lower.state["D"], whole.state["D"]),
     ):
+        torch.testing.assert_close(found, wanted, rtol=1e-13, atol=1e-13)
+
+
+def test_some_tiles_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is large runs in parts, with the same result."""
+    drawn = Drawn.of(TILES["heads"], (5, 3))
+    compiled = plain(drawn, "dag(2)")
+    monkeypatch.setattr(module_of(compiled), "NUMBERS_AT_ONCE", 1)
+    assert max(dict(drawn.errors(compiled)).values()) <= TOLERANCE["float64"]
+
+
+@pytest.mark.parametrize("flips", [(0,), (1,), (0, 1)])
+def test_some_axes_the_other_way_round(flips: tuple[int, ...]) -> None:
+    """It is the same as to flip what is given and what is found."""
+    generator, extents = torch.Generator().manual_seed(0), (3, 5)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(2, *shape, generator=generator, dtype=torch.float64)
+
+    grids = [draw(*extents) for _ in range(8)] + [draw(*extents, 3) for _ in range(3)]
+    borders = [draw(extents[0], 3, 3), draw(extents[1], 3, 3)]
+
+    def run(grids: list[torch.Tensor], borders: list[torch.Tensor], reverse: tuple[int, ...]) -> list[torch.Tensor]:
+        a, b, c, d, e, f, g, h, q, k, v = (in_waves(each, 2) for each in grids)
+        options = {"extents": extents, "axes": (1, 0), "sides": (2, 2), "reverse": reverse}
+        (found,), lasts = tiled(tuple(borders), [[a, b], [c, d]], [[e], [f]], [k], [v], [(q, [g, h])], **options)
+        return [on_grid(found, extents), *lasts]
+
+    def turned(tensors: list[torch.Tensor], axes: tuple[int, ...]) -> list[torch.Tensor]:
+        return [each.flip([1 + axis for axis in axes]) for each in tensors]
+
+    def turned_borders(borders: list[torch.Tensor]) -> list[torch.Tensor]:
+        return [each.flip(1) if axis in flips else each for axis, each in enumerate(borders)]
+
+    whole, *lasts = run(turned(grids, flips), turned_borders(borders), ())
+    for found, wanted in zip(run(grids, borders, flips), [*turned([whole], flips), *turned_borders(lasts)]):
         torch.testing.assert_close(found, wanted, rtol=1e-13, atol=1e-13)
 
 
