@@ -5,6 +5,8 @@ What depends on no state is computed for all positions at once; each recurrence 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lsrl.backends import jax_prelude
 from lsrl.backends.jax_apply import write_apply
 from lsrl.backends.jax_draw import write_init, write_initial_state
@@ -50,6 +52,7 @@ def emit_jax(
         KeyError: `dtype` is none of these.
     """
     types = TYPES[dtype]
+    plan = plan if gradients else replace(plan, abreast=())  # where loops stand in `apply`, each stands for itself
     writer = Writer()
     reserved = jax_prelude.reserved(types)
     names = Names(plan.cell, reserved)

@@ -83,7 +83,8 @@ def _schedule(plan: Plan, written: Mapping[int, Written], dtype: str) -> Iterato
     for place, stage in enumerate(plan.stages):
         match stage:
             case Loop() if place in written:
-                yield written[place].names, written[place].schedule
+                told = runs(plan)[place].in_words
+                yield written[place].names, ", ".join(filter(None, (written[place].schedule, told)))
             case Primitive(states, form=ChunkForm() as form):
                 reason = without_kernels(form, stage.how, plan.sizes, dtype)
                 how = f"{in_words(stage.how)} in plain PyTorch: {reason}" if reason else in_words(stage.how)

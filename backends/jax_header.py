@@ -22,11 +22,12 @@ def header(plan: Plan, types: Types, kept: Sequence[str], source_name: str, comm
 
 def schedule(plan: Plan) -> str:
     """How the stages of a plan run, in words."""
-    parts = [part for stage in plan.stages if (part := _stage(stage))]
+    first = [s for s in plan.stages if not isinstance(s, Loop) or s is plan.beside(s).loops[0]]
+    parts = [part for stage in first if (part := _stage(stage, plan))]
     return "; ".join(parts) or "every position by itself"
 
 
-def _stage(stage: Stage) -> str:
+def _stage(stage: Stage, plan: Plan) -> str:
     match stage:
         case Parallel(values):
             return _parallel(values)
@@ -35,10 +36,18 @@ def _stage(stage: Stage) -> str:
     names = ", ".join(state.name for state in stage.states)
     turned = " from the end to the start" if stage.reverse else ""
     if isinstance(stage, Loop) and isinstance(stage.how, Dag):
-        return f"{names} wave by wave{turned}"
+        beside = plan.beside(stage)
+        return f"{beside.names} wave by wave{f', {beside.in_words}' if beside.in_words else _turned(stage, plan)}"
     if isinstance(stage, Loop) and not isinstance(stage.how, Newton):
         return f"{names} in one `lax.scan`{turned}"
     return f"{names} by {in_words(stage.how)}{turned}"
+
+
+def _turned(loop: Loop, plan: Plan) -> str:
+    """Which way a loop over a grid runs, where that is not forward."""
+    if len(loop.reverse) == len(plan.cell.axes):
+        return " from the end to the start"
+    return f" from the end to the start of {' and '.join(sorted(loop.reverse))}" if loop.reverse else ""
 
 
 def _parallel(values: Sequence[Value]) -> str:

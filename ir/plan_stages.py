@@ -101,6 +101,14 @@ class Abreast:
         return ", ".join(state.name for loop in self.loops for state in loop.states)
 
     @property
+    def in_words(self) -> str:
+        """How many run as one; empty where one runs by itself."""
+        if len(self.loops) == 1:
+            return ""
+        ways = len({loop.reverse for loop in self.loops})
+        return f"{len(self.loops)} {'directions' if ways == len(self.loops) else 'recurrences'} in one pass"
+
+    @property
     def forward(self) -> Loop:
         """The loop that runs for all, once what they take is turned round."""
         return replace(self.loops[0], reverse=frozenset())

@@ -27,7 +27,10 @@ from lsrl.sentences import Sentences
 
 @dataclass(frozen=True, slots=True)
 class StateFact:
-    """A state: what it holds, where it starts, which way it travels, and whether it feeds back into itself."""
+    """A state: what it holds, where it starts, which way it travels, and whether it feeds back into itself.
+
+    `reverse` has the axes that it travels along from the end to the start.
+    """
 
     name: str
     shape: str
@@ -35,7 +38,7 @@ class StateFact:
     kind: str
     init: str
     axes: tuple[str, ...]
-    reverse: bool
+    reverse: tuple[str, ...]
     recurrent: bool
     place: str
 
@@ -75,6 +78,7 @@ class RecurrenceFact:
     """States that need each other, and how they run.
 
     Attributes:
+        reverse: the axes on which it runs from the end to the start.
         schedule: the schedule that it has.
         schedules: every schedule that there is, legal or not.
         way: what the target makes of the loop.
@@ -84,7 +88,7 @@ class RecurrenceFact:
     """
 
     states: tuple[str, ...]
-    reverse: bool
+    reverse: tuple[str, ...]
     schedule: str
     schedules: tuple[ScheduleFact, ...]
     way: str
@@ -257,7 +261,7 @@ def _states(cell: Cell, sizes: Mapping[str, int]) -> Iterator[StateFact]:
             state.kind.value,
             sentences.declared(_start(state.init)),
             state.axes,
-            state.reverse,
+            tuple(axis for axis in state.axes if axis in state.reverse),
             state.name in recurrent,
             _place(cell, leaf),
         )
@@ -288,7 +292,7 @@ def _recurrences(
         read = states_read(state.next for state in states)
         yield RecurrenceFact(
             names,
-            states[0].reverse,
+            tuple(axis for axis in cell.axes if axis in states[0].reverse),
             schedules[names],
             said.get(names, ()),
             way=ways.get(loop, ""),

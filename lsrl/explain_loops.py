@@ -77,7 +77,7 @@ def _fact(plan: Plan, stage: Stage, sentences: Sentences, wanted: frozenset[Valu
                 _everywhere(plan.cell), (), lines, flops(values, sizes), moved, _size(static, plan), sequential=False
             )
         case Shift(state):
-            place = "after" if state.reverse else "before"
+            place = "after" if state.backward else "before"
             which = f"position {place}" if stage.line is None else f"{stage.line.length} positions {place}"
             line = f"{state.name} = {sentences.expression(state.next)} of the {which}"
             return StageFact(_everywhere(plan.cell), (), (line,), 0, 2 * _size([state.next], plan), 0, sequential=False)
@@ -102,11 +102,20 @@ def _order(cell: Cell, loop: Loop) -> str:
     """In which order a loop visits positions."""
     if isinstance(loop.how, Dag):
         last = " + ".join(f"{axis.upper()}-1" for axis in cell.axes)
-        ends = f"{last} .. 0" if loop.reverse else f"0 .. {last}"
-        return f"for {' + '.join(cell.axes)} in {ends}"
+        partly = 0 < len(loop.reverse) < len(cell.axes)
+        ends = f"{last} .. 0" if loop.reverse and not partly else f"0 .. {last}"
+        return f"for {' + '.join(cell.axes)} in {ends}{_turned(cell, loop) if partly else ''}"
     if is_grid(cell):
-        return _nest(cell.axes) + (", from the last to the first" if loop.reverse else "")
+        return _nest(cell.axes) + _turned(cell, loop)
     return "for t in T-1 .. 0" if loop.reverse else "for t in 0 .. T-1"
+
+
+def _turned(cell: Cell, loop: Loop) -> str:
+    """On which axes of a grid a loop runs backward."""
+    if not loop.reverse:
+        return ""
+    turned = [axis for axis in cell.axes if axis in loop.reverse]
+    return ", from the last to the first" + ("" if len(turned) == len(cell.axes) else f" {' and '.join(turned)}")
 
 
 def _along(cell: Cell, state: State) -> str:

@@ -56,16 +56,28 @@ def _states(report: Report) -> Iterator[str]:
 def _state(state: StateFact) -> tuple[str, ...]:
     kind = "" if state.kind == "float" else f" {state.kind}"
     way = "backward" if state.reverse else "forward"
-    along = way if state.axes == (TIME,) else f"along {' and '.join(state.axes)}"
+    along = way if state.axes == (TIME,) else f"along {_axes(state)}"
     role = "" if state.recurrent else "remembers, does not feed back"
     return state.name, f"{state.shape}{kind}", f"starts at {state.init}", along, state.place, role
+
+
+def _axes(state: StateFact) -> str:
+    return " and ".join(f"{axis} backward" if axis in state.reverse else axis for axis in state.axes)
+
+
+def _turned(part: RecurrenceFact, axes: tuple[str, ...]) -> str:
+    """Which way a recurrence runs, where that is not forward."""
+    if not part.reverse:
+        return ""
+    where = "" if part.reverse == axes else f" of {' and '.join(part.reverse)}"
+    return f"from the end to the start{where}"
 
 
 def _recurrences(report: Report) -> Iterator[str]:
     for part in report.recurrences:
         clauses = [
             f"{', '.join(part.states)}: {part.schedule}",
-            "from the end to the start" if part.reverse else "",
+            _turned(part, report.axes),
             "each needs the others" if len(part.states) > 1 else "",
             f"reads {', '.join(part.reads)}" if part.reads else "",
             f"in one loop with {', '.join(part.together)}" if part.together else "",

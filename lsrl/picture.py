@@ -154,7 +154,9 @@ class _Painter:
     def _state_note(self, state: State) -> str:
         start = _inline(declared_value(state.init, self.scope))
         along = f" along {', '.join(state.axes)}" if len(self.cell.axes) > 1 else ""
-        way = " backwards" if state.reverse else ""
+        turned = [axis for axis in state.axes if axis in state.reverse]
+        way = " backwards" if turned else ""
+        way += f" on {', '.join(turned)}" if 0 < len(turned) < len(state.axes) else ""
         typed = " ".join(filter(None, (state.domain, _kind(str(state.kind)), shape_text(state.shape))))
         return f"{typed} = {start}{along}{way}"
 

@@ -190,7 +190,9 @@ def ways(plan: Plan, target: str, dtype: str) -> dict[tuple[str, ...], str]:
     """How a target runs each loop of a plan, in words, by the names of the loop's states."""
     loops = [stage for stage in plan.stages if isinstance(stage, Loop)]
     if target == "jax":
-        return {tuple(state.name for state in loop.states): "one `lax.scan`" for loop in loops}
+        as_one = [plan.beside(loop) for loop in loops]
+        told = [", ".join(filter(None, ("one `lax.scan`", each.in_words))) for each in as_one]
+        return {tuple(each.names.split(", ")): words for each, words in zip(as_one, told, strict=True)}
     for node in ast.parse(emit_triton(plan, dtype)).body:
         match node:
             case ast.Assign([ast.Name("SCHEDULE")], value):

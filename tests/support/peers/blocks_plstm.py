@@ -1,6 +1,8 @@
-"""Vision blocks of pLSTM."""
+"""Layers of pLSTM from four corners, and vision blocks of them."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import torch
 from torch.nn import functional as F
@@ -48,9 +50,15 @@ def _way(p: Tensors, u: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch
 
 def _layer(p: Tensors, way: str, u: torch.Tensor, heads: int) -> torch.Tensor:
     q, k, v = (F.linear(u, p[f"W{name}"]).unflatten(-1, (heads, -1)) for name in "qkv")
-    back = [tensor.flip(1, 2) for tensor in (u, q, k, v)]
-    h = _way(_of(p, way), u, q, k, v) + _way(_of(p, f"{way}_2"), *back).flip(1, 2)
+    h = torch.zeros_like(v)
+    for number, axes in enumerate(((), (2,), (1,), (1, 2)), start=1):
+        own = _of(p, way if number == 1 else f"{way}_{number}")
+        h = h + _way(own, *(tensor.flip(axes) for tensor in (u, q, k, v))).flip(axes)
     return F.linear((p["head_norm.weight"] * _norm(h)).flatten(-2), p["Wo"])
+
+
+def plstm2d_four(given: Given, way: str) -> Tensors:
+    return {"y": _layer(given.params, way, given.inputs["u"], given.sizes["N"])}
 
 
 def plstm_vision(given: Given) -> Tensors:
@@ -64,12 +72,10 @@ def plstm_vision(given: Given) -> Tensors:
     return {"y": x}
 
 
+CLOSED = "closed form: the transitions between all edges as one matrix, of the grid turned in all four ways"
+SIZES = {"D": 4, "N": 2, "K": 3, "V": 2}
 ROWS = (
-    Row(
-        "blocks/plstm_vision",
-        {"D": 4, "N": 2, "K": 3, "V": 2, "F": 5, "L": 1},
-        "closed form: the transitions between all edges as one matrix, of the grid and of the grid turned round",
-        plstm_vision,
-        starts=False,
-    ),
+    Row("plstm2d_four", SIZES, CLOSED, partial(plstm2d_four, way="p_way"), starts=False),
+    Row("plstm2d_d_four", SIZES, CLOSED, partial(plstm2d_four, way="d_way"), starts=False),
+    Row("blocks/plstm_vision", {**SIZES, "F": 5, "L": 1}, CLOSED, plstm_vision, starts=False),
 )
