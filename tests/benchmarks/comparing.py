@@ -19,7 +19,7 @@ from ways import FORWARD, PASSES, Arrays, Calls, Way, calls
 from lsrl.measure import in_turns
 
 SLOWEST = 3.0  # seconds of a call that is measured in turns
-LIMITS = Limits(seconds=90, memory=3 * 10**9)
+LIMITS = {"torch": Limits(30, 3 * 10**9), "jax": Limits(90, 3 * 10**9)}  # JAX compiles
 _METHOD = dict(zip(PASSES, ("forward", "training")))
 
 
@@ -75,7 +75,8 @@ def compare(label: str, make: Callable[[], Case], bench: Bench, lost: dict[str, 
     case = make()
     probes: dict[str, dict[str, Probe]] = {}
     for name in [name for name in case.ways if name not in lost]:
-        probes[name], fate = probe(partial(_one, make, name, bench.device), bench.device, bench.clock, LIMITS)
+        one, limits = partial(_one, make, name, bench.device), LIMITS[case.ways[name].framework]
+        probes[name], fate = probe(one, bench.device, bench.clock, limits)
         print(f"{label}, {name}: {probes[name]} {fate}", flush=True)
         if fate:
             lost[name] = f"{fate} at {label}"
@@ -95,6 +96,8 @@ def compare(label: str, make: Callable[[], Case], bench: Bench, lost: dict[str, 
             "memory": {name: found.memory for name, found in here.items()},
             "missing": {**case.missing, **{name: lost[name] for name in case.ways if name not in here}},
         }
+    slow = [name for name, found in probes.items() if any(each.again > SLOWEST for each in found.values())]
+    lost |= dict.fromkeys(slow, f"over {SLOWEST:.0f} s at {label}")
 
 
 def _one(make: Callable[[], Case], name: str, device: str) -> Calls:

@@ -16,6 +16,7 @@ from pathlib import Path
 from ways import FORWARD, TRAINING, Calls
 
 _FORKED = multiprocessing.get_context("forkserver")
+_EXHAUSTED = 3  # exit status
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a process may take before it is ended: seconds of processor time, bytes of memory."""
+    """What a process may take before it is ended: seconds of processor time, and on the CPU bytes of memory."""
 
     seconds: int
     memory: int
@@ -61,7 +62,7 @@ def probe(
     fate = ""
     while process.is_alive():
         time.sleep(0.02)
-        if _status(process.pid or 0, "VmRSS") > limits.memory:
+        if device == "cpu" and _status(process.pid or 0, "VmRSS") > limits.memory:
             fate = f"over {limits.memory / 1e9:.0f} GB"
             process.kill()
             break
@@ -75,6 +76,8 @@ def probe(
         receiver.close()
     if process.exitcode == -signal.SIGXCPU:
         fate = f"over {limits.seconds} s"
+    if process.exitcode == _EXHAUSTED:
+        fate = "out of the device's memory"
     if process.exitcode and not fate:
         raise RuntimeError(f"a way failed while it was probed: exit status {process.exitcode}")
     return found, fate
@@ -85,12 +88,17 @@ def _report(
 ) -> None:
     """In the process: probe each pass and send it off."""
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
-    found = make()
-    for name, call in ((FORWARD, found.forward), (TRAINING, found.training)):
-        first = _seconds(call, clock)
-        before = _start_counting(device)
-        again = _seconds(call, clock)
-        sender.send((name, Probe(first, again, _most(device) - before)))
+    try:
+        found = make()
+        for name, call in ((FORWARD, found.forward), (TRAINING, found.training)):
+            first = _seconds(call, clock)
+            before = _start_counting(device)
+            again = _seconds(call, clock)
+            sender.send((name, Probe(first, again, _most(device) - before)))
+    except RuntimeError as fault:  # what PyTorch raises for this is one, and it is not loaded for JAX
+        if type(fault).__name__ != "OutOfMemoryError":
+            raise
+        raise SystemExit(_EXHAUSTED) from fault
 
 
 def _seconds(call: Callable[[], object], clock: Callable[[], float]) -> float:
