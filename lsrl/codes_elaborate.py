@@ -164,7 +164,8 @@ STRUCTURE: tuple[CodeEntry, ...] = (
     CodeEntry(
         "E0512",
         "an axis that the cell has not",
-        "The axes of a cell stand after `over`; without it there is one, `t`.",
+        "The axes of a cell stand after `over`; without it there is one, `t`. States travel along them, and `reverse "
+        "along` names them.",
         "cell f(K) over y, x:\n    input u: [K]\n    state h: [K] along z = 0\n    h' = u + h\n    output h'\n",
     ),
     CodeEntry(

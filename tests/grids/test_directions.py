@@ -11,6 +11,8 @@ from lsrl.backends.arrays import Array
 from lsrl.ir.lattice import along_one_axis
 from lsrl.ir.plan import Loop, Plan, make_plan
 from lsrl.ir.schedules.how import Dag
+from lsrl.unparse import unparse
+from support.elaborated import problems
 from support.grid_programs import Grid
 from support.grids import Drawn
 
@@ -150,3 +152,65 @@ def test_one_way_after_the_other_is_not_at_once() -> None:
         {"H": 2},
     )
     assert plan.abreast == ()
+
+
+# The language.
+
+
+def test_directions_add_up() -> None:
+    """What is turned twice is forward; an axis that a state does not travel along counts for those beside it."""
+    program = lsrl.parse(f"""{ONE}
+cell turned(D, H) over y, x:
+    input u: [D]
+    output o = reverse along y reverse f(D, H)(u) + reverse along x reverse along x f(D, H)(u)
+""")
+    found = {state.name: state.reverse for state in program.cell(SIZES).states}
+    assert found["f.c"] == found["f.h"] == {"x"}
+    assert found["f_2.c"] == found["f_2.h"] == frozenset()
+
+
+def test_resets_turn_with_the_cell() -> None:
+    """A state that comes from the right starts anew on the other side of the boundary."""
+    text = """
+cell f() over y, x:
+    input u: []
+    state h: [] along x = 0
+    h' = h + u
+    output h'
+
+cell every() over y, x:
+    input u: [], r: [] bool
+    reset when r
+    output a = f()(u), b = reverse along x f()(u), c = reverse along y f()(u)
+"""
+    reset = np.array([[[False, False, True, False], [False, False, False, True]]])
+    found = lsrl.parse(text).reference({}, {"u": np.ones((1, 2, 4)), "r": reset}, sizes={}).outputs
+    np.testing.assert_array_equal(found["a"], [[[1, 2, 1, 2], [1, 2, 3, 1]]])
+    np.testing.assert_array_equal(found["b"], [[[2, 1, 2, 1], [3, 2, 1, 1]]])
+    np.testing.assert_array_equal(found["c"], found["a"])
+
+
+@pytest.mark.parametrize(
+    ("axes", "over", "said"),
+    [("z", "y, x", "no axis z"), ("(y, z)", "y, x", "no axis z"), ("y", "", "no axis y")],
+)
+def test_axes_that_the_cell_has_not(axes: str, over: str, said: str) -> None:
+    runs = f" over {over}" if over else ""
+    text = f"cell f(D){runs}:\n    input u: [D]\n    output y = 2 * u\n"
+    text += f"\ncell g(D){runs}:\n    input u: [D]\n    output y = reverse along {axes} f(D)(u)\n"
+    (problem,) = [each for each in problems(text) if each.severity == "error"]
+    assert (problem.code, said in problem.message) == ("E0512", True)
+    assert problem.span.column == len("    output y = reverse ") + 1
+
+
+def test_text_has_the_axes() -> None:
+    """A flat text has a cell for each backward recurrence and lag, used with its axes."""
+    program = lsrl.parse(FOUR)
+    text = unparse(program.cell(SIZES))
+    assert [text.count(f"= reverse {way}") for way in ("along x backward", "along y backward", "backward")] == [3, 3, 3]
+    drawn = Drawn.of(Grid(FOUR, sizes=tuple(SIZES.items())), (2, 3), started=False)
+    params, inputs, _ = drawn.given
+    flat, written = lsrl.parse(text), {name.replace(".", "_"): array for name, array in params.items()}
+    own = {param.name: written[param.name.rpartition(".")[2]] for param in flat.cell(SIZES).params}
+    again, wanted = flat.reference(own, inputs, sizes=SIZES), program.reference(params, inputs, sizes=SIZES)
+    np.testing.assert_allclose(again.outputs["o"], wanted.outputs["o"], rtol=1e-13)

@@ -181,6 +181,8 @@ def test_a_messy_program() -> None:
         ("x[:,0:D+1, ::2,...]", "x[:, 0:D+1, ::2, ...]"),
         ("(reverse gru(D,H))(x)", "(reverse gru(D, H))(x)"),
         ("reverse (gru(D,H)(x))", "reverse gru(D, H)(x)"),
+        ("reverse  along y f(D)(x)", "reverse along y f(D)(x)"),
+        ("reverse along (y) reverse along(y,x) f(D)(x)", "reverse along y reverse along (y, x) f(D)(x)"),
         ("(a).T @ (b.h)", "a.T @ b.h"),
         ("(a + b).T", "(a + b).T"),
         ("1_000", "1000"),

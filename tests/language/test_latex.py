@@ -54,6 +54,7 @@ FORMS = [
     ("re(cis(theta) * 2j)", r"\Re\!\left(e^{i\, \theta} \cdot 2i\right)"),
     ("1e-8 * a", r"10^{-8}"),
     ("grad(a * b, a)", r"\nabla_{a_{t}}\, \left(a_{t} \, b_{t}\right)"),
+    ("reverse along t gru(K, V)(k)", r"\overleftarrow{\operatorname{gru}}_{t}\!\left(k_{t}\right)"),
     ("reverse gru(K, V)(k)", r"\overleftarrow{\operatorname{gru}}\!\left(k_{t}\right)"),
     ("a // b", r"\left\lfloor \frac{a_{t}}{b_{t}} \right\rfloor"),
 ]

@@ -183,6 +183,8 @@ def test_numbers_are_exact(text: str, value: complex | Fraction) -> None:
         ("a[b, :, 0:b, ::c, ...]", None),
         ("reverse a(b)(c)", Reverse(Call(Call(A, (B,), ()), (C,), ()))),
         ("-reverse a", Unary("-", Reverse(A))),
+        ("reverse along a b", Reverse(B, ("a",))),
+        ("[reverse along (a, b) c, a]", Array((Reverse(C, ("a", "b")), A))),
         ("a(b, k=c,)", Call(A, (B,), (Keyword("k", C),))),
         ("a()", Call(A, (), ())),
         ("(a)", A),
