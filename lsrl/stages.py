@@ -21,6 +21,7 @@ from lsrl.ir.fault import Refusal
 from lsrl.ir.graph_plan import GraphPlan, make_graph_plan
 from lsrl.ir.lattice import along_one_axis
 from lsrl.ir.laws import simplify
+from lsrl.ir.laws_graph import small_products
 from lsrl.ir.plan import Loop, Plan, make_plan
 from lsrl.ir.products import fuse_products, split_products
 from lsrl.ir.schedules.cost import Run
@@ -134,7 +135,7 @@ def make_graph(cell: Cell, sizes: Mapping[str, int], target: str, schedule: str 
         GraphPlanError: the states have no levels.
         HowError, ScheduleError: another schedule is asked for, or one for some states and another for others.
     """
-    simple = simplify(cell)
+    simple = small_products(simplify(cell))
     found = possible(simple, sizes, ON_GRAPHS)
     chosen = resolve(simple, found, schedule, assumed_run(target, DEFAULT_DTYPES[target]))
     ways = {type(how) for how in chosen.hows.values()}
