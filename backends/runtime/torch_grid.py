@@ -46,7 +46,7 @@ def tiled(starts, transition, gates, keys, values, reads, *, extents, axes, side
     borders = [cut.border(start.to(dtype), axis) for start, axis in zip(starts, axes)]
     found, _, last = GridTiles.apply(*numbers, *vectors, torch.cat(borders), cut.counts, sides, tuple(axes))
     by_place = cut.by_place(found).reshape(*whole, len(reads), first.shape[-1])
-    lasts = zip(last.split([len(border) for border in borders]), axes, starts)
+    lasts = zip(last.split([border.shape[0] for border in borders]), axes, starts)
     ends = (cut.of_border(last, axis).reshape(start.shape) for last, axis, start in lasts)
     return [*by_place.unbind(-2)], tuple(ends)
 
@@ -92,13 +92,13 @@ class GridCut:
         """
         stacked = torch.stack([zero if each is None else each.to(zero) for row in lists for each in row], -1)
         found = GridRows.apply(stacked.flatten(0, -2), self.rows, self.back).unflatten(1, (len(lists), -1))
-        if beyond is not None and len(self.rows) > len(self.back):
+        if beyond is not None and self.rows.shape[0] > self.back.shape[0]:
             found = found + beyond * (self.rows < 0)[:, None, None]
         return found.unflatten(0, (-1, math.prod(self.sides))).transpose(0, 1).contiguous()
 
     def by_place(self, found):
         """What is read, [tiles B lanes, p r, V], as [B places lanes, r V]."""
-        return GridRows.apply(found.reshape(len(self.rows), -1), self.back, self.rows)
+        return GridRows.apply(found.reshape(self.rows.shape[0], -1), self.back, self.rows)
 
     def border(self, start, axis):
         """What arrives at the grid along an axis, [edges of the border, B lanes, K V], edges by tile."""
@@ -148,7 +148,7 @@ class GridRows(torch.autograd.Function):
     @staticmethod
     def forward(tensor, rows, back):
         found = tensor.index_select(0, rows.clamp(min=0))
-        return found.where((rows >= 0)[:, None], 0) if len(rows) > len(back) else found
+        return found.where((rows >= 0)[:, None], 0) if rows.shape[0] > back.shape[0] else found
 
     @staticmethod
     def setup_context(ctx, inputs, output):

@@ -96,7 +96,7 @@ def tile_write_pull(d_states, keys, values, spread):
 def in_parts(function, each, *tensors):
     """A function of tensors [N, ...] that makes `each` numbers for a tile on its way: on a CPU some tiles at a time."""
     most = max(1, NUMBERS_AT_ONCE // each)
-    if len(tensors[0]) <= most or tensors[0].device.type != "cpu":
+    if tensors[0].shape[0] <= most or tensors[0].device.type != "cpu":
         return function(*tensors)
     parts = zip(*(tensor.split(most) for tensor in tensors))
     return [torch.cat(same) for same in zip(*(function(*part) for part in parts))]
@@ -122,7 +122,7 @@ def tiles_plainly(numbers, vectors, border, counts, sides, axes):
     (added,) = in_parts(tile_write, edges * keys[0].numel(), keys, values, spread)
     options = (counts, axes, tile_edges(axes, sides), False)
     arriving, last = grid_carry(through.unflatten(0, lead), added.reshape(*lead, edges, -1), border, *options)
-    states = arriving.reshape(len(queries), -1, values.shape[-1])
+    states = arriving.reshape(queries.shape[0], -1, values.shape[-1])
     (found,) = in_parts(tile_read, edges * queries[0].numel(), queries, keys, values, shares, gate, states)
     return [found, arriving, last]
 
@@ -219,7 +219,7 @@ class GridTiles(torch.autograd.Function):
         d_last = filled(d_last, values, ctx.border, values.dtype)
         coefficients = functools.partial(tile_coefficients, sides=sides, axes=axes)
         (leaving, reading), pull = torch.func.vjp(coefficients, *numbers)[:2]
-        edges, states = leaving.shape[1], arriving.reshape(len(queries), -1, values.shape[-1])
+        edges, states = leaving.shape[1], arriving.reshape(queries.shape[0], -1, values.shape[-1])
         (through, spread), (shares, gate) = (each.tensor_split([edges], 2) for each in (leaving, reading))
         read = (d_found, queries, keys, values, shares, gate, states)
         d_queries, *of_read, d_shares, d_gate, d_states = in_parts(tile_read_pull, edges * queries[0].numel(), *read)

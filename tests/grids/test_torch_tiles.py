@@ -162,6 +162,22 @@ def test_compiled_without_breaks() -> None:
     torch.testing.assert_close(ours, theirs)
 
 
+def test_exported_for_any_batch() -> None:
+    drawn = Drawn.of(TILES["plstm"], (3, 5), batch=3)
+    module = module_of(plain(drawn, "dag(2)"))
+    inputs = {name: torch.tensor(array) for name, array in drawn.given[1].items()}
+
+    class Whole(torch.nn.Module):
+        def forward(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+            found: torch.Tensor = module.apply({}, inputs)[0]["o"]
+            return found
+
+    batch = torch.export.Dim("batch")
+    pair = {name: tensor[:2] for name, tensor in inputs.items()}
+    program = torch.export.export(Whole(), (pair,), dynamic_shapes=({name: {0: batch} for name in inputs},))
+    torch.testing.assert_close(program.module()(inputs), Whole()(inputs))
+
+
 def test_what_is_kept_grows_with_the_grid() -> None:
     """Kept for the derivative: arrays of the inputs' size and the states between tiles, not those of all places."""
 
