@@ -98,6 +98,8 @@ def _forms(found: Recurrence, point: Point, scope: Scope) -> Iterator[Check]:
         rebuilds = {"an affine form": materialise(found.forms[state.name])} if state.name in found.forms else {}
         rebuilds |= {"a chain of maps": composed(found.chains[state.name])} if state.name in found.chains else {}
         rebuilds |= {str(found.algebra): rebuilt(found.semiring)} if found.semiring else {}
+        if state.name in found.semirings:
+            rebuilds |= {str(found.algebra): rebuilt(found.semirings[state.name])}
         expected = value_at(state.next, point, scope)
         if np.all(np.isfinite(expected)):
             for name, value in rebuilds.items():

@@ -18,8 +18,9 @@ from lsrl.ir.facts.heads import heads
 from lsrl.ir.facts.intervals import Interval, intervals
 from lsrl.ir.facts.linear import LinearForm
 from lsrl.ir.facts.relations import Jacobian, jacobian
-from lsrl.ir.facts.semiring import SemiringForm, read_semiring
+from lsrl.ir.facts.semiring import SemiringForm, SemiringSum, read_semiring, read_semiring_sums
 from lsrl.ir.facts.structure import Structure, Transition, product, structure
+from lsrl.ir.lattice import is_grid
 from lsrl.ir.pipeline import VARYING, Component, components, leaf_of
 from lsrl.ir.value import Value, postorder
 
@@ -53,6 +54,7 @@ class Recurrence:
         chains: a single state with a single leaf that is affine: the maps that act one after the other.
         structures: of the transition of each leaf's state to itself, by leaf.
         semiring: the form in another algebra.
+        semirings: over a grid, that of the next value of each of several states.
         offenders: the values whose operation is why the states are not affine over (+, ×).
         jacobian: which elements of the states meet in one step.
         heads: for each state the axes that everything it is made of has.
@@ -68,6 +70,7 @@ class Recurrence:
     chains: Mapping[str, Steps]
     structures: Mapping[Value, Structure]
     semiring: SemiringForm | None
+    semirings: Mapping[str, SemiringSum]
     offenders: tuple[Value, ...]
     jacobian: Jacobian
     heads: Mapping[str, frozenset[int]]
@@ -92,6 +95,17 @@ def recurrences(cell: Cell) -> tuple[Recurrence, ...]:
     return tuple(_recurrence(cell, part, known) for part in components(cell) if part.cyclic)
 
 
+def joint(cell: Cell, part: Component) -> Recurrence:
+    """What is known about several recurrences of a cell as one.
+
+    Raises:
+        PipelineError: forward and reversed states need each other.
+    """
+    return next((each for each in recurrences(cell) if each.states == part.states), None) or _recurrence(
+        cell, part, step_bounds(cell)
+    )
+
+
 def _recurrence(cell: Cell, part: Component, known: Mapping[Value, Interval]) -> Recurrence:
     nexts = [state.next for state in part.states]
     is_own = leaf_of(part.names)
@@ -105,16 +119,19 @@ def _recurrence(cell: Cell, part: Component, known: Mapping[Value, Interval]) ->
     owned = {state.name: heads(state, sparsity.lanes[state.name]) for state in part.states}
     structures = dict(_structures(leaves, forms, steps, owned)) if affine else {}
     semiring = read_semiring(nexts[0], leaves[0]) if alone and not affine else None
+    sums = read_semiring_sums(nexts, leaves) if is_grid(cell) and not affine else ()
+    semirings = {state.name: form for state, form in zip(part.states, sums)}
     used = [form for forms_of in ([*forms.values()], [form for _, form in steps]) for form in forms_of if affine]
     coefficients = dict.fromkeys(value for form in used for value in form.coefficients)
     return Recurrence(
         states=part.states,
         leaves=leaves,
-        algebra=_algebra(affine, semiring),
+        algebra=_algebra(affine, semiring or next(iter(sums), None)),
         forms=forms if affine else {},
         chains={part.states[0].name: steps} if steps else {},
         structures=structures,
         semiring=semiring,
+        semirings=semirings,
         offenders=() if affine else offenders,
         jacobian=sparsity,
         heads=owned,
@@ -143,7 +160,7 @@ def _bound(value: Value, known: Mapping[Value, Interval]) -> Interval:
     return intervals([value], known)[value]
 
 
-def _algebra(affine: bool, semiring: SemiringForm | None) -> Algebra:
+def _algebra(affine: bool, semiring: SemiringForm | SemiringSum | None) -> Algebra:
     if affine:
         return Algebra.AFFINE
     return Algebra.NONLINEAR if semiring is None else JOINS[semiring.join]

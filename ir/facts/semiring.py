@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial, reduce
 
 from lsrl.ir import build, ops
 from lsrl.ir.facts.linear import fitted
@@ -29,8 +30,25 @@ class SemiringForm:
     rest: Value | None
 
 
-def rebuilt(form: SemiringForm) -> Value:
+@dataclass(frozen=True, slots=True)
+class SemiringSum:
+    """`join` of `state + shift` for several states, and of the rest; for every element.
+
+    Attributes:
+        shifts: by the states as they arrive; those that are missing have no part in it.
+        rest: None is absent.
+    """
+
+    join: str
+    shifts: Mapping[Value, Value]
+    rest: Value | None
+
+
+def rebuilt(form: SemiringForm | SemiringSum) -> Value:
     """The value that a form stands for."""
+    if isinstance(form, SemiringSum):
+        parts = [build.add(leaf, shift) for leaf, shift in form.shifts.items()]
+        return reduce(partial(build.binary, form.join), [*parts, *([] if form.rest is None else [form.rest])])
     moved = form.leaf if form.shift is None else build.add(form.leaf, form.shift)
     return moved if form.rest is None else build.binary(form.join, moved, form.rest)
 
@@ -42,6 +60,32 @@ def read_semiring(root: Value, leaf: Value) -> SemiringForm | None:
         if form is not None and form.rest is not None:
             return form
     return None
+
+
+def read_semiring_sums(roots: Sequence[Value], leaves: Sequence[Value]) -> tuple[SemiringSum, ...]:
+    """The forms of next values of several states in one of the three algebras; none where there are none."""
+    for join in NEUTRAL:
+        found = [form for root in roots if (form := _sum(root, leaves, join)) is not None]
+        joined = any(len(form.shifts) + (form.rest is not None) > 1 for form in found)
+        if joined and len(found) == len(roots):
+            return tuple(found)
+    return ()
+
+
+def _sum(root: Value, leaves: Sequence[Value], join: str) -> SemiringSum | None:
+    """One state after the other: what is no part of its own is the rest, in which the next ones are looked for."""
+    shifts: dict[Value, Value] = {}
+    rest: Value | None = root
+    for leaf in leaves:
+        if rest is None or leaf not in postorder([rest]):
+            continue
+        form = _interpreted(rest, leaf, join)
+        if form is None:
+            return None
+        shifts[leaf] = ops.const(Fraction(0)) if form.shift is None else form.shift
+        rest = form.rest
+    known = [*shifts.values(), *([] if rest is None else [rest])]
+    return None if any(leaf in postorder(known) for leaf in leaves) else SemiringSum(join, shifts, rest)
 
 
 def _interpreted(root: Value, leaf: Value, join: str) -> SemiringForm | None:
