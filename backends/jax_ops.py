@@ -154,7 +154,7 @@ PRINTERS: Mapping[str, Printer] = {
     "pow": _power,
     "max": _binary("jnp.maximum"),
     "min": _binary("jnp.minimum"),
-    "logaddexp": _binary("jnp.logaddexp"),
+    "logaddexp": _binary("log_add"),
     "atan2": _binary("jnp.arctan2"),
     "lt": _comparison("<"),
     "le": _comparison("<="),

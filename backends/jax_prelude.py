@@ -137,12 +137,17 @@ FUNCTIONS = {
 
 RUNTIME = (
     "jax_waves",
+    "jax_lines",
     "jax_directions",
     "jax_chunk_gram",
+    "jax_grid_algebra",
+    "jax_grid_tree",
     "jax_tiles",
     "jax_grid",
+    "jax_layers",
     "jax_chunk",
     "jax_scan",
+    "jax_elements",
     "jax_loop",
     "jax_newton",
     "graph_levels",

@@ -1,9 +1,10 @@
-"""A recurrence over a grid in tiles in an emitted JAX module: a call of `tiled` of `backends/runtime/jax_grid.py`."""
+"""A recurrence over a grid in tiles in an emitted JAX module: a call of a function of `backends/runtime`."""
 
 from __future__ import annotations
 
-from lsrl.backends.primitive_grid import write_grid_call
+from lsrl.backends.primitive_grid import write_elements_call, write_grid_call
 from lsrl.backends.primitive_site import Site
+from lsrl.ir.schedules.grid_form_elements import ElementForm
 from lsrl.ir.schedules.grid_form_parts import GridForm
 from lsrl.ir.schedules.how import How
 
@@ -11,3 +12,8 @@ from lsrl.ir.schedules.how import How
 def write_grid(form: GridForm, how: How, site: Site) -> dict[str, str]:
     """Write the call that runs a recurrence in tiles; the code of the last value of each of its states."""
     return write_grid_call(form, how, site, "transpose")
+
+
+def write_elements(form: ElementForm, how: How, site: Site) -> dict[str, str]:
+    """Write the call that runs a recurrence element by element; the code of the last value of each of its states."""
+    return write_elements_call(form, how, site)

@@ -54,7 +54,7 @@ class _Call:
         yield _bracketed(self.column(each) for each in step.values)
         yield _bracketed(_bracketed(self.operand(each) for each in row) for row in step.mix)
         yield _bracketed(f'({self.operand(term.vector)}, "{term.side}", {term.after})' for term in terms)
-        yield "extent=(batch, length)"
+        yield f"extent={self.site.extent}"
         yield f"size={self.size}"
         if self.form.reverse:
             yield "reverse=True"

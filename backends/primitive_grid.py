@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from lsrl.backends.expressions import Code, infix, method
+from lsrl.backends.expressions import Code, infix, method, subscript
+from lsrl.backends.primitive_scan import coefficient_code
 from lsrl.backends.primitive_site import Site
 from lsrl.ir.schedules.grid_form import tile_side
-from lsrl.ir.schedules.grid_form_parts import GridForm, GridRead, Row
-from lsrl.ir.schedules.how import How, Tiles
+from lsrl.ir.schedules.grid_form_elements import ElementForm
+from lsrl.ir.schedules.grid_form_parts import GridForm, GridRead, LayeredForm, Row
+from lsrl.ir.schedules.how import How, Tiles, Tree
 from lsrl.ir.value import Value
+
+FEW = 8
+"""Places of a tile along each axis where states are numbers."""
 
 
 def write_grid_call(form: GridForm, how: How, site: Site, permute: str) -> dict[str, str]:
@@ -21,12 +26,33 @@ def write_grid_call(form: GridForm, how: How, site: Site, permute: str) -> dict[
     return _Call(form, how, site, permute).write()
 
 
+def write_elements_call(form: ElementForm, how: How, site: Site) -> dict[str, str]:
+    """Write the call that runs a recurrence element by element in tiles; the code of the last value of each state."""
+    scan = form.scan
+    rows = [_bracketed(coefficient_code(scan, entry, site) for entry in row) for row in scan.matrix]
+    rests = ["None" if rest is None else str(site.whole(rest.value)) for rest in scan.rest]
+    asked = how.side if isinstance(how, Tiles | Tree) else None
+    arguments = [f'"{scan.join}"', _bracketed(rows), _bracketed(rests)]
+    arguments += [_tuple([site.starts[state.name] for state in scan.states]), "extents=extents"]
+    arguments += [f"axes={_tuple(list(map(str, form.axes)))}", f"sides={_tuple([str(asked or FEW)] * form.rank)}"]
+    arguments += [f"reverse={_tuple(list(map(str, form.reverse)))}"] if form.reverse else []
+    arguments += ["tree=True"] if isinstance(how, Tree) else []
+    nexts = [state.next for state in scan.states]
+    arriving = [site.bind(leaf) if site.needs(leaf) else "_" for leaf in scan.leaves]
+    following = [site.bind(value) if value not in nexts[:at] else "_" for at, value in enumerate(nexts)]
+    lasts = [site.names.fresh(f"{state.name}_last") for state in scan.states]
+    targets = ", ".join((_bracketed(arriving), _bracketed(following), _bracketed(lasts)))
+    site.writer.line(f"{targets} = tiled_elements({', '.join(arguments)})")
+    return {state.name: last for state, last in zip(scan.states, lasts, strict=True)}
+
+
 class _Call:
     """The call while it is written."""
 
     def __init__(self, form: GridForm, how: How, site: Site, permute: str) -> None:
         self.form, self.site, self.permute, self.rank = form, site, permute, form.rank
-        asked = how.side if isinstance(how, Tiles) else None
+        asked = how.side if isinstance(how, Tiles | Tree) else None
+        self.tree = isinstance(how, Tree)
         self.side = asked or tile_side(form.states, site.numbers)
 
     def write(self) -> dict[str, str]:
@@ -35,7 +61,8 @@ class _Call:
         found = [self.site.names.fresh(f"{self.form.states[0].name}_read") for _ in terms]
         results = f"{_bracketed(found)}, {_tuple(lasts)}"
         arguments = ", ".join(self.arguments([(vector, row) for _, vector, row in terms]))
-        self.site.writer.line(f"{results} = tiled({arguments})")
+        function = "tiled_layers" if isinstance(self.form, LayeredForm) else "tiled"
+        self.site.writer.line(f"{results} = {function}({arguments})")
         for read in self.form.reads:
             own = [Code(each) for (of, *_), each in zip(terms, found, strict=True) if of is read]
             self.site.writer.line(f"{self.site.bind(read.result)} = {self.result(read, own)}")
@@ -54,7 +81,9 @@ class _Call:
         yield f"axes={_tuple(list(map(str, self.form.axes)))}"
         yield f"sides={_tuple([str(self.side)] * self.rank)}"
         if self.form.reverse:
-            yield "reverse=True"
+            yield f"reverse={_tuple(list(map(str, self.form.reverse)))}"
+        if self.tree:
+            yield "tree=True"
 
     def table(self, rows: Sequence[Row]) -> str:
         return _bracketed(map(self.row, rows))
@@ -75,6 +104,8 @@ class _Call:
         total = terms[0]
         for term in terms[1:]:
             total = infix("+", total, term)
+        if isinstance(self.form, LayeredForm) and len(read.perm) == len(self.form.perm) - 2:
+            total = subscript(total, "..., 0, :")  # of layers of what is read, where there are none
         total = self.permuted(total, read.perm, 2)
         return total if read.rest is None else infix("+", total, self.site.code(read.rest))
 

@@ -28,7 +28,7 @@ def write_scan_call(form: ScanForm, site: Site, joins: Joins) -> dict[str, str]:
 
 def _call(form: ScanForm, site: Site, joins: Joins) -> str:
     options = ["reverse=True"] if form.reverse else []
-    rows = [[_coefficient(form, entry, site) for entry in row] for row in form.matrix]
+    rows = [[coefficient_code(form, entry, site) for entry in row] for row in form.matrix]
     starts = [site.starts[state.name] for state in form.states]
     rests = _rests(form, site)
     if len(form.states) > 1:
@@ -41,7 +41,7 @@ def _call(form: ScanForm, site: Site, joins: Joins) -> str:
     return f"affine_scan({', '.join([rows[0][0], rests[0], starts[0], *options])})"
 
 
-def _coefficient(form: ScanForm, entry: Coefficient | None, site: Site) -> str:
+def coefficient_code(form: ScanForm, entry: Coefficient | None, site: Site) -> str:
     """An axis of length one stands for every axis of the state along which a coefficient does not vary."""
     if entry is None:
         return "None"

@@ -26,6 +26,7 @@ class Site:
         varies: whether a value differs between positions or sequences.
         needs: whether something after needs a value.
         bind: makes a result known under its name, which it returns.
+        extent: the code of the number of sequences and of the positions of each.
         narrow: the type of 16 bits that the module's data have, empty where they have more.
     """
 
@@ -39,6 +40,7 @@ class Site:
     needs: Callable[[Value], bool]
     bind: Callable[[Value], str]
     narrow: str = ""
+    extent: str = "(batch, length)"
 
 
 def needed(plan: Plan) -> frozenset[Value]:

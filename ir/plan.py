@@ -26,6 +26,7 @@ from lsrl.ir.pipeline import VARYING, Component, components, fed, leaf_of, state
 from lsrl.ir.plan_groups import is_static_product, loop_groups
 from lsrl.ir.plan_stages import SEQUENTIAL, Abreast, Loop, Parallel, Primitive, Shift, Stage
 from lsrl.ir.schedules.forms import form_of
+from lsrl.ir.schedules.grid_tiles import states_together
 from lsrl.ir.schedules.how import Chunk, Dag, How, Quadratic, Scan, Tiles
 from lsrl.ir.value import Value, depends_on, postorder
 
@@ -120,7 +121,7 @@ class _Planner:
         self.cell = cell
         self.sizes = sizes
         self.late = hoist_elementwise
-        parts = components(cell)
+        parts = components(cell, states_together(cell, hows))
         chosen = {part: _how(part, hows) for part in parts if part.cyclic}
         self.forms = {p.states: form_of(cell, p, how, sizes) for p, how in chosen.items() if type(how) in inline}
         self.hows = {state.name: how for part, how in chosen.items() for state in part.states}

@@ -13,7 +13,7 @@ from lsrl.ir.lattice import is_grid
 from lsrl.ir.ops import Family, family
 from lsrl.ir.pipeline import VARYING, leaf_of
 from lsrl.ir.plan import Loop, Parallel, Plan, Primitive, Shift, Stage
-from lsrl.ir.schedules.how import Chunk, Dag, Quadratic, Scan, Tiles
+from lsrl.ir.schedules.how import Chunk, Dag, Quadratic, Scan, Tiles, Tree
 from lsrl.ir.value import Value, depends_on, postorder
 from lsrl.sentences import Sentences
 
@@ -128,6 +128,7 @@ _HEADS = {
     Chunk: "in chunks of t",
     Quadratic: "for all pairs of positions at once",
     Tiles: "in tiles of the grid",
+    Tree: "in tiles of the grid that are merged in pairs",
 }
 
 

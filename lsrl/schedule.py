@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from lsrl.ir.cell import Cell
 from lsrl.ir.fault import Refusal
 from lsrl.ir.schedules.choose import chosen
 from lsrl.ir.schedules.cost import Run
-from lsrl.ir.schedules.how import How, parse_how
+from lsrl.ir.schedules.how import How, Tiles, Tree, parse_how
 from lsrl.ir.schedules.legal import Possible
 
 AUTO, SEQUENTIAL = "auto", "sequential"
@@ -62,12 +62,13 @@ def resolve(cell: Cell, found: Sequence[Possible], text: str = AUTO, run: Run | 
         ScheduleError: a schedule does not serve its recurrence, or a directive names no recurrence.
     """
     asked = _asked(cell, found, text)
+    asked |= {names: how for each in found for names, how in _in_the_same_tiles(each, found, asked)}
     setting = run or Run()
     directives = []
     for each in found:
         how = asked[each.names]
         if how is None:
-            how = chosen(each, setting)
+            how = chosen(_beside(each, found, asked), setting)
         else:
             _check_legal(each, how)
         directives.append(Directive(each.names, how))
@@ -87,6 +88,32 @@ def _asked(cell: Cell, found: Sequence[Possible], text: str) -> dict[tuple[str, 
             ways = f"`{named[names] or AUTO}` and as `{how or AUTO}`"
             raise ScheduleError(f"`{names[0]}` is to run as {ways}; a recurrence runs one way")
     return {each.names: named.get(each.names, everywhere) for each in found}
+
+
+def _in_the_same_tiles(
+    each: Possible, found: Sequence[Possible], asked: Mapping[tuple[str, ...], How | None]
+) -> Iterator[tuple[tuple[str, ...], How]]:
+    """The recurrences that run in the tiles of one that was asked to run in tiles, and how.
+
+    Raises:
+        ScheduleError: they are asked to run in another way.
+    """
+    how = asked[each.names]
+    if not isinstance(how, Tiles | Tree):
+        return
+    for other in (other for other in found if set(other.names) < set(each.together)):
+        if asked[other.names] not in (None, how):
+            names = " and ".join(f"`{name}`" for name in each.together)
+            raise ScheduleError(f"{names} run in the same tiles, so not as `{how}` and as `{asked[other.names]}`")
+        yield other.names, how
+
+
+def _beside(each: Possible, found: Sequence[Possible], asked: Mapping[tuple[str, ...], How | None]) -> Possible:
+    """The recurrence without tiles to choose from, where one that would share them runs in another way."""
+    others = (asked[other.names] for other in found if set(other.names) <= set(each.together))
+    if all(how is None for how in others):
+        return each
+    return replace(each, having=[how for how in each.having if how not in (Tiles, Tree)])
 
 
 def _directives(text: str) -> Iterator[tuple[str, How | None]]:

@@ -25,8 +25,12 @@ from lsrl.ir.laws_graph import small_products
 from lsrl.ir.plan import Loop, Plan, make_plan
 from lsrl.ir.products import fuse_products, split_products
 from lsrl.ir.schedules.cost import Run
-from lsrl.ir.schedules.how import Chunk, Dag, How, Newton, Quadratic, Rounds, Scan, Sequential, Tiles
+from lsrl.ir.schedules.forms import Form
+from lsrl.ir.schedules.grid_form_elements import ElementForm
+from lsrl.ir.schedules.grid_form_parts import GridForm, LayeredForm
+from lsrl.ir.schedules.how import Chunk, Dag, How, Newton, Quadratic, Rounds, Scan, Sequential, Tiles, Tree
 from lsrl.ir.schedules.legal import Possible, possible
+from lsrl.ir.schedules.line_form import LineForm
 from lsrl.schedule import AUTO, SEQUENTIAL, Schedule, ScheduleError, resolve
 
 DEFAULT_DTYPES = {"jax": "float32", "triton": "float32", "reference": "float64"}
@@ -76,6 +80,7 @@ class Taste:
         schedules: that it has.
         inline: those that are one operation on whole sequences.
         device: what it is taken to run on where nobody tells.
+        grids: the forms of recurrences that it runs over grids.
     """
 
     hoists_elementwise: bool
@@ -83,13 +88,29 @@ class Taste:
     schedules: tuple[type[How], ...]
     inline: tuple[type[How], ...]
     device: str
+    grids: tuple[type[Form], ...]
 
 
 EVERYTHING: tuple[type[How], ...] = (Sequential, Scan, Chunk, Newton, Quadratic, Dag)
+ON_GRIDS: tuple[type[How], ...] = (Tiles, Tree)
 ON_GRAPHS: tuple[type[How], ...] = (Dag, Rounds)
 TASTES = {
-    "jax": Taste(True, True, schedules=(*EVERYTHING, Tiles), inline=(Scan, Chunk, Quadratic, Tiles), device="cpu"),
-    "triton": Taste(False, False, schedules=(*EVERYTHING, Tiles), inline=(Chunk, Quadratic, Tiles), device="h100"),
+    "jax": Taste(
+        True,
+        True,
+        schedules=(*EVERYTHING, *ON_GRIDS),
+        inline=(Scan, Chunk, Quadratic, *ON_GRIDS),
+        device="cpu",
+        grids=(GridForm, LayeredForm, ElementForm, LineForm),
+    ),
+    "triton": Taste(
+        False,
+        False,
+        schedules=(*EVERYTHING, Tiles),
+        inline=(Chunk, Quadratic, Tiles),
+        device="h100",
+        grids=(GridForm,),
+    ),
 }
 
 
@@ -122,7 +143,7 @@ def make(cell: Cell, sizes: Mapping[str, int], target: str, schedule: str = SEQU
     simple = simplify(along_one_axis(cell))
     split = split_products(simple)
     fused = fuse_products(split, in_loops=taste.fuses_in_loops)
-    found = possible(fused, sizes, taste.schedules)
+    found = possible(fused, sizes, taste.schedules, taste.grids)
     chosen = resolve(fused, found, schedule, run or assumed_run(target, DEFAULT_DTYPES[target]))
     plan = make_plan(fused, sizes, hoist_elementwise=taste.hoists_elementwise, hows=chosen.hows, inline=taste.inline)
     return Made(simple, split, plan, found, chosen)

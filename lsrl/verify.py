@@ -20,7 +20,7 @@ from lsrl.compiled import Compiled
 from lsrl.compiling import compile_program
 from lsrl.ir.cell import GRAPH, TIME, Cell
 from lsrl.ir.fault import Refusal
-from lsrl.ir.schedules.how import Chunk, How, Newton, Tiles
+from lsrl.ir.schedules.how import Chunk, How, Newton, Tiles, Tree
 from lsrl.ir.schedules.legal import GRAPH_HOWS, GRID_HOWS, Possible
 from lsrl.program import Program
 from lsrl.random_arrays import Drawn, random_arrays, random_weights, small_sizes
@@ -128,6 +128,8 @@ def _in_pieces(how: How) -> How:
             return Newton(PIECE)
         case Tiles():
             return Tiles(2)
+        case Tree():
+            return Tree(2)
         case _:
             return how
 

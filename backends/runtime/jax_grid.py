@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from lsrl.backends.runtime.jax_tiles import run_tiles
 
 
-def tiled(starts, transition, gates, keys, values, reads, *, extents, axes, sides, reverse=False):
+def tiled(starts, transition, gates, keys, values, reads, *, extents, axes, sides, reverse=(), tree=False):
     """The products of the states with vectors at every place, and the last states.
 
     Args:
@@ -25,17 +25,18 @@ def tiled(starts, transition, gates, keys, values, reads, *, extents, axes, side
         extents: the number of places along each axis.
         axes: the axis that each state travels along.
         sides: places of a tile along each axis, at most.
-        reverse: from the last place to the first, on every axis.
+        reverse: the axes on which it runs from the last place to the first.
+        tree: from tile to tile in logarithmic depth.
 
     Returns:
         A list of [B, places, *lanes, V], and the last states.
     """
-    shape = (tuple(extents), tuple(axes), tuple(sides), reverse)
+    shape = (tuple(extents), tuple(axes), tuple(sides), tuple(reverse), tree)
     return run_grid(tuple(starts), (transition, gates), (keys, values), reads, *shape)
 
 
-@partial(jax.jit, static_argnums=(4, 5, 6, 7))
-def run_grid(starts, numbers, products, reads, extents, axes, sides, reverse):
+@partial(jax.jit, static_argnums=(4, 5, 6, 7, 8))
+def run_grid(starts, numbers, products, reads, extents, axes, sides, reverse, tree):
     """`tiled`, compiled once for each shape."""
     (transition, gates), (keys, values) = numbers, products
     rank, batch, dtype = len(extents), starts[0].shape[0], starts[0].dtype
@@ -57,20 +58,20 @@ def run_grid(starts, numbers, products, reads, extents, axes, sides, reverse):
 
     borders = []
     for start, axis in zip(starts, axes):
-        own = in_tiles(lanes_first(start, rank - 1, len(lanes), reverse), without(sides, axis))
+        own = in_tiles(lanes_first(start, rank - 1, len(lanes), remaining(reverse, axis)), without(sides, axis))
         borders.append(own.reshape(-1, *without(counts, axis), *own.shape[1:]))
     straight = jnp.eye(len(axes), dtype=dtype)
     queries, marks = zip(*reads)
     numbers = (table(transition, straight), table(gates), table(marks))
     vectors = tuple(cut(jnp.stack(each, -2)) for each in (queries, keys, values))
-    found, lasts = run_tiles(tuple(borders), numbers, vectors, counts, axes, sides)
+    found, lasts = run_tiles(tuple(borders), numbers, vectors, counts, axes, sides, tree)
     found = lanes_last(from_tiles(found, extents, sides), rank, (batch, *lanes), reverse)
     found = found.reshape(*whole, len(reads), columns)
     ends = []
     for last, axis in zip(lasts, axes):
         own = last.reshape(-1, *last.shape[rank:])
         border = from_tiles(own, without(extents, axis), without(sides, axis))
-        ends.append(lanes_last(border, rank - 1, (batch, *lanes), reverse))
+        ends.append(lanes_last(border, rank - 1, (batch, *lanes), remaining(reverse, axis)))
     return [found[..., read, :] for read in range(len(reads))], tuple(ends)
 
 
@@ -79,9 +80,14 @@ def without(numbers, axis):
     return (*numbers[:axis], *numbers[axis + 1 :])
 
 
+def remaining(reverse, axis):
+    """Which of the other axes, counted without this one, are turned."""
+    return tuple(each - (each > axis) for each in reverse if each != axis)
+
+
 def lanes_first(array, rank, lanes, reverse):
     """[B, *places, *lanes, ...] as [B * lanes, *places, ...], places (of `rank` axes) in the order of computation."""
-    ordered = jnp.flip(array, range(1, 1 + rank)) if reverse else array
+    ordered = jnp.flip(array, [1 + axis for axis in reverse])
     moved = jnp.moveaxis(ordered, range(1, 1 + rank), range(1 + lanes, 1 + lanes + rank))
     return moved.reshape(-1, *moved.shape[1 + lanes :])
 
@@ -90,7 +96,7 @@ def lanes_last(array, rank, lead, reverse):
     """The inverse of `lanes_first`; `lead` is (B, *lanes)."""
     whole = array.reshape(*lead, *array.shape[1:])
     moved = jnp.moveaxis(whole, range(len(lead), len(lead) + rank), range(1, 1 + rank))
-    return jnp.flip(moved, range(1, 1 + rank)) if reverse else moved
+    return jnp.flip(moved, [1 + axis for axis in reverse])
 
 
 def in_tiles(array, sides):

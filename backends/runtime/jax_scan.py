@@ -136,6 +136,19 @@ def share_of_first(join, x, y):
     return jnp.where(difference == 0, 0.5, larger).astype(x.dtype)
 
 
+@jax.custom_jvp
+def log_add(x, y):
+    """log(e^x + e^y), with a derivative where both are infinite as well."""
+    return jnp.logaddexp(x, y)
+
+
+@log_add.defjvp
+def _(operands, tangents):
+    (x, y), (x_dot, y_dot) = operands, tangents
+    share = share_of_first(jnp.logaddexp, x, y)
+    return log_add(x, y), share * x_dot + (1 - share) * y_dot
+
+
 def over_positions(turn, state, reads, reverse):
     """`turn(state, *reads at a position)` to (state, what is kept), one after the other: (all that is kept, state)."""
     length = reads[-1].shape[1]

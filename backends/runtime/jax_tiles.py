@@ -10,6 +10,8 @@ recurrence itself makes of unit vectors: they are computed for all tiles at once
 and all else is products of matrices.  This is the chunkwise form of Pöppel et al., 2025, "pLSTM: parallelizable Linear
 Source Transition Mark networks", section 3, for tiles with any sides and states along any axes.
 
+With `tree` the states go from tile to tile in logarithmic depth (`jax_grid_tree`).
+
 What is kept for derivatives: what went in, and the states between tiles; coefficients are computed again.
 
 Axes within: N tiles (of all sequences and lanes) of p places, n states, m outer products, r reads; E edges by which
@@ -23,11 +25,12 @@ import jax
 import jax.numpy as jnp
 
 from lsrl.backends.runtime.jax_chunk_gram import exact_product, turned
+from lsrl.backends.runtime.jax_grid_tree import over_tree
 from lsrl.backends.runtime.jax_waves import over_places, over_waves
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
-def run_tiles(borders, numbers, vectors, counts, axes, sides):
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5, 6))
+def run_tiles(borders, numbers, vectors, counts, axes, sides, tree=False):
     """What is read at every place, and the states that leave at the far borders.
 
     Args:
@@ -37,34 +40,60 @@ def run_tiles(borders, numbers, vectors, counts, axes, sides):
         counts: tiles along each axis.
         axes: the axis that each state travels along.
         sides: places of a tile along each axis.
+        tree: in logarithmic depth.
     """
-    return tiles_forward(borders, numbers, vectors, counts, axes, sides)[0]
+    return tiles_forward(borders, numbers, vectors, counts, axes, sides, tree)[0]
 
 
-def tiles_forward(borders, numbers, vectors, counts, axes, sides):
+def tiles_forward(borders, numbers, vectors, counts, axes, sides, tree):
     lead = (borders[0].shape[0], math.prod(counts))
     coefficients = tile_coefficients(numbers, axes, sides)
-    reads = of_tiles((coefficients, rows_of(vectors)), lead)
-    step = partial(tile_step, tile_edges(axes, sides))
-    lasts, (found, arriving) = tile_loop(borders)(step, borders, reads, counts, axes)
+    reads = (coefficients, rows_of(vectors))
+    edges = tile_edges(axes, sides)
+    if tree:
+        added = in_rows(tile_added(*reads))
+        arriving, lasts = states_by_tree(coefficients[0], added, borders, counts, axes, edges)
+        found = tile_found(*reads, arriving.reshape(-1, *arriving.shape[2:]))
+    else:
+        step = partial(tile_step, edges)
+        lasts, (found, arriving) = tile_loop(borders)(step, borders, of_tiles(reads, lead), counts, axes)
     found = found.reshape(*numbers[2].shape[:3], found.shape[-1])
     return (found, lasts), (borders, numbers, vectors, arriving)
 
 
-def tiles_backward(counts, axes, sides, kept, gradients):
+def tiles_backward(counts, axes, sides, tree, kept, gradients):
     borders, numbers, vectors, arriving = kept
     d_found, d_lasts = gradients
     lead = (borders[0].shape[0], math.prod(counts))
     coefficients, to_numbers = jax.vjp(partial(tile_coefficients, axes=axes, sides=sides), numbers)
-    reads = of_tiles((coefficients, rows_of(vectors), *rows_of([d_found])), lead)
-    step = partial(tile_adjoint, tile_edges(axes, sides))
-    d_borders, found = tile_loop(borders)(step, d_lasts, (*reads, arriving), counts, axes, reverse=True)
-    d_coefficients, d_vectors = jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), found)
+    reads = (coefficients, rows_of(vectors), *rows_of([d_found]))
+    edges = tile_edges(axes, sides)
+    if tree:
+        returned = in_rows(tile_returned(*reads))
+        d_passed, d_borders = states_by_tree(turned(coefficients[0]), returned, d_lasts, counts, axes, edges, True)
+        found = tile_gradients(*reads, *(each.reshape(-1, *each.shape[2:]) for each in (arriving, d_passed)))
+    else:
+        step = partial(tile_adjoint, edges)
+        reads = (*of_tiles(reads, lead), arriving)
+        d_borders, found = tile_loop(borders)(step, d_lasts, reads, counts, axes, reverse=True)
+        found = jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), found)
+    d_coefficients, d_vectors = found
     d_vectors = tuple(d.reshape(array.shape) for d, array in zip(d_vectors, vectors))
     return d_borders, *to_numbers(d_coefficients), d_vectors
 
 
 run_tiles.defvjp(tiles_forward, tiles_backward)
+
+
+def states_by_tree(through, added, borders, counts, axes, edges, reverse=False):
+    """What arrives at every tile, [L, tiles, E, K, V], and what leaves the grid."""
+    shape = borders[0].shape[-2:]
+    lead = (borders[0].shape[0], math.prod(counts))
+    starts = tuple(border.reshape(*border.shape[:-2], -1) for border in borders)
+    through, added = of_tiles((through, added), lead)
+    arriving, lasts = over_tree("add", through, added, starts, counts, axes, edges, reverse)
+    lasts = tuple(last.reshape(*last.shape[:-1], *shape) for last in lasts)
+    return arriving.reshape(*arriving.shape[:-1], *shape), lasts
 
 
 def tile_loop(borders):
@@ -162,20 +191,49 @@ def combined(matrices, vectors):
 
 def tile_step(edges, states, at):
     """The states that leave a tile; what is read in it, and what arrived."""
-    (through, spread, shares, gate), (queries, keys, values) = at
+    coefficients, vectors = at
     arriving = jnp.concatenate(states, 1)
+    found = tile_found(coefficients, vectors, arriving)
+    added = tile_added(coefficients, vectors)
+    passed = exact_product(coefficients[0], in_rows(arriving)) + in_rows(added)
+    return leaving_states(passed.reshape(arriving.shape), edges), (found, arriving)
+
+
+def tile_found(coefficients, vectors, arriving):
+    """What is read in a tile, [N, p r, V]."""
+    (_, _, shares, gate), (queries, keys, values) = coefficients, vectors
     whole = arriving.reshape(arriving.shape[0], -1, arriving.shape[-1])
     scores = exact_product(queries, turned(keys)) * gate
-    found = exact_product(scores, values) + exact_product(tile_outer(shares, queries), whole)
+    return exact_product(scores, values) + exact_product(tile_outer(shares, queries), whole)
+
+
+def tile_added(coefficients, vectors):
+    """What the places of a tile add to the states that leave it, [N, E, K, V]."""
+    (_, spread, _, _), (_, keys, values) = coefficients, vectors
     added = exact_product(turned(tile_outer(turned(spread), keys)), values)
-    passed = exact_product(through, in_rows(arriving)) + in_rows(added.reshape(arriving.shape))
-    return leaving_states(passed.reshape(arriving.shape), edges), (found, arriving)
+    return added.reshape(*spread.shape[:2], -1, added.shape[-1])
 
 
 def tile_adjoint(edges, d_states, at):
     """The gradients of the states that arrive at a tile, and of its coefficients and vectors."""
-    (through, spread, shares, gate), (queries, keys, values), d_found, arriving = at
+    coefficients, vectors, d_found, arriving = at
     d_passed = jnp.concatenate(d_states, 1)
+    d_arriving = exact_product(turned(coefficients[0]), in_rows(d_passed))
+    d_arriving += in_rows(tile_returned(coefficients, vectors, d_found))
+    d_states = leaving_states(d_arriving.reshape(arriving.shape), edges)
+    return d_states, tile_gradients(coefficients, vectors, d_found, arriving, d_passed)
+
+
+def tile_returned(coefficients, vectors, d_found):
+    """What the reads of a tile add to the gradients of the states that arrive at it, [N, E, K, V]."""
+    (_, _, shares, _), (queries, _, _) = coefficients, vectors
+    returned = exact_product(turned(tile_outer(shares, queries)), d_found)
+    return returned.reshape(shares.shape[0], shares.shape[-1], -1, d_found.shape[-1])
+
+
+def tile_gradients(coefficients, vectors, d_found, arriving, d_passed):
+    """The gradients of the coefficients and vectors of a tile, of those of what it passes on and of what is read."""
+    (_, spread, shares, gate), (queries, keys, values) = coefficients, vectors
     whole, d_whole = (each.reshape(each.shape[0], -1, each.shape[-1]) for each in (arriving, d_passed))
     products, d_scaled = exact_product(queries, turned(keys)), exact_product(d_found, turned(values))
     d_products = d_scaled * gate
@@ -189,10 +247,7 @@ def tile_adjoint(edges, d_states, at):
     d_keys += jnp.einsum("nsek,nes->nsk", d_added, spread)
     d_values += exact_product(tile_outer(turned(spread), keys), d_whole)
     d_through = exact_product(in_rows(d_passed), turned(in_rows(arriving)))
-    d_arriving = exact_product(turned(through), in_rows(d_passed))
-    d_arriving += in_rows(exact_product(turned(tile_outer(shares, queries)), d_found).reshape(arriving.shape))
-    d_states = leaving_states(d_arriving.reshape(arriving.shape), edges)
-    return d_states, ((d_through, d_spread, d_shares, d_scaled * products), (d_queries, d_keys, d_values))
+    return (d_through, d_spread, d_shares, d_scaled * products), (d_queries, d_keys, d_values)
 
 
 def tile_outer(numbers, vectors):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lsrl.ir.lattice import is_grid
 from lsrl.ir.schedules.cost import Cost, Run, cost
-from lsrl.ir.schedules.grid_form import LEAST_NUMBERS, state_numbers
-from lsrl.ir.schedules.how import Dag, How, Rounds, Sequential, Tiles
+from lsrl.ir.schedules.grid_cost import grid_costs
+from lsrl.ir.schedules.how import Chunk, Dag, How, Quadratic, Rounds, Scan, Sequential, Tiles, Tree
 from lsrl.ir.schedules.legal import Possible
 from lsrl.ir.schedules.work import work
 
@@ -39,9 +40,8 @@ def choose(found: Possible, run: Run) -> Choice:
         DeviceError: the run is on a device that is not described.
     """
     waves = next((how for how in found.legal if isinstance(how, Dag)), None)
-    tiles = next((how for how in found.legal if isinstance(how, Tiles)), None)
-    if tiles is not None and state_numbers(found.part.states, found.sizes) >= LEAST_NUMBERS:
-        return Choice(tiles, ())
+    if is_grid(found.cell) and not all(isinstance(how, Sequential | Dag) for how in found.legal):
+        return _over_grid(found, run)
     rounds = next((how for how in found.legal if isinstance(how, Rounds)), None)
     if rounds is not None:
         return Choice(rounds, ())  # which are the levels where an elimination takes longer
@@ -51,6 +51,17 @@ def choose(found: Possible, run: Run) -> Choice:
     costs = tuple(cost(how, asked, run) for how in found.legal)
     best = min(costs, key=lambda each: (each.seconds, not isinstance(each.how, Sequential)))
     return Choice(_open(best.how, found.legal), costs)
+
+
+def _over_grid(found: Possible, run: Run) -> Choice:
+    """Tiles have the side that is best; of recurrences that share their tiles each runs as all of them."""
+    shared = len(found.together) > len(found.names)
+    costs = [each for each in grid_costs(found, run) if not (shared and isinstance(each.how, Scan | Chunk | Quadratic))]
+    costs.sort(key=lambda each: each.seconds)
+    tiles = [next((each for each in costs if isinstance(each.how, kind)), None) for kind in (Tiles, Tree)]
+    kept = [each for each in costs if each in tiles or not isinstance(each.how, Tiles | Tree)]
+    best = kept[0].how
+    return Choice(best if isinstance(best, Tiles | Tree) else _open(best, found.legal), tuple(kept))
 
 
 def _open(how: How, legal: tuple[How, ...]) -> How:

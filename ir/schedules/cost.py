@@ -66,14 +66,14 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class _Setting:
+class Setting:
     """A run with its device looked up."""
 
     run: Run
     device: Device
     runtime: Runtime
 
-    def seconds(self, work: _Amount) -> float:
+    def seconds(self, work: Amount) -> float:
         """The time of what was counted."""
         rate = self.device.products16 if BYTES[self.run.dtype] == 2 else self.device.products
         slow = 2 if self.run.dtype == "float64" else 1
@@ -87,7 +87,7 @@ class _Setting:
 
 
 @dataclass(frozen=True, slots=True)
-class _Amount:
+class Amount:
     """What a schedule does: arithmetic, bytes, steps of `operations` each and `heavy` products, launches.
 
     Attributes:
@@ -105,7 +105,7 @@ class _Amount:
     width: float
     resident: float
 
-    def trained(self, kept: float = 0.0) -> _Amount:
+    def trained(self, kept: float = 0.0) -> Amount:
         """Forward and backward; `kept` bytes are written by one and read by the other."""
         return replace(
             self,
@@ -126,7 +126,7 @@ def cost(how: How, work: Work, run: Run) -> Cost:
     if how == Chunk(None):
         return min((cost(Chunk(size), work, run) for size in CHUNKS), key=lambda each: each.seconds)
     place = device(run.device)
-    setting = _Setting(run, place, place.runtimes[run.target])
+    setting = Setting(run, place, place.runtimes[run.target])
     amount = _AMOUNTS[type(how)](how, work, setting)
     return Cost(
         how,
@@ -138,12 +138,12 @@ def cost(how: How, work: Work, run: Run) -> Cost:
     )
 
 
-def _sequential(how: How, work: Work, setting: _Setting) -> _Amount:
+def _sequential(how: How, work: Work, setting: Setting) -> Amount:
     """The loop, and the states that its derivative needs."""
     run = setting.run
     positions, width = run.batch * run.length, BYTES[run.dtype]
     moved = positions * width * (work.reads + work.kept)
-    return _Amount(
+    return Amount(
         products=positions * work.products,
         pointwise=positions * work.pointwise,
         bytes=moved * setting.runtime.copies,
@@ -156,11 +156,11 @@ def _sequential(how: How, work: Work, setting: _Setting) -> _Amount:
     ).trained(kept=positions * width * work.elements)
 
 
-def _scan(how: How, work: Work, setting: _Setting) -> _Amount:
+def _scan(how: How, work: Work, setting: Setting) -> Amount:
     return _scanned(work, setting, setting.run.length).trained()
 
 
-def _scanned(work: Work, setting: _Setting, length: int) -> _Amount:
+def _scanned(work: Work, setting: Setting, length: int) -> Amount:
     """Coefficients and states of some positions: made, read, composed, written.
 
     On a CPU one loop in JAX and some of PyTorch over tiles; on a GPU a tree in JAX and one kernel in Triton.
@@ -171,7 +171,7 @@ def _scanned(work: Work, setting: _Setting, length: int) -> _Amount:
     fused = run.target == "triton" and not setting.runtime.eager
     loops = not (fused or setting.runtime.eager or setting.runtime.tree)
     moved = positions * BYTES[run.dtype] * (2 * work.elements + cells)
-    return _Amount(
+    return Amount(
         products=0,
         pointwise=positions * (work.pointwise + 2 * cells * max(work.block, 1)),
         bytes=moved * (1 if fused else 2),
@@ -184,7 +184,7 @@ def _scanned(work: Work, setting: _Setting, length: int) -> _Amount:
     )
 
 
-def _chunk(how: How, work: Work, setting: _Setting) -> _Amount:
+def _chunk(how: How, work: Work, setting: Setting) -> Amount:
     """Grams, systems and values of all chunks, then the states one chunk after the other."""
     run = setting.run
     asked = how.size if isinstance(how, Chunk) and how.size else run.length
@@ -196,7 +196,7 @@ def _chunk(how: How, work: Work, setting: _Setting) -> _Amount:
     each = 3 * (rows + columns) * (1 + rank) + size * (1 + rank) + rows * columns / size
     moved = positions * BYTES[run.dtype] * each
     levels = ceil(log2(max(size, 2)))
-    return _Amount(
+    return Amount(
         products=positions * 2 * products,
         pointwise=positions * (2 * size * (1 + rank) + DECAYING * levels * work.decays),
         bytes=2 * moved,
@@ -209,7 +209,7 @@ def _chunk(how: How, work: Work, setting: _Setting) -> _Amount:
     ).trained()
 
 
-def _newton(how: How, work: Work, setting: _Setting) -> _Amount:
+def _newton(how: How, work: Work, setting: Setting) -> Amount:
     """In each window, each iteration: the step, its Jacobian (twice the step), a scan; PyTorch without kernels.
 
     Backward there is one scan, of the Jacobian at the solution, and no iteration.
@@ -222,7 +222,7 @@ def _newton(how: How, work: Work, setting: _Setting) -> _Amount:
     positions = run.batch * run.length
     moved = positions * BYTES[run.dtype] * (work.reads + work.kept)
     plain = 3 * work.operations + PLAIN
-    return _Amount(
+    return Amount(
         products=(rounds + 1) * 3 * positions * work.products,
         pointwise=(rounds + 1) * (3 * positions * work.pointwise + turns * within.pointwise),
         bytes=(rounds + 1) * (2 * moved + turns * within.bytes),
@@ -235,7 +235,7 @@ def _newton(how: How, work: Work, setting: _Setting) -> _Amount:
     )
 
 
-_AMOUNTS: Mapping[type[How], Callable[[How, Work, _Setting], _Amount]] = {
+_AMOUNTS: Mapping[type[How], Callable[[How, Work, Setting], Amount]] = {
     Sequential: _sequential,
     Scan: _scan,
     Chunk: _chunk,

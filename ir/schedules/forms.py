@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from lsrl.ir.cell import Cell
+from lsrl.ir.cell import TIME, Cell
+from lsrl.ir.lattice import is_grid
 from lsrl.ir.pipeline import Component
 from lsrl.ir.schedules.chunk_form import chunk_form
-from lsrl.ir.schedules.grid_form import grid_form
-from lsrl.ir.schedules.how import Chunk, How, Newton, NotLegal, Quadratic, Rounds, Scan, Tiles
+from lsrl.ir.schedules.grid_tiles import tile_form
+from lsrl.ir.schedules.how import Chunk, How, Newton, NotLegal, Quadratic, Rounds, Scan, Tiles, Tree
+from lsrl.ir.schedules.line_form import LineForm, line_form
 from lsrl.ir.schedules.newton_form import newton_form
 from lsrl.ir.schedules.rounds_form import rounds_form
 from lsrl.ir.schedules.scan_form import scan_form
@@ -37,6 +39,8 @@ def form_of(cell: Cell, part: Component, how: How, sizes: Mapping[str, int]) -> 
     Raises:
         NotLegal: the schedule cannot serve it.
     """
+    if cell.axes != (TIME,) and isinstance(how, Scan | Chunk | Quadratic | Newton):
+        return _over_lines(cell, part, how, sizes)
     match how:
         case Scan():
             return scan_form(cell, part, sizes)
@@ -44,8 +48,16 @@ def form_of(cell: Cell, part: Component, how: How, sizes: Mapping[str, int]) -> 
             return chunk_form(cell, part, sizes)
         case Newton(quasi=quasi):
             return newton_form(cell, part, sizes, quasi=quasi)
-        case Tiles():
-            return grid_form(cell, part)
+        case Tiles() | Tree():
+            return tile_form(cell, part)
         case Rounds():
             return rounds_form(cell)
     raise NotLegal(f"`{how}` is no operation on whole sequences")
+
+
+def _over_lines(cell: Cell, part: Component, how: How, sizes: Mapping[str, int]) -> LineForm:
+    """The form of what serves a recurrence over time, on lines of a grid."""
+    if not is_grid(cell) or isinstance(how, Newton):
+        raise NotLegal(f"{cell.name} runs over {', '.join(cell.axes)}, not over one axis {TIME}")
+    read = scan_form if isinstance(how, Scan) else chunk_form
+    return line_form(cell, part, lambda: read(cell, part, sizes))

@@ -15,18 +15,18 @@ from math import prod
 from lsrl.ir import build, ops
 from lsrl.ir.cell import Cell, State
 from lsrl.ir.facts.linear import Term
-from lsrl.ir.facts.recurrence import Recurrence, recurrences
+from lsrl.ir.facts.recurrence import Recurrence, joint
 from lsrl.ir.lattice import is_grid
 from lsrl.ir.pipeline import Component
 from lsrl.ir.schedules.chunk_form_outer import gated_products
 from lsrl.ir.schedules.chunk_form_values import Axes, plus, product, signed
+from lsrl.ir.schedules.grid_form_layers import layered_form
 from lsrl.ir.schedules.grid_form_parts import GridForm, Row
 from lsrl.ir.schedules.grid_form_reads import grid_reads
+from lsrl.ir.schedules.grid_together import check_together, tiled_together
 from lsrl.ir.schedules.how import NotLegal
 from lsrl.ir.value import Kind, Value
 
-LEAST_NUMBERS = 128
-"""Of a state for which tiles pay: below, what they compute for each place is more than the state."""
 MANY_NUMBERS = 2048
 """Of a state whose passage from tile to tile costs more than larger tiles do."""
 
@@ -42,16 +42,22 @@ def state_numbers(states: Sequence[State], sizes: Mapping[str, int]) -> int:
 
 
 def grid_form(cell: Cell, component: Component) -> GridForm:
-    """The form of a recurrence of a cell over a grid; it holds for all sizes.
+    """The form of a recurrence of a cell over a grid, and of those that run in the same tiles; it holds for all sizes.
 
     Raises:
         NotLegal: it has none; says which fact is missing.
     """
+    component = tiled_together(cell, component)
     known = _recurrence(cell, component)
+    leaves = _ordered(known)
+    travel = tuple(cell.axes.index(state.axes[0]) for state in known.states)
+    turned = tuple(number for number, axis in enumerate(cell.axes) if axis in component.reverse)
+    if not all(_keeps_all(term) for form in known.forms.values() for term in form.terms):
+        return layered_form(cell, known, leaves, travel, turned)
     refused: list[NotLegal] = []
     for axes in _orientations(known):
         try:
-            return _form(cell, known, axes, component.reverse)
+            return _form(cell, known, leaves, axes, travel, turned)
         except NotLegal as fault:
             refused.append(fault)
     raise refused[0]
@@ -70,7 +76,8 @@ def _recurrence(cell: Cell, component: Component) -> Recurrence:
             raise NotLegal(f"`{state.name}` holds {state.kind} values, and tiles those of real numbers", state.next)
         if state.shape != first.shape:
             raise NotLegal(f"`{first.name}` and `{state.name}` differ in shape, so they do not add up", state.next)
-    known = next(each for each in recurrences(cell) if {s.name for s in each.states} == component.names)
+    check_together(cell, component)
+    known = joint(cell, component)
     for state in known.states:
         if state.name not in known.forms:
             raise NotLegal(f"`{state.name}'` is not affine in {names}", next(iter(known.offenders), state.next))
@@ -89,14 +96,20 @@ def _orientations(known: Recurrence) -> Iterator[Axes]:
         yield Axes(lanes, rows, columns, first.shape)
 
 
-def _form(cell: Cell, known: Recurrence, axes: Axes, reverse: bool) -> GridForm:
-    states, leaves = known.states, _ordered(known)
+def _form(
+    cell: Cell,
+    known: Recurrence,
+    leaves: Sequence[Value],
+    axes: Axes,
+    travel: tuple[int, ...],
+    turned: tuple[int, ...],
+) -> GridForm:
+    states = known.states
     transition = tuple(_row(known, state, leaves, axes) for state in states)
-    keys, gates = _sources(known, axes)
-    pairs = tuple(zip(*keys))
-    travel = tuple(cell.axes.index(state.axes[0]) for state in states)
-    reads = grid_reads(cell, states, leaves, axes, transition, keys, gates)
-    return GridForm(states, len(cell.axes), travel, reverse, axes.perm, transition, pairs[0], pairs[1], gates, reads)
+    pairs, gates = _sources(known, axes)
+    keys, values = zip(*pairs)
+    reads = grid_reads(cell, states, leaves, axes, transition, pairs, gates)
+    return GridForm(states, len(cell.axes), travel, turned, axes.perm, transition, keys, values, gates, reads)
 
 
 def _ordered(known: Recurrence) -> tuple[Value, ...]:
@@ -113,10 +126,13 @@ def _row(known: Recurrence, state: State, leaves: Sequence[Value], axes: Axes) -
     return tuple(found.get(leaf) for leaf in leaves)
 
 
+def _keeps_all(term: Term) -> bool:
+    return not term.through and all(map(term.keeps, range(len(term.result))))
+
+
 def _number(state: State, term: Term, axes: Axes) -> Value:
     """What a term that moves no element multiplies every element of a lane by."""
-    if term.through or not all(term.keeps(axis) for axis in range(len(state.shape))):
-        raise NotLegal(f"`{state.name}'` mixes elements of states, and tiles add up whole ones", state.next)
+    assert _keeps_all(term), "other states lie in layers"
     lanes = tuple(term.result[axis] for axis in axes.lanes)
     wide = [factor.value for factor in term.factors if not set(factor.axes) <= set(lanes)]
     if wide:

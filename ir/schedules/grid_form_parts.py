@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lsrl.ir.cell import State
+from lsrl.ir.dims import Shape
 from lsrl.ir.value import Value
 
 Row = tuple[Value | None, ...]
@@ -44,7 +45,7 @@ class GridForm:
         states: all of one shape; their initial and last values have the shape of the program.
         rank: how many axes the grid has.
         axes: the number of the axis of the grid that each travels along.
-        reverse: from the last place to the first.
+        reverse: the numbers of the axes on which it runs from the last place to the first.
         perm: the axes of a state in the order lanes, rows, columns.
         transition: T, a row for each state.
         keys, values: k and v of each outer product, [*lanes, K] and [*lanes, V].
@@ -55,7 +56,7 @@ class GridForm:
     states: tuple[State, ...]
     rank: int
     axes: tuple[int, ...]
-    reverse: bool
+    reverse: tuple[int, ...]
     perm: tuple[int, ...]
     transition: tuple[Row, ...]
     keys: tuple[Value, ...]
@@ -75,3 +76,32 @@ class GridForm:
     def results(self) -> tuple[Value, ...]:
         """The values of the cell's graph that running it gives for all places."""
         return tuple(read.result for read in self.reads)
+
+
+@dataclass(frozen=True, slots=True)
+class LayeredForm(GridForm):
+    """States in layers, [*lanes, J, K, V], between which transitions are matrices where others are numbers.
+
+    The fields are those of `GridForm`, with layers: `perm` has that axis before rows and columns; T is [*lanes, J, J],
+    keys and values are [*lanes, JK, K] and [*lanes, JV, V], g is [*lanes, J, JK, JV]; a read has queries
+    [*lanes, JQ, K], numbers [*lanes, JO, JQ, J], and as its result the axes `perm` of [*lanes, JO, V], or of
+    [*lanes, V] where JO is 1 and the result has no such axis.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """Which axis of a state in layers is what; `shape` is the state's."""
+
+    lanes: tuple[int, ...]
+    layer: int
+    rows: int
+    columns: int
+    shape: Shape
+
+    @property
+    def perm(self) -> tuple[int, ...]:
+        return (*self.lanes, self.layer, self.rows, self.columns)
+
+    def dims(self, axes: tuple[int, ...]) -> Shape:
+        return tuple(self.shape[axis] for axis in axes)

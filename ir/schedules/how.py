@@ -128,6 +128,24 @@ class Tiles:
 
 
 @dataclass(frozen=True, slots=True)
+class Tree:
+    """Over a grid: tiles as in `Tiles`, merged in pairs axis by axis, so that logarithmically many steps wait in turn.
+
+    Raises:
+        HowError: the side is not positive.
+    """
+
+    side: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.side is not None and self.side < 1:
+            raise HowError(f"`{self}`: a tile has at least one place along each axis")
+
+    def __str__(self) -> str:
+        return "dag(parallel)" if self.side is None else f"dag(parallel, {self.side})"
+
+
+@dataclass(frozen=True, slots=True)
 class Rounds:
     """Over a graph, where states are affine: unknowns are eliminated in rounds, or by level where that is less."""
 
@@ -135,7 +153,7 @@ class Rounds:
         return "dag(rounds)"
 
 
-How = Sequential | Scan | Chunk | Newton | Quadratic | Dag | Tiles | Rounds
+How = Sequential | Scan | Chunk | Newton | Quadratic | Dag | Tiles | Tree | Rounds
 
 _FORM = re.compile(r"\s*([a-z]+)\s*(?:\((.*)\))?\s*")
 
@@ -208,10 +226,12 @@ def _newton(given: _Given) -> How:
 def _dag(given: _Given) -> How:
     if given.flag("rounds"):
         return given.done(Rounds(), "`rounds` alone")
-    by_rule = given.flag("tiles")
+    merged, by_rule = given.flag("parallel"), given.flag("tiles")
     side = None if by_rule else given.first()
-    how = Tiles(side) if by_rule or side is not None else Dag()
-    return given.done(how, "nothing, the side of a tile, `dag(8)`, `tiles` or `rounds`")
+    tiles = Tiles(side) if by_rule or side is not None else Dag()
+    return given.done(
+        Tree(side) if merged else tiles, "nothing, the side of a tile, `dag(8)`, `tiles`, `parallel` or `rounds`"
+    )
 
 
 _READERS: Mapping[str, Callable[[_Given], How]] = {

@@ -7,21 +7,24 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 
-from lsrl.ir.cell import GRAPH, TIME, Cell
+from lsrl.ir.cell import GRAPH, Cell
 from lsrl.ir.facts.recurrence import Algebra
 from lsrl.ir.facts.relations import Coupling
 from lsrl.ir.facts.sentences import RecurrenceFacts, facts
 from lsrl.ir.lattice import is_grid
 from lsrl.ir.pipeline import Component, components
-from lsrl.ir.schedules.forms import form_of
-from lsrl.ir.schedules.how import Chunk, Dag, How, Newton, NotLegal, Quadratic, Rounds, Scan, Sequential, Tiles
+from lsrl.ir.schedules.forms import Form, form_of
+from lsrl.ir.schedules.grid_form_parts import GridForm, LayeredForm
+from lsrl.ir.schedules.grid_tiles import tiled_as_one
+from lsrl.ir.schedules.grid_together import tiled_together
+from lsrl.ir.schedules.how import Chunk, Dag, How, Newton, NotLegal, Quadratic, Rounds, Scan, Sequential, Tiles, Tree
 from lsrl.ir.span import Span
 from lsrl.ir.value import Value
 
 HOWS: tuple[How, ...] = (Sequential(), Scan(), Chunk(), Newton(), Quadratic(), Dag())
-GRID_HOWS: tuple[How, ...] = (*HOWS, Tiles())
+GRID_HOWS: tuple[How, ...] = (*HOWS, Tiles(), Tree())
 GRAPH_HOWS: tuple[How, ...] = (*HOWS, Rounds())
-_OWN_WORDS = Tiles | Rounds
+_OWN_WORDS = Tiles | Tree | Rounds
 _PRODUCTS = ("mul", "einsum")
 
 
@@ -64,6 +67,7 @@ class Possible:
 
     Attributes:
         having: the schedules that the target has.
+        grids: the forms that it runs over grids.
     """
 
     cell: Cell
@@ -71,6 +75,7 @@ class Possible:
     part: Component
     facts: RecurrenceFacts
     having: Collection[type[How]]
+    grids: Collection[type[Form]] = ()
 
     def verdict(self, how: How) -> Verdict:
         """Whether one schedule, options and all, serves it."""
@@ -88,6 +93,14 @@ class Possible:
     def names(self) -> tuple[str, ...]:
         return tuple(state.name for state in self.part.states)
 
+    @cached_property
+    def together(self) -> tuple[str, ...]:
+        """The names of the states that run in the same tiles as its own, if it runs in tiles."""
+        if not is_grid(self.cell):
+            return self.names
+        group = tiled_together(self.cell, self.part)
+        return tuple(state.name for state in group.states) if tiled_as_one(self.cell, group) else self.names
+
     @property
     def legal(self) -> tuple[How, ...]:
         return tuple(each.how for each in self.verdicts if each.legal)
@@ -100,15 +113,17 @@ def hows_over(cell: Cell) -> tuple[How, ...]:
     return GRID_HOWS if is_grid(cell) else HOWS
 
 
-def possible(cell: Cell, sizes: Mapping[str, int], having: Collection[type[How]]) -> tuple[Possible, ...]:
-    """The recurrences of a cell, in the order in which they run, for a target with the schedules `having`.
+def possible(
+    cell: Cell, sizes: Mapping[str, int], having: Collection[type[How]], grids: Collection[type[Form]] = ()
+) -> tuple[Possible, ...]:
+    """The recurrences of a cell, in the order in which they run, for a target with some schedules and forms on grids.
 
     Raises:
         PipelineError: forward and reversed states need each other.
     """
     parts = [part for part in components(cell) if part.cyclic]
     pairs = zip(parts, facts(cell), strict=True)
-    return tuple(Possible(cell, sizes, part, found, having) for part, found in pairs)
+    return tuple(Possible(cell, sizes, part, found, having, grids) for part, found in pairs)
 
 
 def _verdict(found: Possible, how: How) -> Verdict:
@@ -116,14 +131,14 @@ def _verdict(found: Possible, how: How) -> Verdict:
         return Verdict(how, True, "it is what the program says")
     if isinstance(how, Dag):
         return _by_waves(found, how)
-    if found.cell.axes != (TIME,) and not isinstance(how, _OWN_WORDS):
-        axes = ", ".join(found.cell.axes)
-        return Verdict(how, False, f"{found.cell.name} runs over {axes}, not over one axis {TIME}")
     try:
-        form_of(found.cell, found.part, how, found.sizes)
+        form = form_of(found.cell, found.part, how, found.sizes)
     except NotLegal as refusal:
         return _refused(found, how, refusal)
-    return Verdict(how, True, _reason(found.facts, how))
+    reason = _reason(found.facts, how, form)
+    if is_grid(found.cell) and type(form) not in found.grids:
+        return Verdict(how, False, f"the target has it for other recurrences over a grid, though {reason}")
+    return Verdict(how, True, reason)
 
 
 def _by_waves(found: Possible, how: How) -> Verdict:
@@ -155,7 +170,7 @@ def _bare(text: str) -> str:
     return _bare(text[1:-1]) if around else text
 
 
-def _reason(found: RecurrenceFacts, how: How) -> str:
+def _reason(found: RecurrenceFacts, how: How, form: Form) -> str:
     """Why a legal schedule is legal."""
     algebra = found.fact("algebra").reason
     match how:
@@ -164,14 +179,24 @@ def _reason(found: RecurrenceFacts, how: How) -> str:
             return f"{algebra} and steps compose: {_transition(found)}" if affine else algebra
         case Chunk():
             return f"{algebra}, {_transition(found)}, and what it adds are outer products"
-        case Tiles():
-            return f"{algebra}, arriving states count as whole ones, and what is added are outer products"
+        case Tiles() | Tree():
+            return f"{algebra}, {_tiled(form)}"
         case Rounds():
             return f"{algebra}, element by element, with weights that are known before"
         case Quadratic():
             return "it is `chunk` with a single chunk"
         case _:
             return _jacobian(found, how)
+
+
+def _tiled(form: Form) -> str:
+    match form:
+        case LayeredForm():
+            return "arriving states count layer by layer, and what is added are outer products"
+        case GridForm():
+            return "arriving states count as whole ones, and what is added are outer products"
+        case _:
+            return "element by element"
 
 
 def _transition(found: RecurrenceFacts) -> str:
