@@ -112,10 +112,11 @@ def test_large_tiles_follow_one_another() -> None:
 
 def test_tiles_are_chosen_where_states_are_matrices_that_outweigh_their_coefficients() -> None:
     program = lsrl.parse(PROGRAMS["plstm"])
-    assert lsrl.compile(program, sizes={"K": 16, "V": 16}).schedule.hows["R"] == Tiles()
     assert lsrl.compile(program, sizes=SIZES).schedule.hows["R"] == Dag()
-    assert "sides=(4, 4,)" in lsrl.compile(program, sizes={"K": 16, "V": 16}).source
-    assert "sides=(8, 8,)" in lsrl.compile(program, sizes={"K": 64, "V": 64}).source
+    assert lsrl.compile(program, sizes={"K": 16, "V": 16}).schedule.hows["R"] == Tiles(4)
+    assert lsrl.compile(program, sizes={"K": 64, "V": 64}).schedule.hows["R"] == Tiles(8)
+    assert "sides=(4, 4,)" in lsrl.compile(program, sizes={"K": 16, "V": 16}, schedule="dag(tiles)").source
+    assert "sides=(8, 8,)" in lsrl.compile(program, sizes={"K": 64, "V": 64}, schedule="dag(tiles)").source
 
 
 def test_what_is_written_reads_back() -> None:
@@ -124,9 +125,8 @@ def test_what_is_written_reads_back() -> None:
         parse_how("dag(0)")
 
 
-REFUSED = {
-    "`h.y'` is not affine in `h.y` and `h.x`": (GRIDS["md_rnn"].text, {}),
-    "`R` is no matrix of which vectors read and outer products write": (
+ELEMENTS = {
+    "vectors": (
         "cell c(K=2) over y, x:\n"
         "    input u: [K]\n"
         "    state R: [K] along x = 0\n"
@@ -136,17 +136,18 @@ REFUSED = {
         "    output o = R\n",
         {},
     ),
-    "`R'` takes a state times more than a number": (
-        PROGRAMS["plstm"].replace("R' = trl * R", "R' = diag(k) @ R"),
-        SIZES,
-    ),
-    "all of its state is wanted at every position": (PROGRAMS["plstm"] + "    output all = R\n", SIZES),
+    "more than a number": (PROGRAMS["plstm"].replace("R' = trl * R", "R' = diag(k) @ R"), SIZES),
+    "all of a state": (PROGRAMS["plstm"] + "    output all = R\n", SIZES),
 }
 
 
-@pytest.mark.parametrize("reason", REFUSED)
-def test_what_tiles_cannot_run_is_refused_with_the_fact_that_fails(reason: str) -> None:
-    text, sizes = REFUSED[reason]
-    with pytest.raises(ScheduleError) as refusal:
-        lsrl.compile(lsrl.parse(text), target="jax", sizes=sizes, schedule="dag(4)")
-    assert reason in str(refusal.value)
+@pytest.mark.parametrize("name", ELEMENTS)
+def test_what_no_vectors_read_and_write_runs_element_by_element(name: str) -> None:
+    text, sizes = ELEMENTS[name]
+    assert "tiled_elements(" in lsrl.compile(lsrl.parse(text), target="jax", sizes=sizes, schedule="dag(4)").source
+
+
+def test_what_tiles_cannot_run_is_refused_with_the_fact_that_fails() -> None:
+    program = lsrl.parse(GRIDS["md_rnn"].text)
+    with pytest.raises(ScheduleError, match="`h.y'` and `h.x'` are not affine in `h.y` and `h.x`"):
+        lsrl.compile(program, target="jax", schedule="dag(4)")
