@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from lsrl.backends.jax_place import Types
 from lsrl.backends.module_header import WIDTH, arrays, in_words, origin, title
 from lsrl.ir.ops import Family, family
-from lsrl.ir.plan import Loop, Parallel, Plan, Shift, Stage
+from lsrl.ir.plan import Loop, Parallel, Plan, Primitive, Shift, Stage
 from lsrl.ir.schedules.how import Dag, Newton
+from lsrl.ir.schedules.line_form import LineForm
 from lsrl.ir.value import Value
 
 
@@ -40,7 +41,9 @@ def _stage(stage: Stage, plan: Plan) -> str:
         return f"{beside.names} wave by wave{f', {beside.in_words}' if beside.in_words else _turned(stage, plan)}"
     if isinstance(stage, Loop) and not isinstance(stage.how, Newton):
         return f"{names} in one `lax.scan`{turned}"
-    return f"{names} by {in_words(stage.how)}{turned}"
+    form = stage.form if isinstance(stage, Primitive) else None
+    along = plan.cell.axes[form.axis] if isinstance(form, LineForm) else "time"
+    return f"{names} by {in_words(stage.how, along)}{turned}"
 
 
 def _turned(loop: Loop, plan: Plan) -> str:

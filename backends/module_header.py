@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from lsrl.backends.places import borders, outer_axes
 from lsrl.ir.cell import Cell
 from lsrl.ir.dims import Shape, shape_of, shape_text
-from lsrl.ir.schedules.how import Chunk, How, Newton, Quadratic, Tiles
+from lsrl.ir.schedules.how import Chunk, How, Newton, Quadratic, Tiles, Tree
 from lsrl.ir.value import Kind
 
 WIDTH = 108
@@ -30,8 +30,8 @@ def origin(source_name: str, command: str, needs: str) -> str:
     return f"{made} by\n    {command or 'lsrl'}\nIt needs nothing but {needs}."
 
 
-def in_words(how: How) -> str:
-    """A schedule of a whole recurrence: `a scan`, `chunks of 64 positions`."""
+def in_words(how: How, along: str = "time") -> str:
+    """A schedule of a whole recurrence along an axis: `a scan over time`, `chunks of 64 positions`."""
     match how:
         case Chunk(None):
             return "chunks"
@@ -45,8 +45,10 @@ def in_words(how: How) -> str:
             return "tiles of the grid"
         case Tiles(side):
             return f"tiles of the grid, {side} places along each axis"
+        case Tree():
+            return "tiles of the grid, merged in pairs"
         case _:
-            return f"a {how} over time"
+            return f"a {how} over {along}"
 
 
 def arrays(cell: Cell) -> str:

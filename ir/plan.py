@@ -27,12 +27,12 @@ from lsrl.ir.plan_groups import is_static_product, loop_groups
 from lsrl.ir.plan_stages import SEQUENTIAL, Abreast, Loop, Parallel, Primitive, Shift, Stage
 from lsrl.ir.schedules.forms import form_of
 from lsrl.ir.schedules.grid_tiles import states_together
-from lsrl.ir.schedules.how import Chunk, Dag, How, Quadratic, Scan, Tiles
+from lsrl.ir.schedules.how import Chunk, Dag, How, Quadratic, Scan, Tiles, Tree
 from lsrl.ir.value import Value, depends_on, postorder
 
 __all__ = ["SEQUENTIAL", "Abreast", "Loop", "Parallel", "Plan", "Primitive", "Shift", "Stage", "make_plan"]
 
-INLINE: tuple[type[How], ...] = (Scan, Chunk, Quadratic, Tiles)
+INLINE: tuple[type[How], ...] = (Scan, Chunk, Quadratic, Tiles, Tree)
 """The schedules that are one operation on whole sequences."""
 
 

@@ -14,6 +14,7 @@ from lsrl.ir.ops import Family, family
 from lsrl.ir.pipeline import VARYING, leaf_of
 from lsrl.ir.plan import Loop, Parallel, Plan, Primitive, Shift, Stage
 from lsrl.ir.schedules.how import Chunk, Dag, Quadratic, Scan, Tiles, Tree
+from lsrl.ir.schedules.line_form import LineForm
 from lsrl.ir.value import Value, depends_on, postorder
 from lsrl.sentences import Sentences
 
@@ -124,8 +125,8 @@ def _along(cell: Cell, state: State) -> str:
 
 
 _HEADS = {
-    Scan: "by a scan over t",
-    Chunk: "in chunks of t",
+    Scan: "by a scan over {}",
+    Chunk: "in chunks of {}",
     Quadratic: "for all pairs of positions at once",
     Tiles: "in tiles of the grid",
     Tree: "in tiles of the grid that are merged in pairs",
@@ -139,8 +140,9 @@ def _primitive(plan: Plan, stage: Primitive, sentences: Sentences) -> StageFact:
     step = [value for value in postorder(made, stop=lambda v: v not in tied) if value in tied and value.args]
     lines = tuple(line for _, line in sentences.statements(step, {*made}))
     varying = [value for value in stage.form.operands if any(v.op in VARYING for v in postorder([value]))]
+    axis = plan.cell.axes[stage.form.axis if isinstance(stage.form, LineForm) else 0]
     return StageFact(
-        _HEADS[type(stage.how)] + (", from the end" if stage.reverse else ""),
+        _HEADS[type(stage.how)].format(axis) + (", from the end" if stage.reverse else ""),
         tuple(f"{state.name} {shape_text(state.shape)}" for state in stage.states),
         lines,
         flops(step, plan.sizes),

@@ -8,6 +8,7 @@ from lsrl.check_facts import Check
 from lsrl.explain import CostFact, FusionFact, RecurrenceFact, Report, ScheduleFact, SplitFact, StateFact
 from lsrl.explain_loops import StageFact
 from lsrl.ir.cell import GRAPH, TIME
+from lsrl.ir.schedules.how import parse_how
 
 _INDENT = "  "
 _UNITS = ("", "k", "M", "G", "T", "P")
@@ -109,7 +110,7 @@ def _legal(said: ScheduleFact) -> str:
 def _prices(part: RecurrenceFact) -> Iterator[tuple[str, ...]]:
     for said in part.schedules:
         if said.legal and said.seconds is not None:
-            runs = part.schedule.partition("(")[0] == said.schedule
+            runs = type(parse_how(part.schedule)) is type(parse_how(said.as_costed))
             yield (
                 part.states[0],
                 said.as_costed,

@@ -98,9 +98,9 @@ def elements_backward(join, axes, sides, tree, kept, gradients):
     shares, share_of_rest = element_shares(join, through, arriving, rest)
     added = (shares * d_following[..., None]).sum(-2) + d_arriving
     places = range(1, 1 + len(sides))
-    back = tuple(jnp.flip(each, places) for each in (turned(shares), added))
+    matrices, added = (jnp.flip(each, places) for each in (turned(shares), added))
     d_borders = tuple(jnp.flip(each, places[:-1]) for each in d_lasts)
-    passed, d_starts = arriving_elements(algebra_of("add"), "add", axes, sides, tree, *back, d_borders)
+    passed, d_starts = arriving_elements(algebra_of("add"), "add", axes, sides, tree, matrices, added, d_borders)
     total = d_following + jnp.flip(passed, places)
     d_through = total[..., None] * (arriving[..., None, :] if join == "add" else shares)
     return d_through, total * share_of_rest, tuple(jnp.flip(each, places[:-1]) for each in d_starts)
@@ -140,16 +140,14 @@ def arriving_elements(algebra, join, axes, sides, tree, through, rest, borders):
     sides = tuple(min(side, extent) for side, extent in zip(sides, extents))
     counts = tuple(-(-extent // side) for extent, side in zip(extents, sides))
     lead = (through.shape[0], math.prod(counts))
-    coefficients, leaving = element_coefficients(
-        algebra, *tiles_of_elements(algebra, through, rest, sides), sides, axes
-    )
+    matrices, own = tiles_of_elements(algebra, through, rest, sides)
+    coefficients, leaving = element_coefficients(algebra, matrices, own, sides, axes)
     edges = tuple(math.prod(sides) // sides[axis] for axis in axes)
     starts = tuple(tile_borders(b, without(sides, axis), without(counts, axis)) for b, axis in zip(borders, axes))
     leaving = leaving.reshape(*lead, *leaving.shape[1:])
     if tree:
-        matrices, added = leaving[..., :-1], leaving[..., -1:]
         starts = tuple(start[..., None] for start in starts)
-        arriving, lasts = over_tree(join, matrices, added, starts, counts, axes, edges)
+        arriving, lasts = over_tree(join, leaving[..., :-1], leaving[..., -1:], starts, counts, axes, edges)
         lasts = tuple(last[..., 0] for last in lasts)
     else:
         lasts, arriving = over_waves(partial(tile_of_elements, algebra, edges), starts, leaving, counts, axes)

@@ -24,11 +24,9 @@ def algebra_of(join):
     """The algebra whose sum is "add", "max", "min" or "logaddexp"."""
     if join == "add":
         return Algebra(jnp.add, 0.0, jnp.multiply, 1.0, exact_product)
-    plus, zero, over = {
-        "max": (jnp.maximum, -jnp.inf, jnp.max),
-        "min": (jnp.minimum, jnp.inf, jnp.min),
-        "logaddexp": (jnp.logaddexp, -jnp.inf, log_sum),
-    }[join]
+    plus: Any = {"max": jnp.maximum, "min": jnp.minimum, "logaddexp": jnp.logaddexp}[join]
+    over: Any = {"max": jnp.max, "min": jnp.min, "logaddexp": log_sum}[join]
+    zero = jnp.inf if join == "min" else -jnp.inf
 
     def dot(a, b):
         return over(a[..., :, :, None] + b[..., None, :, :], axis=-2, initial=zero)

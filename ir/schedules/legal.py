@@ -135,10 +135,16 @@ def _verdict(found: Possible, how: How) -> Verdict:
         form = form_of(found.cell, found.part, how, found.sizes)
     except NotLegal as refusal:
         return _refused(found, how, refusal)
-    reason = _reason(found.facts, how, form)
+    reason = _reason(found.facts, how, form) + _sharing(found, how)
     if is_grid(found.cell) and type(form) not in found.grids:
         return Verdict(how, False, f"the target has it for other recurrences over a grid, though {reason}")
     return Verdict(how, True, reason)
+
+
+def _sharing(found: Possible, how: How) -> str:
+    """Which other recurrences run in the same tiles."""
+    others = [f"`{name}`" for name in found.together if isinstance(how, Tiles | Tree) and name not in found.names]
+    return f", in the tiles of {' and '.join(others)}" if others else ""
 
 
 def _by_waves(found: Possible, how: How) -> Verdict:

@@ -149,5 +149,5 @@ def test_what_no_vectors_read_and_write_runs_element_by_element(name: str) -> No
 
 def test_what_tiles_cannot_run_is_refused_with_the_fact_that_fails() -> None:
     program = lsrl.parse(GRIDS["md_rnn"].text)
-    with pytest.raises(ScheduleError, match="`h.y'` and `h.x'` are not affine in `h.y` and `h.x`"):
+    with pytest.raises(ScheduleError, match=r"`h\.y'` and `h\.x'` are not affine in `h\.y` and `h\.x`"):
         lsrl.compile(program, target="jax", schedule="dag(4)")

@@ -85,7 +85,7 @@ def test_schedules_of_grids_and_of_sequences_are_apart() -> None:
     sizes = GRIDS["plstm"].numbers
     assert lsrl.compile(grid, sizes=sizes).schedule.hows["R"] == Dag()
     assert lsrl.compile(grid, sizes=sizes, schedule="R=sequential").schedule.hows["D"] == Sequential()
-    with pytest.raises(ScheduleError, match="`R` and `D` travel along y and x, not along one axis, so `scan` cannot run it"):
+    with pytest.raises(ScheduleError, match="`R` and `D` travel along y and x, not along one axis, so `scan` cannot"):
         lsrl.compile(grid, sizes=sizes, schedule="scan")
     with pytest.raises(ScheduleError, match="the states of mingru do not travel on a grid"):
         lsrl.compile(line, sizes={"D": 2, "H": 3}, schedule="dag")
