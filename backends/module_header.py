@@ -18,8 +18,8 @@ NO_BREAK = "\N{NO-BREAK SPACE}"
 
 def title(cell: Cell) -> str:
     """The program's name and what its own docstring says."""
-    first, _, more = cell.doc.strip().partition("\n")
-    whole = textwrap.fill(f"{cell.name}: {first}" if first else cell.name, WIDTH)
+    first, _, more = cell.doc.strip().partition("\n\n")
+    whole = textwrap.fill(f"{cell.name}: {' '.join(first.split())}" if first else cell.name, WIDTH)
     rest = "\n".join(textwrap.fill(line, WIDTH) for line in textwrap.dedent(more).strip().split("\n"))
     return f"{whole}\n\n{rest}" if rest else whole
 

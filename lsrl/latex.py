@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from lsrl.latex_expression import formula
 from lsrl.latex_names import name as named
-from lsrl.latex_names import operator
 from lsrl.latex_scope import Scope, rank
 from lsrl.syntax import (
     Assign,
@@ -21,7 +20,6 @@ from lsrl.syntax import (
     Const,
     Declaration,
     Expr,
-    Function,
     Group,
     Hold,
     Name,
@@ -40,16 +38,6 @@ TIME = ("t",)
 def equations(cell: Cell) -> str:
     """The step of a cell, one equation in each row of an `aligned`."""
     rows = " \\\\\n".join(_rows(cell.body, _scope(cell)))
-    return f"\\begin{{aligned}}\n{rows}\n\\end{{aligned}}\n"
-
-
-def function_equation(function: Function) -> str:
-    """A function with the lines of its block."""
-    arguments = [parameter.name for parameter in function.parameters]
-    scope = Scope((), {}, frozenset(), {})
-    head = f"{operator(function.name.id)}\\!\\left({', '.join(map(named, arguments))}\\right)"
-    values = ", ".join(formula(value, scope) for value in function.result.values)
-    rows = " \\\\\n".join([*_rows(function.body, scope), f"{head} &= {values}"])
     return f"\\begin{{aligned}}\n{rows}\n\\end{{aligned}}\n"
 
 

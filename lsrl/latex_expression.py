@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 
 from lsrl.format_expression import AND, ATOM, COMPARISON, LOOSEST, NOT, OR, POSTFIX, POWER, PRODUCT, SUM, UNARY
@@ -192,7 +193,7 @@ def _keyword(keyword: Keyword, scope: Scope) -> str:
 def _call(node: Call, scope: Scope) -> Written:
     match node:
         case Call(function=Name(id=text), args=args, keywords=()) if (text, len(args)) in SPECIAL:
-            return SPECIAL[text, len(args)](args, scope)
+            return SPECIAL[text, len(args)].written(args, scope)
         case Call(function=Name(id="concat"), args=args, keywords=()):
             return ATOM, f"\\left[{_listed(args, scope, '; ')}\\right]"
         case Call(function=Name(id="einsum"), args=(Str(value=spec), *rest)):
@@ -205,68 +206,40 @@ def _call(node: Call, scope: Scope) -> Written:
             return POSTFIX, f"{formula(node.function, scope, POSTFIX)}\\!\\left({_arguments(node, scope)}\\right)"
 
 
-def _spec(text: str) -> str:
-    return text.replace("->", r"\to ").replace(",", r",\;")
-
-
-Args = tuple[Expr, ...]
-
-
-def _outer(args: Args, scope: Scope) -> Written:
-    return UNARY, f"{formula(args[0], scope, UNARY)}\\, {formula(args[1], scope, POSTFIX)}^\\top"
-
-
-def _dot(args: Args, scope: Scope) -> Written:
-    return UNARY, f"{formula(args[0], scope, POSTFIX)}^\\top {formula(args[1], scope, UNARY)}"
-
-
-def _sqrt(args: Args, scope: Scope) -> Written:
-    return ATOM, f"\\sqrt{{{formula(args[0], scope)}}}"
-
-
-def _abs(args: Args, scope: Scope) -> Written:
-    return ATOM, f"\\left|{formula(args[0], scope)}\\right|"
-
-
-def _norm(args: Args, scope: Scope) -> Written:
-    return ATOM, f"\\left\\|{formula(args[0], scope)}\\right\\|"
-
-
-def _square(args: Args, scope: Scope) -> Written:
-    return POWER, f"{formula(args[0], scope, POSTFIX)}^{{2}}"
-
-
-def _cis(args: Args, scope: Scope) -> Written:
-    return POWER, f"e^{{i\\, {formula(args[0], scope, UNARY)}}}"
-
-
-def _conj(args: Args, scope: Scope) -> Written:
-    return ATOM, f"\\overline{{{formula(args[0], scope)}}}"
-
-
 def _turned(axes: tuple[str, ...]) -> str:
     """The axes below the arrow, where they are not all."""
     return f"_{{{', '.join(axes)}}}" if axes else ""
 
 
-def _where(args: Args, scope: Scope) -> Written:
-    condition, one, other = (formula(arg, scope) for arg in args)
-    return ATOM, f"\\begin{{cases}} {one} & {condition} \\\\ {other} & \\text{{otherwise}} \\end{{cases}}"
+def _spec(text: str) -> str:
+    return text.replace("->", r"\to ").replace(",", r",\;")
 
 
-def _grad(args: Args, scope: Scope) -> Written:
-    return PRODUCT, f"\\nabla_{{{formula(args[1], scope)}}}\\, {formula(args[0], scope, UNARY)}"
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a function is written that has a notation of its own: each %s is an argument, by its place, at its level."""
+
+    own: int
+    text: str
+    slots: tuple[tuple[int, int], ...]
+
+    def written(self, args: tuple[Expr, ...], scope: Scope) -> Written:
+        return self.own, self.text % tuple(formula(args[place], scope, level) for place, level in self.slots)
 
 
-SPECIAL: Mapping[tuple[str, int], Callable[[Args, Scope], Written]] = {
-    ("outer", 2): _outer,
-    ("dot", 2): _dot,
-    ("sqrt", 1): _sqrt,
-    ("abs", 1): _abs,
-    ("norm", 1): _norm,
-    ("square", 1): _square,
-    ("cis", 1): _cis,
-    ("conj", 1): _conj,
-    ("where", 3): _where,
-    ("grad", 2): _grad,
+SPECIAL: Mapping[tuple[str, int], Form] = {
+    ("outer", 2): Form(UNARY, r"%s\, %s^\top", ((0, UNARY), (1, POSTFIX))),
+    ("dot", 2): Form(UNARY, r"%s^\top %s", ((0, POSTFIX), (1, UNARY))),
+    ("sqrt", 1): Form(ATOM, r"\sqrt{%s}", ((0, LOOSEST),)),
+    ("abs", 1): Form(ATOM, r"\left|%s\right|", ((0, LOOSEST),)),
+    ("norm", 1): Form(ATOM, r"\left\|%s\right\|", ((0, LOOSEST),)),
+    ("square", 1): Form(POWER, r"%s^{2}", ((0, POSTFIX),)),
+    ("cis", 1): Form(POWER, r"e^{i\, %s}", ((0, UNARY),)),
+    ("conj", 1): Form(ATOM, r"\overline{%s}", ((0, LOOSEST),)),
+    ("where", 3): Form(
+        ATOM,
+        r"\begin{cases} %s & %s \\ %s & \text{otherwise} \end{cases}",
+        ((1, LOOSEST), (0, LOOSEST), (2, LOOSEST)),
+    ),
+    ("grad", 2): Form(PRODUCT, r"\nabla_{%s}\, %s", ((1, LOOSEST), (0, UNARY))),
 }

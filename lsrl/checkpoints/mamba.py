@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lsrl.checkpoints.table import Architecture, Config, Scope, Source
+from lsrl.checkpoints.mamba_parts import MIXER, WHOLE
+from lsrl.checkpoints.table import Architecture, Config, Scope
 
 
 def _rank(config: Config) -> int:
@@ -26,31 +27,15 @@ MAMBA = Architecture(
         "untied": lambda config: not config["tie_word_embeddings"],
     },
     scopes=(
-        Scope(
-            ours="",
-            theirs="",
-            params={
-                "embeddings": "backbone.embeddings.weight",
-                "norm_f_weight": "backbone.norm_f.weight",
-                "lm_head": "lm_head.weight",
-            },
-        ),
+        WHOLE,
         Scope(
             ours="layers.*",
             theirs="backbone.layers.{}",
             params={
-                "norm_weight": "norm.weight",
-                "mixer.in_proj": "mixer.in_proj.weight",
-                "mixer.in_proj_bias": "mixer.in_proj.bias",
-                "mixer.conv1d.weight": Source("mixer.conv1d.weight", reshape=True),
-                "mixer.conv1d.bias": Source("mixer.conv1d.bias", absent=0),
+                **MIXER,
                 "mixer.x_proj": "mixer.x_proj.weight",
                 "mixer.dt_proj": "mixer.dt_proj.weight",
                 "mixer.dt_proj_bias": "mixer.dt_proj.bias",
-                "mixer.A_log": "mixer.A_log",
-                "mixer.D": "mixer.D",
-                "mixer.out_proj": "mixer.out_proj.weight",
-                "mixer.out_proj_bias": "mixer.out_proj.bias",
             },
         ),
     ),

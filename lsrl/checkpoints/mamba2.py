@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from math import inf
 
-from lsrl.checkpoints.table import Architecture, Scope, Source
+from lsrl.checkpoints.mamba_parts import MIXER, WHOLE
+from lsrl.checkpoints.table import Architecture, Scope
 
 MAMBA2 = Architecture(
     model_type="mamba2",
@@ -22,30 +23,14 @@ MAMBA2 = Architecture(
         "untied": lambda config: not config["tie_word_embeddings"],
     },
     scopes=(
-        Scope(
-            ours="",
-            theirs="",
-            params={
-                "embeddings": "backbone.embeddings.weight",
-                "norm_f_weight": "backbone.norm_f.weight",
-                "lm_head": "lm_head.weight",
-            },
-        ),
+        WHOLE,
         Scope(
             ours="layers.*",
             theirs="backbone.layers.{}",
             params={
-                "norm_weight": "norm.weight",
-                "mixer.in_proj": "mixer.in_proj.weight",
-                "mixer.in_proj_bias": "mixer.in_proj.bias",
-                "mixer.conv1d.weight": Source("mixer.conv1d.weight", reshape=True),
-                "mixer.conv1d.bias": Source("mixer.conv1d.bias", absent=0),
+                **MIXER,
                 "mixer.dt_bias": "mixer.dt_bias",
-                "mixer.A_log": "mixer.A_log",
-                "mixer.D": "mixer.D",
                 "mixer.norm_weight": "mixer.norm.weight",
-                "mixer.out_proj": "mixer.out_proj.weight",
-                "mixer.out_proj_bias": "mixer.out_proj.bias",
             },
         ),
     ),

@@ -7,8 +7,6 @@ import re
 import pytest
 
 from lsrl.catalog import PARTS, catalog
-from lsrl.latex import function_equation
-from lsrl.parser import parse
 from lsrl.program import load
 from lsrl.program import parse as program
 
@@ -110,13 +108,6 @@ def test_resets_and_held_states_are_told() -> None:
         r"&\text{start anew where } r_{t} \\",
         r"&\text{states stay where } \lnot p_{t} \\",
     ]
-
-
-def test_functions_have_equations_too() -> None:
-    (glu,) = parse("def glu(a, b) = a * sigmoid(b)\n", "f.lsrl").items
-    assert function_equation(glu).splitlines()[1] == (  # type: ignore[arg-type]
-        r"\operatorname{glu}\!\left(a, b\right) &= a \odot \sigma\!\left(b\right)"
-    )
 
 
 def test_the_cell_that_is_meant_is_printed() -> None:
