@@ -40,11 +40,17 @@ def write_prepare(form: RoundsForm | None, writer: Writer, *options: str) -> Non
 
 
 def weights(form: RoundsForm, array: Arrays) -> list[Code]:
-    """The weights of each sort of arcs, with an axis for each axis of a state."""
-    rank = len(form.unknowns[0].leaf.shape)
-    index = ", ".join([":", *(":" if axis in form.axes else "None" for axis in range(rank))])
+    """The weights of each sort of arcs, with an axis for each axis of a state, or of a matrix's rows and columns."""
+    rank = len(form.unknowns[0].leaf.shape) if form.matrix is None else form.matrix
+    of_matrix = [] if form.matrix is None else [":", ":"]
+    index = ", ".join([":", *(":" if axis in form.axes else "None" for axis in range(rank)), *of_matrix])
     found = [array(each.weight, COUNTS[each.domain]) for each in form.arcs]
     return found if len(form.axes) == rank else [subscript(code, index) for code in found]
+
+
+def solved(form: RoundsForm) -> str:
+    """The call that solves the system."""
+    return f"{'solved_rounds' if form.matrix is None else 'solved_matrices'}(graph, weights, sources)"
 
 
 def sources(form: RoundsForm, array: Arrays) -> list[Code]:

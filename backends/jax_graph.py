@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from lsrl.backends import jax_prelude
 from lsrl.backends.emit_jax import assembled
 from lsrl.backends.expressions import Code, call, method, tupled
-from lsrl.backends.graph_system import joined, pieces, sources, weights, write_prepare
+from lsrl.backends.graph_system import joined, pieces, solved, sources, weights, write_prepare
 from lsrl.backends.graph_text import (
     RESERVED,
     Leads,
@@ -178,11 +178,10 @@ class _Text:
         body.blank()
         body.line(f"weights = {joined(weights(system, function.array), 'jnp.concatenate')}")
         body.line(f"sources = {joined(sources(system, function.array), 'jnp.concatenate')}")
-        solved = "solved_rounds(graph, weights, sources)"
         if len(system.unknowns) == 1:
-            body.line(f"{function.statements.bind(system.unknowns[0].leaf)} = {solved}")
+            body.line(f"{function.statements.bind(system.unknowns[0].leaf)} = {solved(system)}")
             return
-        body.line(f"known = {solved}")
+        body.line(f"known = {solved(system)}")
         for leaf, piece in pieces(system):
             body.line(f"{function.statements.bind(leaf)} = known[{piece}]")
 

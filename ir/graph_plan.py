@@ -142,7 +142,7 @@ def make_graph_plan(cell: Cell, sizes: Mapping[str, int], *, rounds: bool = Fals
         if state.reverse:
             raise GraphPlanError(f"{state.name} is reversed; a graph has one direction, that of its edges")
     levels = _Step(cell).levels() if cell.states else None
-    return GraphPlan(cell, sizes, levels, rounds_form(cell) if rounds else None)
+    return GraphPlan(cell, sizes, levels, rounds_form(cell, sizes) if rounds else None)
 
 
 def arriving(state: State) -> Value:

@@ -69,64 +69,109 @@ def boxed_rows(array, first, counts, hole):
     return found
 
 
-def all_weights(graph, weights):
+class Weighing(NamedTuple):
+    """How weights count.
+
+    times: a weight times a state, or times the weight before it.  turned: the weight of the way back.  one: the weight
+    that changes nothing, [...] as a weight is.  pulled: what a weight gets, of the state that it took and the cotangent
+    of what came of it.
+    """
+
+    times: Any
+    turned: Any
+    one: Any
+    pulled: Any
+
+
+def of_elements():
+    """Weights [...] with axes of a state, or 1 in their place, that count element by element."""
+    return Weighing(jnp.multiply, lambda w: w, jnp.ones_like, jnp.multiply)
+
+
+def of_matrices():
+    """Weights [..., J, J], matrices for states [..., J, columns]."""
+    return Weighing(jnp.matmul, jnp.matrix_transpose, matrix_one, lambda x, y: y @ jnp.matrix_transpose(x))
+
+
+def matrix_one(like):
+    """Identity matrices."""
+    return jnp.broadcast_to(jnp.eye(like.shape[-1], dtype=like.dtype), like.shape)
+
+
+def all_weights(weighing, graph, weights):
     """The weights of arcs, 1, those that an elimination makes, and 0, [slots + 1, ...]."""
-    more = graph.slots.shape[0] - weights.shape[0]
-    rest = jnp.zeros((more + 1, *weights.shape[1:]), weights.dtype).at[0].set(1)
-    every = jnp.concatenate([weights, rest])
+    made = jnp.zeros((graph.slots.shape[0] - weights.shape[0], *weights.shape[1:]), weights.dtype)
+    every = jnp.concatenate([weights, weighing.one(jnp.zeros((1, *weights.shape[1:]), weights.dtype)), made])
+
+    def filled(w, here):
+        left, right, slot = here
+        return w.at[slot].add(weighing.times(w[right], w[left])), None
+
     for run in graph.fills:
-        every, _ = lax.scan(lambda w, here: (w.at[here[2]].add(w[here[0]] * w[here[1]]), None), every, run)
+        every, _ = lax.scan(filled, every, run)
     return every
 
 
-def step_of_round(every, found, here):
-    """One step, as `lax.scan` takes it."""
-    start, end, slot = here
-    return found.at[end].add(every[slot] * found[start]), None
-
-
-def run_rounds(graph, every, sources, backwards=False):
+def run_rounds(weighing, graph, every, sources, backwards=False):
     """What the unknowns [unknowns, *shape] are to begin with goes from each to others."""
+
+    def step(x, here):
+        start, end, slot = here
+        return x.at[end].add(weighing.times(every[slot], x[start])), None
+
     found = jnp.concatenate([sources, jnp.zeros_like(sources[:1])])
     for start, end, slot in reversed(graph.steps) if backwards else graph.steps:
         run = (end, start, slot) if backwards else (start, end, slot)
-        found, _ = lax.scan(partial(step_of_round, every), found, run, reverse=backwards)
+        found, _ = lax.scan(step, found, run, reverse=backwards)
     return found[:-1]
 
 
-@jax.custom_vjp
+def solved_matrices(graph, weights, sources):
+    """`solved_rounds` with matrices [arcs, ..., J, J] along one axis of sources [unknowns, ..., J, ...]."""
+    rows = sources.shape[: weights.ndim - 1]
+    columns = sources.reshape(*rows, math.prod(sources.shape[len(rows) :]))
+    return solved_system(of_matrices, graph, weights, columns).reshape(sources.shape)
+
+
 def solved_rounds(graph, weights, sources):
     """The solution x [unknowns, *shape] of x[end] = sources[end] + the sum of weights * x[start] over arcs into it."""
-    return run_rounds(graph, all_weights(graph, weights), sources)
+    return solved_system(of_elements, graph, weights, sources)
 
 
-def solved_rounds_forward(graph, weights, sources):
-    every = all_weights(graph, weights)
-    found = run_rounds(graph, every, sources)
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def solved_system(weighing, graph, weights, sources):
+    """The operation behind `solved_rounds` and `solved_matrices`."""
+    return run_rounds(weighing(), graph, all_weights(weighing(), graph, weights), sources)
+
+
+def solved_system_forward(weighing, graph, weights, sources):
+    every = all_weights(weighing(), graph, weights)
+    found = run_rounds(weighing(), graph, every, sources)
     return found, (graph, every, found)
 
 
-def solved_rounds_backward(kept, cotangents):
+def solved_system_backward(weighing, kept, cotangents):
     graph, every, found = kept
-    back = run_rounds(graph, every, cotangents, backwards=True)
-    return None, summed_products(found, back, graph, every.shape), back
+    back = run_rounds(weighing(), graph, weighing().turned(every), cotangents, backwards=True)
+    return None, pulled_by_weights(weighing(), found, back, graph, every.shape), back
 
 
-def summed_products(found, back, graph, shape):
-    """What the weights of arcs get: found[start] * back[end], summed along the axes where `shape` has 1.
+def pulled_by_weights(weighing, found, back, graph, shape):
+    """What the weights of arcs get, of found[start] and back[end]: summed along the axes where `shape` has 1.
 
-    A few arcs after the other: products of all of them would be as large as many arrays of unknowns.
+    A few arcs after the other: all at once would be as large as many arrays of unknowns.
     """
-    summed = [axis - 1 for axis in range(1, found.ndim) if shape[axis] == 1]
     arcs = graph.start.shape[0]
     if not arcs:
         return jnp.zeros((0, *shape[1:]), found.dtype)
     few = max(PRODUCTS_AT_ONCE // max(math.prod(found.shape[1:]), 1), 1)
 
     def of_arc(ends):
-        return jnp.sum(found[ends[0]] * back[ends[1]], summed, keepdims=True)
+        pulled = weighing.pulled(found[ends[0]], back[ends[1]])
+        summed = [axis for axis in range(pulled.ndim) if shape[1 + axis] == 1]
+        return jnp.sum(pulled, summed, keepdims=True)
 
     return lax.map(of_arc, (graph.start, graph.end), batch_size=min(few, arcs))
 
 
-solved_rounds.defvjp(solved_rounds_forward, solved_rounds_backward)
+solved_system.defvjp(solved_system_forward, solved_system_backward)

@@ -45,31 +45,65 @@ def prepare_system(arcs, unknowns, edges, turns, nodes, device):
     return GraphSystem(places, first, last, rounds)
 
 
-def all_weights(rounds, weights):
+class Weighing(NamedTuple):
+    """How weights count.
+
+    times: a weight times a state, or times the weight before it; it may be written over.  turned: the weights of the
+    way back.  one: the weight that changes nothing.  pulled: what a weight gets, of the state that it took, which may
+    be written over, and the cotangent of what came of it.
+    """
+
+    times: Any
+    turned: Any
+    one: Any
+    pulled: Any
+
+
+def of_elements():
+    """Weights [...] with axes of a state, or 1 in their place, that count element by element."""
+    return Weighing(lambda w, x: x.mul_(w), lambda w: w, torch.ones_like, lambda x, y: x.mul_(y))
+
+
+def of_matrices():
+    """Weights [..., J, J], matrices for states [..., J, columns]."""
+    return Weighing(torch.matmul, lambda w: w.mT, matrix_one, lambda x, y: y @ x.mT)
+
+
+def matrix_one(like):
+    """An identity matrix, for all of them."""
+    return torch.eye(like.shape[-1], dtype=like.dtype, device=like.device)
+
+
+def all_weights(weighing, rounds, weights):
     """The weights of arcs, 1, and those that an elimination makes, [slots, ...]."""
     every = weights.new_zeros((rounds.slots, *weights.shape[1:]))
     every[: len(weights)] = weights
-    every[len(weights)] = 1
-    add_products(every, rounds.fill_slot, every, rounds.fill_left, every, rounds.fill_right, rounds.fill_first)
+    every[len(weights)] = weighing.one(every[0])
+    places = (rounds.fill_slot, rounds.fill_right, rounds.fill_left)
+    add_products(weighing, every, every, every, places, rounds.fill_first)
     return every
 
 
-def run_rounds(rounds, every, found, backwards=False):
+def run_rounds(weighing, rounds, every, found, backwards=False):
     """What `found` [unknowns, *shape] is to begin with goes from unknown to unknown, in place."""
     start, end = (rounds.step_to, rounds.step_from) if backwards else (rounds.step_from, rounds.step_to)
-    add_products(found, end, found, start, every, rounds.step_slot, rounds.step_first, backwards)
+    add_products(weighing, found, every, found, (end, rounds.step_slot, start), rounds.step_first, backwards)
     return found
 
 
-def add_products(into, to, left, left_at, right, right_at, sizes, backwards=False):
-    """into[to] += left[left_at] * right[right_at] in place, so many rows after the other as `sizes` says."""
-    sizes = cached_sizes(sizes, left)
-    room = left.new_empty((max(sizes, default=0), *left.shape[1:]))
+def add_products(weighing, into, weights, states, places, sizes, backwards=False):
+    """into[to] += weights[slot] * states[start] in place, so many rows after the other as `sizes` says.
+
+    places: to, slot and start.
+    """
+    sizes = cached_sizes(sizes, states)
+    room = states.new_empty((max(sizes, default=0), *states.shape[1:]))
     flat = into.view(len(into), math.prod(into.shape[1:]))
-    steps = list(zip(sizes, to.split(sizes), left_at.split(sizes), right_at.split(sizes)))
-    for size, target, one, other in reversed(steps) if backwards else steps:
-        product = torch.index_select(left, 0, one, out=room[:size]).mul_(right.index_select(0, other))
-        flat.index_add_(0, target, product.view(size, flat.shape[1]))
+    steps = list(zip(sizes, *(each.split(sizes) for each in places)))
+    for size, end, slot, start in reversed(steps) if backwards else steps:
+        state = torch.index_select(states, 0, start, out=room[:size])
+        product = weighing.times(weights.index_select(0, slot), state)
+        flat.index_add_(0, end, product.reshape(size, flat.shape[1]))
 
 
 def cached_sizes(sizes, rows):
@@ -80,19 +114,26 @@ def cached_sizes(sizes, rows):
     return [min(most, size - done) for size in sizes for done in range(0, size, most)]
 
 
+def solved_matrices(graph, weights, sources):
+    """`solved_rounds` with matrices [arcs, ..., J, J] along one axis of sources [unknowns, ..., J, ...]."""
+    rows = sources.shape[: weights.ndim - 1]
+    columns = sources.reshape(*rows, math.prod(sources.shape[len(rows) :]))
+    return SolvedSystem.apply(of_matrices(), graph, weights, columns).reshape(sources.shape)
+
+
 def solved_rounds(graph, weights, sources):
     """The solution x [unknowns, *shape] of x[end] = sources[end] + the sum of weights * x[start] over arcs into it."""
-    return SolvedRounds.apply(graph, weights, sources)
+    return SolvedSystem.apply(of_elements(), graph, weights, sources)
 
 
-class SolvedRounds(torch.autograd.Function):
-    """The operation behind `solved_rounds`; its derivative can not be derived again."""
+class SolvedSystem(torch.autograd.Function):
+    """The operation behind `solved_rounds` and `solved_matrices`; its derivative can not be derived again."""
 
     @staticmethod
-    def forward(ctx, graph, weights, sources):
-        every = all_weights(graph.rounds, weights)
-        found = run_rounds(graph.rounds, every, sources.clone(memory_format=torch.contiguous_format))
-        ctx.graph, ctx.shape = graph, weights.shape
+    def forward(ctx, weighing, graph, weights, sources):
+        every = all_weights(weighing, graph.rounds, weights)
+        found = run_rounds(weighing, graph.rounds, every, sources.clone(memory_format=torch.contiguous_format))
+        ctx.weighing, ctx.graph, ctx.shape = weighing, graph, weights.shape
         ctx.save_for_backward(every, found)
         return found
 
@@ -100,20 +141,21 @@ class SolvedRounds(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, cotangents):
         every, found = ctx.saved_tensors
-        back = run_rounds(ctx.graph.rounds, every, cotangents.clone(memory_format=torch.contiguous_format), True)
-        if not ctx.needs_input_grad[1]:
-            return None, None, back
-        return None, summed_products(found, ctx.graph.start, back, ctx.graph.end, ctx.shape), back
+        turned, back = ctx.weighing.turned(every), cotangents.clone(memory_format=torch.contiguous_format)
+        run_rounds(ctx.weighing, ctx.graph.rounds, turned, back, True)
+        if not ctx.needs_input_grad[2]:
+            return None, None, None, back
+        return None, None, pulled_by_weights(ctx.weighing, found, back, ctx.graph, ctx.shape), back
 
 
-def summed_products(left, left_at, right, right_at, shape):
-    """left[left_at] * right[right_at], summed along the axes where `shape` has 1."""
-    summed = [axis for axis in range(1, left.ndim) if shape[axis] == 1 < left.shape[axis]]
-    sizes = cached_sizes([shape[0]], left)
-    rooms = [left.new_empty((max(sizes), *left.shape[1:])) for _ in range(2)]
-    found = left.new_empty(shape)
-    for size, one, other, piece in zip(sizes, left_at.split(sizes), right_at.split(sizes), found.split(sizes)):
-        first = torch.index_select(left, 0, one, out=rooms[0][:size])
-        product = first.mul_(torch.index_select(right, 0, other, out=rooms[1][:size]))
-        piece.copy_(product.sum(summed, keepdim=True) if summed else product)
-    return found
+def pulled_by_weights(weighing, found, back, graph, shape):
+    """What the weights of arcs get, of found[start] and back[end]: summed along the axes where `shape` has 1."""
+    sizes = cached_sizes([shape[0]], found)
+    rooms = [found.new_empty((max(sizes), *found.shape[1:])) for _ in range(2)]
+    whole = found.new_empty(shape)
+    for size, start, end, piece in zip(sizes, graph.start.split(sizes), graph.end.split(sizes), whole.split(sizes)):
+        state = torch.index_select(found, 0, start, out=rooms[0][:size])
+        pulled = weighing.pulled(state, torch.index_select(back, 0, end, out=rooms[1][:size]))
+        summed = [axis for axis in range(1, pulled.ndim) if shape[axis] == 1 < pulled.shape[axis]]
+        piece.copy_(pulled.sum(summed, keepdim=True) if summed else pulled)
+    return whole

@@ -109,9 +109,6 @@ def _total(parts: Sequence[Coefficient], shape: Shape) -> Coefficient | None:
 
 def times(left: Coefficient, right: Coefficient) -> Coefficient:
     """The product, with the axes that either has."""
-    one = constant(1)
-    if one in (left, right):
-        return right if left == one else left
     axes = tuple(sorted({*left.axes, *right.axes}))
     return Coefficient(multiplied([(left.value, left.axes), (right.value, right.axes)], axes), axes)
 

@@ -51,7 +51,7 @@ def form_of(cell: Cell, part: Component, how: How, sizes: Mapping[str, int]) -> 
         case Tiles() | Tree():
             return tile_form(cell, part)
         case Rounds():
-            return rounds_form(cell)
+            return rounds_form(cell, sizes)
     raise NotLegal(f"`{how}` is no operation on whole sequences")
 
 

@@ -188,7 +188,7 @@ def _reason(found: RecurrenceFacts, how: How, form: Form) -> str:
         case Tiles() | Tree():
             return f"{algebra}, {_tiled(form)}"
         case Rounds():
-            return f"{algebra}, element by element, with weights that are known before"
+            return f"{algebra}, with weights that are known before"
         case Quadratic():
             return "it is `chunk` with a single chunk"
         case _:

@@ -1,24 +1,27 @@
-"""The form of a cell over a graph whose states are solved in rounds: a triangular system, element by element.
+"""The form of a cell over a graph whose states are solved in rounds: a triangular system.
 
 The unknowns are the states of all edges, and the sums at nodes that states meet in on their way:
 
     x[end] = sources[end] + the sum of weight * x[start] over the arcs into it
 
 A sum over the turns into an edge is no unknown of its own: its arcs lead on to whatever it counts in.  The arcs of one
-sort are all edges, or all turns, of the graph.  Weights are values that do not depend on the states.
+sort are all edges, or all turns, of the graph.  Weights are values that do not depend on the states: numbers for each
+element, or matrices along one axis.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lsrl.ir import build, ops
 from lsrl.ir.cell import GRAPH, Cell, State
+from lsrl.ir.dims import count
 from lsrl.ir.facts.affine import ARITHMETIC, Broken, Reader, Rule, interpret, made
 from lsrl.ir.facts.linear import Factor, LinearForm, Term, fitted
-from lsrl.ir.schedules.coefficients import Coefficient, constant, diagonal, repeated, times
+from lsrl.ir.schedules.coefficients import Coefficient, constant, dense, diagonal
 from lsrl.ir.schedules.how import NotLegal
+from lsrl.ir.schedules.rounds_weights import Weights
 from lsrl.ir.value import Domain, Kind, Value, depends_on, postorder
 
 STARTS: Mapping[tuple[str, ...], str] = {
@@ -54,7 +57,8 @@ class Arcs:
         domain: edges or turns.
         start, end: the sides of a level that tell where each starts and ends.
         one, two: which sorts of unknowns these are, as numbers.
-        weight: with the axes `RoundsForm.axes` of a state; the same everywhere where it has no domain.
+        weight: with the axes `RoundsForm.axes` of a state, and behind them rows and columns where weights are matrices;
+            the same everywhere where it has no domain.
     """
 
     domain: Domain
@@ -71,12 +75,14 @@ class RoundsForm:
 
     Attributes:
         unknowns: the states in their order, then the sums that they need.
-        axes: those of a state along which some weight varies.
+        axes: those of a state along which some weight varies, from element to element.
+        matrix: the axis of a state along which weights are matrices; it comes after those of `axes`.
     """
 
     unknowns: tuple[Unknown, ...]
     arcs: tuple[Arcs, ...]
     axes: tuple[int, ...]
+    matrix: int | None
 
     @property
     def operands(self) -> tuple[Value, ...]:
@@ -89,14 +95,29 @@ class RoundsForm:
         return tuple(each.leaf for each in self.unknowns)
 
 
-def rounds_form(cell: Cell) -> RoundsForm:
-    """The system of all states of a cell over a graph; it holds for all sizes.
+def rounds_form(cell: Cell, sizes: Mapping[str, int]) -> RoundsForm:
+    """The system of all states of a cell over a graph.
+
+    Matrices are refused where they are larger than what they multiply: then composing two costs more than a step.
 
     Raises:
         NotLegal: there is none; says which fact is missing.
     """
     _check_states(cell)
-    return _System(cell).form()
+    form = _System(cell).form()
+    if form.matrix is not None:
+        _check_matrices(cell.states[0], form.matrix, sizes)
+    return form
+
+
+def _check_matrices(state: State, axis: int, sizes: Mapping[str, int]) -> None:
+    rows, columns = (count(part).evaluate(sizes) for part in (state.shape[axis : axis + 1], state.shape[axis + 1 :]))
+    if rows > columns:
+        raise NotLegal(
+            f"weights of `{state.name}` are matrices {rows} by {rows}, larger than the {columns} columns that they "
+            f"multiply: composing two costs more than a step",
+            state.next,
+        )
 
 
 def _check_states(cell: Cell) -> None:
@@ -133,11 +154,17 @@ class _System:
         roots = [*(state.next for state in cell.states), *(value.args[0] for value in self.sums)]
         found, offenders = interpret(roots, [*self.leaves, *self.sums], _RULES)
         self.forms = dict(zip([*self.leaves, *self.sums], map(self.affine, found, [offenders] * len(found))))
+        self.shape = cell.states[0].shape
+        mixed = {axis for form in self.forms.values() for term in form.terms for axis in self.mixed(term)}
+        if len(mixed) > 1:
+            raise NotLegal("states meet along several axes, and weights are matrices along one", cell.states[0].next)
+        self.matrix = next(iter(mixed), None)
+        self.weights = Weights(self.shape, self.matrix)
 
     def affine(self, form: LinearForm | Broken, offenders: Sequence[Value]) -> LinearForm:
         if isinstance(form, Broken):
             names = " and ".join(f"`{state.name}`" for state in self.cell.states)
-            raise NotLegal(f"the next value is not affine in {names}", next(iter(offenders), None))
+            raise NotLegal(f"the next value is no sum of {names} times what is known before", next(iter(offenders), None))
         return form
 
     def form(self) -> RoundsForm:
@@ -146,17 +173,39 @@ class _System:
         unknowns, found = [], []
         for leaf in number:
             hops, rest = self.expanded(leaf)
-            source = _collected(rest, leaf) if leaf.op == "sum_in" else rest
+            source = _collected(rest, leaf) if leaf.op == "sum_in" and rest is not None else rest
             unknowns.append(Unknown(leaf, fitted(source or ops.const(0), leaf.shape, leaf.kind)))
             found += [(self.end(leaf, hop), number[leaf], hop) for hop in hops]
-        axes = tuple(sorted({axis for _, _, hop in found for axis in hop.weight.axes}))
-        shape = self.cell.states[0].shape
+        axes = tuple(sorted({axis for _, _, hop in found for axis in hop.weight.axes} - {self.matrix}))
+        if self.matrix is not None and any(axis > self.matrix for axis in axes):
+            raise NotLegal("matrices differ from column to column of a state", self.cell.states[0].next)
         arcs = []
         for end, two, hop in found:
             domain = Domain.TURN if "turn" in end or "turn" in STARTS[hop.reads] else Domain.EDGE
-            weight = repeated(hop.weight, axes, shape).value
+            weight = self.weights.repeated(hop.weight, axes)
             arcs.append(Arcs(domain, STARTS[hop.reads], end, number[hop.leaf], two, weight))
-        return RoundsForm(tuple(unknowns), tuple(arcs), axes)
+        return RoundsForm(tuple(unknowns), tuple(arcs), axes, self.matrix)
+
+    def mixed(self, term: Term) -> Iterator[int]:
+        """The axes along which elements of a state meet others."""
+        if term.leaf.shape != self.shape or len(term.result) != len(self.shape):
+            raise NotLegal("a state is read in another shape", term.leaf)
+        for axis in range(len(self.shape)):
+            if not term.keeps(axis):
+                yield axis
+                if term.source(axis) is None or term.source(axis) in term.result:
+                    raise NotLegal("elements of a state move in a way that is no matrix along one axis", term.leaf)
+
+    def is_element(self, term: Term) -> bool:
+        """Whether a term counts by a number that does not differ along the axis of matrices."""
+        if self.matrix is None:
+            return True
+        letter = term.result[self.matrix]
+        return term.keeps(self.matrix) and not any(letter in factor.axes for factor in term.factors)
+
+    def dense(self, term: Term) -> Coefficient | None:
+        assert self.matrix is not None, "a term that is no number for each element"
+        return dense([term], self.shape, self.matrix)
 
     def end(self, leaf: Value, hop: _Hop) -> str:
         """Where arcs into an unknown end."""
@@ -179,17 +228,18 @@ class _System:
             if own.reads or own.leaf.attr("via") != "turn.out":
                 raise NotLegal("a sum over turns is passed on along its edge", own.leaf)
             inner, rest = self.expanded(own.leaf)
-            hops += [replace(hop, weight=times(_read(own.weight, "turn.out"), hop.weight)) for hop in inner]
-            source = _plus(source, own.weight, _collected(rest, own.leaf))
+            outer = _read(own.weight, "turn.out")
+            hops += [replace(hop, weight=self.weights.joined(outer, hop.weight)) for hop in inner]
+            if rest is not None:
+                more = self.weights.weighed(own.weight, _collected(rest, own.leaf))
+                source = more if source is None else build.add(source, more)
         return hops, source
 
     def hop(self, term: Term) -> _Hop:
-        shape = self.cell.states[0].shape
-        if term.leaf.shape != shape or not all(term.keeps(axis) for axis in range(len(shape))):
-            raise NotLegal("elements of states meet others, and weights count element by element", term.leaf)
         if term.through not in STARTS:
             raise NotLegal("a state is read over several edges, or in another shape", term.leaf)
-        found = diagonal([term], shape) if term.factors or term.sign < 0 else constant(1)
+        plain = not term.factors and term.sign > 0
+        found = constant(1) if plain else diagonal([term], self.shape) if self.is_element(term) else self.dense(term)
         assert found is not None, "one term"
         return _Hop(term.leaf, term.through, found)
 
@@ -230,14 +280,6 @@ def _read(weight: Coefficient, via: str) -> Coefficient:
     return replace(weight, value=_moved(weight.value, via))
 
 
-def _collected(rest: Value | None, total: Value) -> Value | None:
+def _collected(rest: Value, total: Value) -> Value:
     """A sum like `total` of what does not depend on unknowns."""
-    return None if rest is None else ops.apply("sum_in", rest, via=total.attr("via"))
-
-
-def _plus(source: Value | None, weight: Coefficient, more: Value | None) -> Value | None:
-    if more is None:
-        return source
-    new = [axis for axis in range(more.rank) if axis not in weight.axes]
-    product = build.mul(build.expand(weight.value, more.shape, new), more)
-    return product if source is None else build.add(source, product)
+    return ops.apply("sum_in", rest, via=total.attr("via"))

@@ -45,8 +45,8 @@ _REASONS: Mapping[Mode, str] = {
 
 
 def stability(cell: Cell, form: RoundsForm) -> Fact | None:
-    """What bounds the states of a system all of whose arcs are turns; None where some are not."""
-    if any(arcs.domain is not Domain.TURN for arcs in form.arcs):
+    """What bounds the states of a system all of whose arcs are turns, weighed by numbers; None of another one."""
+    if form.matrix is not None or any(arcs.domain is not Domain.TURN for arcs in form.arcs):
         return None
     weights = [arcs.weight for arcs in form.arcs]
     known = intervals(weights, step_bounds(cell))

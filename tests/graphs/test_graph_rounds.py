@@ -39,7 +39,21 @@ cell two(H, K) over graph:  # states that meet along turns and in sums at nodes,
     d' = 2 * sum_in(w * a) - sum_in(d)
     output o = sum_in(c), p = sum_in(d)
 """
-PROGRAMS = {"plstm": (PLSTM, {"K": 2, "V": 3}), "two": (TWO_STATES, {"H": 2, "K": 2})}
+MATRICES = """
+cell tracking(N, J, V) heads N over graph:  # matrices for turns and a node's, and numbers beside them
+    node input x: [J, V], R: [J, J]
+    edge input e: []
+    turn input T: [J, J], t: []
+    param W: [J, J]
+    edge state C: [J, V]
+    C' = sum_in(T @ C) - e * (W @ sum_in(t * C + t * x)) + R @ sum_in(e * C) + x
+    output o = sum_in(C)
+"""
+PROGRAMS = {
+    "plstm": (PLSTM, {"K": 2, "V": 3}),
+    "two": (TWO_STATES, {"H": 2, "K": 2}),
+    "matrices": (MATRICES, {"N": 2, "J": 2, "V": 3}),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -167,14 +181,16 @@ def cell_of(name: str) -> Cell:
 
 
 def test_the_system_is_read_off_the_graph() -> None:
-    plstm, two = rounds_form(cell_of("plstm")), rounds_form(cell_of("two"))
+    plstm, two = (rounds_form(cell_of(name), PROGRAMS[name][1]) for name in ("plstm", "two"))
     assert [(a.start, a.end, a.one, a.two) for a in plstm.arcs] == [("turn_in", "turn_out", 0, 0)]
     assert plstm.axes == ()  # one weight for the whole matrix
     assert len(two.unknowns) == 5
     assert two.axes == (0, 1)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("plstm", "diamonds"), ("two", "path"), ("two", "random")])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("plstm", "diamonds"), ("two", "path"), ("two", "random"), ("matrices", "path")]
+)
 @pytest.mark.parametrize("target", TARGETS)
 def test_values_and_gradients(target: str, name: str, kind: str) -> None:
     """Against the reference, which goes from node to node; the two slim graphs are eliminated."""
@@ -204,14 +220,16 @@ def test_values_and_gradients(target: str, name: str, kind: str) -> None:
 
 
 NOT_AFFINE = {
-    "nonlinear": (TREE_LSTM, "not affine in `h` and `c`"),
+    "nonlinear": (TREE_LSTM, "no sum of `h` and `c` times what is known"),
     "whole numbers": ("edge state n: [] int\n    n' = 1 + sum_in(n)", "`n` holds int values"),
     "shapes": (
         "edge state c: [H], d: []\n    c' = sum_in(c) + x\n    d' = sum_in(d) + 1",
         "`c` and `d` differ in shape",
     ),
-    "mixing": ("edge state c: [H]\n    c' = W @ sum_in(c) + x", "elements of states meet others"),
-    "shaped": ("edge state c: [H]\n    c' = sum_in(concat(c[1:H], c[0:1])) + x", "not affine|elements of states"),
+    "large matrices": ("edge state c: [H]\n    c' = W @ sum_in(c) + x", "3 by 3, larger than the 1 columns"),
+    "two sides": ("edge state c: [H, H]\n    c' = W @ sum_in(c) @ W", "several axes"),
+    "turned": ("edge state c: [H, H]\n    c' = sum_in(c).T", "no sum of `c` times what is known"),
+    "columns": ("edge state c: [H, H]\n    c' = W @ sum_in(c) @ diag(x)", "from column to column"),
 }
 
 
@@ -223,7 +241,7 @@ def test_what_no_rounds_serve_is_refused_with_the_reason(case: str) -> None:
         text = f"{head}{text}\n    output o = x\n"
     program = lsrl.parse(text)
     with pytest.raises(NotLegal, match=reason):
-        rounds_form(simplify(program.bind({"H": 3, **({"D": 2} if case == "nonlinear" else {})})[0]))
+        rounds_form(*program.bind({"H": 3, **({"D": 2} if case == "nonlinear" else {})}))
 
 
 def test_the_schedule_is_chosen_where_it_serves() -> None:
@@ -266,7 +284,7 @@ def test_what_bounds_states_is_read_off_the_program(weight: str) -> None:
         "    largest = max_in(max_in(abs(w)))\n    output o = sum_in(c), total, largest\n"
     )
     cell = simplify(program.cell({}))
-    told = stability(cell, rounds_form(cell))
+    told = stability(cell, rounds_form(cell, {}))
     assert told is not None
     assert told.value == WEIGHTS[weight]
     assert told.spans
