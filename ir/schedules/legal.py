@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 
-from lsrl.ir.cell import GRAPH, Cell
+from lsrl.ir.cell import GRAPH, TIME, Cell
 from lsrl.ir.facts.recurrence import Algebra
 from lsrl.ir.facts.relations import Coupling
 from lsrl.ir.facts.sentences import RecurrenceFacts, facts
@@ -158,7 +158,8 @@ def _by_waves(found: Possible, how: How) -> Verdict:
 
 def _refused(found: Possible, how: How, refusal: NotLegal) -> Verdict:
     known = found.facts.recurrence
-    wrong = known.algebra is not Algebra.AFFINE and not isinstance(how, Newton)
+    told = found.cell.axes == (TIME,) or refusal.value is not None  # else it is the axes that do not fit
+    wrong = known.algebra is not Algebra.AFFINE and not isinstance(how, Newton) and told
     places = found.cell.spans.get(refusal.value, ()) if refusal.value is not None else ()
     culprit = _word(refusal.value, places) if refusal.value is not None and refusal.value in known.offenders else ""
     return Verdict(how, False, refusal.reason, places[0] if places else None, culprit, wrong)
