@@ -27,8 +27,7 @@ def _found(plan: Plan) -> Iterator[tuple[int, Abreast]]:
     for place, stage in enumerate(plan.stages):
         if isinstance(stage, Loop):
             beside = plan.beside(stage)
-            joined = len({*beside.played(beside.loops[0].statics)}) == 1
-            yield place, beside if joined else Abreast((stage,), ({},))
+            yield place, beside if beside.shares_statics else Abreast((stage,), ({},))
 
 
 def run_cells(plan: Plan, runs: Runs, names: Names, is_number: Callable[[Value], bool]) -> dict[int, LoopCell]:

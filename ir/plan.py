@@ -150,7 +150,7 @@ class _Planner:
     def level(self, groups: Sequence[tuple[State, ...]], done: set[Value]) -> Iterator[Stage]:
         """The stages that run recurrences none of which needs another."""
         waves = [states for states in groups if isinstance(self.hows[states[0].name], Dag) and states not in self.forms]
-        abreast = loops_abreast([self.loop(states, done) for states in waves]) if len(waves) > 1 else ()
+        abreast = self.side_by_side(waves, done) if len(waves) > 1 else ()
         for states in groups:
             beside = next((each for each in abreast if states in (loop.states for loop in each.loops)), None)
             if beside is None:
@@ -174,6 +174,16 @@ class _Planner:
         yield from self.outside(loop.reads, done)
         yield loop
         done.update(loop.emits)
+
+    def side_by_side(self, waves: Sequence[tuple[State, ...]], done: set[Value]) -> list[Abreast]:
+        """Loops that can run as one; element-wise work leaves them where they only then share what is static."""
+        found = loops_abreast([self.loop(states, done) for states in waves])
+        if self.late or all(each.shares_statics for each in found):
+            return found
+        self.late = True
+        moved = loops_abreast([self.loop(states, done) for states in waves])
+        self.late = False
+        return moved if moved and all(each.shares_statics for each in moved) else found
 
     def statics(self) -> tuple[Value, ...]:
         roots = [*self.order, *(state.init for state in self.cell.states)]

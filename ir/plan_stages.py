@@ -96,6 +96,11 @@ class Abreast:
         return len(self.loops) == 1 and len(self.loops[0].reverse) in (0, len(axes))
 
     @property
+    def shares_statics(self) -> bool:
+        """Whether what is the same at every position is so for all of them."""
+        return len({*self.played(self.loops[0].statics)}) == 1
+
+    @property
     def names(self) -> str:
         """The states that they carry."""
         return ", ".join(state.name for loop in self.loops for state in loop.states)

@@ -27,20 +27,28 @@ def in_directions(loop, turns, reads, statics, starts, extents, axes):
 
 
 def at_once(loop, reads, statics, starts, extents):
-    """Several runs of a loop as one; those of what is the same at all places that all share stay single."""
-    if len(reads) == 1:
-        return [loop(reads[0], statics[0], starts[0], extents)]
+    """Several runs of a loop as one: side by side in the batch, where what is the same at all places is for all."""
     shared = [all(array is same[0] for array in same) for same in zip(*statics)]
+    if not all(shared):
+        return with_own_statics(loop, reads, statics, starts, extents, shared)
+    count, joined = len(reads), [jax.tree.map(lambda *same: jnp.concatenate(same), *each) for each in (reads, starts)]
+    kept, lasts = loop(joined[0], statics[0], joined[1], extents)
+    return list(zip(apart(kept, count), apart(lasts, count)))
+
+
+def with_own_statics(loop, reads, statics, starts, extents, shared):
+    """Several runs of a loop as one, with arrays of their own where not all share what is the same at all places."""
+    reads, starts = (jax.tree.map(lambda *same: jnp.stack(same), *each) for each in (reads, starts))
     given = tuple(same[0] if own else jnp.stack(same) for same, own in zip(zip(*statics), shared))
     along = (0, tuple(None if own else 0 for own in shared), 0)
     run = jax.vmap(lambda reads, statics, starts: loop(reads, statics, starts, extents), along)
-    kept, lasts = run(stacked(reads), given, stacked(starts))
-    return [(tuple(each[at] for each in kept), tuple(each[at] for each in lasts)) for at in range(len(reads))]
+    kept, lasts = run(reads, given, starts)
+    return [(tuple(each[at] for each in kept), tuple(each[at] for each in lasts)) for at in range(len(statics))]
 
 
-def stacked(tuples):
-    """Tuples of arrays as one tuple of the arrays of all."""
-    return jax.tree.map(lambda *arrays: jnp.stack(arrays), *tuples)
+def apart(arrays, count):
+    """Arrays of several runs side by side in the batch, run by run."""
+    return list(zip(*(jnp.split(array, count) for array in arrays))) or [()] * count
 
 
 def turned_grids(arrays, turn, extents):

@@ -214,3 +214,12 @@ def test_text_has_the_axes() -> None:
     own = {param.name: written[param.name.rpartition(".")[2]] for param in flat.cell(SIZES).params}
     again, wanted = flat.reference(own, inputs, sizes=SIZES), program.reference(params, inputs, sizes=SIZES)
     np.testing.assert_allclose(again.outputs["o"], wanted.outputs["o"], rtol=1e-13)
+
+
+def test_element_wise_work_leaves_loops_that_then_share_what_is_static() -> None:
+    """Else gates with biases of their own would keep the directions of a layer apart where arrays join in the batch."""
+    program = lsrl.load("std/plstm2d_d_four")
+    sizes = {"D": 2, "N": 1, "K": 2, "V": 2}
+    cell = along_one_axis(program.cell(sizes))
+    plan = make_plan(cell, sizes, hows={state.name: Dag() for state in cell.states}, hoist_elementwise=False)
+    assert [(len(each.loops), each.shares_statics) for each in plan.abreast] == [(4, True)]
