@@ -23,7 +23,7 @@ class Rounds(NamedTuple):
     """Steps one after the other, each on all of its arcs at once: pieces of arrays, cut where `_first` says.
 
     step_from, step_to, step_slot: x[to] += weight[slot] * x[from].  Slots are numbers of arcs; the one after them has
-    the weight 1.  fill_left, fill_right, fill_slot: before that, weight[slot] += weight[left] * weight[right].
+    the weight 1.  fill_left, fill_right, fill_slot: before that, weight[slot] += weight[right] * weight[left].
     slots: how many weights there are with these.
     """
 

@@ -25,7 +25,7 @@ class GraphSystem(NamedTuple):
     """A graph, prepared: a pytree of arrays, which can be passed through `jax.jit`.
 
     whole: all its places.  start, end: the unknowns of every arc.  steps: x[to] += weight[slot] * x[from], and fills:
-    weight[slot] += weight[left] * weight[right], as runs of three arrays [steps, width].  slots: one for each weight.
+    weight[slot] += weight[right] * weight[left], as runs of three arrays [steps, width].  slots: one for each weight.
     """
 
     whole: Level
