@@ -79,31 +79,30 @@ def all_weights(weighing, rounds, weights):
     every = weights.new_zeros((rounds.slots, *weights.shape[1:]))
     every[: len(weights)] = weights
     every[len(weights)] = weighing.one(every[0])
-    places = (rounds.fill_slot, rounds.fill_right, rounds.fill_left)
-    add_products(weighing, every, every, every, places, rounds.fill_first)
+    sizes = cached_sizes(rounds.fill_first, every)
+    later = (every.index_select(0, slot) for slot in rounds.fill_right.split(sizes))  # as they come to be known
+    add_products(weighing, every, rounds.fill_slot.split(sizes), later, every, rounds.fill_left.split(sizes))
     return every
 
 
 def run_rounds(weighing, rounds, every, found, backwards=False):
     """What `found` [unknowns, *shape] is to begin with goes from unknown to unknown, in place."""
-    start, end = (rounds.step_to, rounds.step_from) if backwards else (rounds.step_from, rounds.step_to)
-    add_products(weighing, found, every, found, (end, rounds.step_slot, start), rounds.step_first, backwards)
+    sizes = cached_sizes(rounds.step_first, found)
+    weights = every.index_select(0, rounds.step_slot).split(sizes)
+    start, end = rounds.step_from.split(sizes), rounds.step_to.split(sizes)
+    if backwards:
+        start, end, weights = end[::-1], start[::-1], weights[::-1]
+    add_products(weighing, found, end, weights, found, start)
     return found
 
 
-def add_products(weighing, into, weights, states, places, sizes, backwards=False):
-    """into[to] += weights[slot] * states[start] in place, so many rows after the other as `sizes` says.
-
-    places: to, slot and start.
-    """
-    sizes = cached_sizes(sizes, states)
-    room = states.new_empty((max(sizes, default=0), *states.shape[1:]))
+def add_products(weighing, into, ends, weights, states, starts):
+    """Step after step, into[end] += weight * states[start] in place."""
+    room = states.new_empty((max(map(len, starts), default=0), *states.shape[1:]))
     flat = into.view(len(into), math.prod(into.shape[1:]))
-    steps = list(zip(sizes, *(each.split(sizes) for each in places)))
-    for size, end, slot, start in reversed(steps) if backwards else steps:
-        state = torch.index_select(states, 0, start, out=room[:size])
-        product = weighing.times(weights.index_select(0, slot), state)
-        flat.index_add_(0, end, product.reshape(size, flat.shape[1]))
+    for end, weight, start in zip(ends, weights, starts):
+        state = torch.index_select(states, 0, start, out=room[: len(start)])
+        flat.index_add_(0, end, weighing.times(weight, state).reshape(len(start), flat.shape[1]))
 
 
 def cached_sizes(sizes, rows):
