@@ -82,5 +82,7 @@ def _panel(axis: Any, rows: Sequence[Row], numbers: Callable[[Row], Iterator[tup
         style = STYLES[label.partition(",")[0]]
         axis.plot(*zip(*points), style, color=COLORS[label], marker="o", markersize=2.5, linewidth=1.1, label=label)
     axis.set_xscale("log", base=2)
+    sides = sorted({row["side"] for row in rows})
+    axis.set_xticks(sides, map(str, sides))
     axis.set_yscale("log")
     axis.tick_params(labelsize=7)

@@ -47,6 +47,17 @@ chunks, so that programs of more than 64 chunks are left out.
 *published : ours* is the best form of the published code on this grid over what `auto` takes.
 """
 
+BOUNDS = """### What bounds it
+
+A place with memories of d x d takes some 10 d² operations of arithmetic: 64 x 64 places of 16 x 16 take 10 million,
+which is less than a millisecond of one core. In PyTorch such grids are bound by the number of its calls: 64 x 64 in
+tiles is some 2,000 of them forward and 5,000 forward and backward, at 3 microseconds each, whatever the size of the
+memories. With memories of 64 x 64 products of matrices take three quarters of the time. In JAX, where a call costs
+nothing, waves are as fast as tiles while memories are small and all states fit the cache; a loop over single places
+then is not far behind either, forward. The published code pays for the gates between all pairs of places of a chunk:
+their memory grows with the square of the chunk, and in its parallel form with the square of the number of places.
+"""
+
 GRAPHS = """## Graphs
 
 `std/plstm_graph` beside the published graph mode, a loop over edges in PyTorch. The graph is prepared before: ours once
