@@ -43,7 +43,8 @@ def _write_newton(stages: Stages, loop: Loop, how: Newton) -> None:
     stages.statistics[", ".join(state.name for state in loop.states)] = told
     reads, starts = [str(codes[v]) for v in step.reads], [stages.starts[state.name] for state in loop.states]
     statics = [module.names[value] for value in step.statics]
-    arguments = [function, tupled(statics), tupled(reads), tupled(starts), "length", *options(step, how, bool(loop.reverse))]
+    asked = options(step, how, bool(loop.reverse))
+    arguments = [function, tupled(statics), tupled(reads), tupled(starts), "length", *asked]
     arriving = tupled([bind(leaf) if leaf in used else "_" for leaf in leaves])
     following = tupled([bind(v) if v in used and v not in leaves else "_" for v in nexts])
     lasts = tupled(stages.passed_on(loop.states))

@@ -16,8 +16,7 @@ NOWHERE = Span(Source("<nowhere>", ""), 1, 1, 1, 1)
 
 def _span() -> Span:
     """A field for a place: trees built without text (by tests, by generators) need not name one."""
-    field_: Span = field(default=NOWHERE, compare=False, repr=False)
-    return field_
+    return field(default=NOWHERE, compare=False, repr=False)
 
 
 # Expressions
@@ -332,10 +331,7 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """`cell gru(D, H) heads h in N over y, x:` and its statements.
-
-    `axes` is empty for time; `counter` is what the head's number is called.
-    """
+    """`cell gru(D, H) heads h in N over y, x:`; `axes` is empty for time, `counter` names the number of the head."""
 
     name: Name
     sizes: tuple[Parameter, ...]
