@@ -10,7 +10,7 @@ import triton.language as tl
 from lsrl.backends.runtime.triton_chunk_tiles import matrix_product
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tiles"])
 def tile_numbers_kernel(
     transition, gates, marks, edges, leaving, reading, tiles,
     PLACES: tl.constexpr, STATES: tl.constexpr, PRODUCTS: tl.constexpr, READS: tl.constexpr, EDGES: tl.constexpr,
@@ -48,7 +48,7 @@ def tile_numbers_kernel(
     tl.store(out, front, mask=(row < EDGES)[:, None] & (x < columns)[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first", "lanes"])
 def grid_carry_kernel(
     maps, added, states, rows, first, lanes, columns, map_place, map_lane, map_row, map_column,
     EDGES: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_X: tl.constexpr,
@@ -69,7 +69,7 @@ def grid_carry_kernel(
     tl.store(states + (row * EDGES + edge)[:, None] * columns + x[None, :], passed, mask=both)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first", "lanes"])
 def tile_wave_kernel(
     leaving, reading, queries, keys, values, states, rows, found, first, lanes, width, columns,
     READS: tl.constexpr, PRODUCTS: tl.constexpr, EDGES: tl.constexpr,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from lsrl.backends.machine_code import LIMITS, resources
@@ -10,6 +12,8 @@ from lsrl.backends.torch_prelude import definitions, functions, imports
 from support.grids import Drawn
 from support.tile_programs import TILES
 
+# Of which one block holds neither all rows nor all columns.
+PROGRAMS = {**TILES, "wide": replace(TILES["plstm"], sizes=(("K", 37), ("V", 34)))}
 LAUNCHES = ("launch_tile_numbers", "launch_tile_wave", "launch_carry_wave")
 
 
@@ -17,7 +21,7 @@ LAUNCHES = ("launch_tile_numbers", "launch_tile_wave", "launch_carry_wave")
     ("name", "extents", "schedule", "launched"),
     [
         ("plstm", (3, 5), "dag(2)", LAUNCHES),
-        ("plstm", (1, 5), "dag(4)", LAUNCHES),
+        ("wide", (2, 5), "dag(4)", LAUNCHES),
         ("heads", (3, 3), "dag(2)", LAUNCHES),
         ("cube", (2, 3, 2), "dag(2)", LAUNCHES),
         ("both_ways", (3, 2), "dag(2)", LAUNCHES),
@@ -28,7 +32,7 @@ def test_interpreted(
     name: str, extents: tuple[int, ...], schedule: str, launched: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Values and gradients in float32; kernels run what they are said to run."""
-    drawn = Drawn.of(TILES[name], extents, batch=1)
+    drawn = Drawn.of(PROGRAMS[name], extents, batch=1)
     compiled = drawn.compiled("triton", "float32", schedule)
     module = compiled.engine.module  # type: ignore[attr-defined]
     counts = dict.fromkeys(LAUNCHES, 0)
