@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from lsrl.backends.module_header import in_words
 from lsrl.backends.primitive_grid import write_grid_call
 from lsrl.backends.primitive_site import Site
+from lsrl.ir.schedules.grid_cost import tile_work
 from lsrl.ir.schedules.grid_form import tile_side
 from lsrl.ir.schedules.grid_form_parts import GridForm
 from lsrl.ir.schedules.how import How, Tiles
@@ -25,10 +26,11 @@ def tiles_in_words(form: GridForm, how: How, sizes: Mapping[str, int], dtype: st
     side = asked or tile_side(form.states, sizes)
     if dtype == "float64":
         return f"{in_words(how)} in plain PyTorch: kernels compute in float32"
-    rows = side**form.rank * max(len(form.keys), sum(len(read.terms) for read in form.reads))
+    place = tile_work(form, sizes)
+    rows = side**form.rank * max(place.products, place.reads)
     reasons = {
         f"a tile has {rows} reads or outer products, and a kernel holds {MOST_ROWS}": rows > MOST_ROWS,
-        f"a tile has more than {MOST_EDGES} edges": len(form.states) * side ** (form.rank - 1) > MOST_EDGES,
+        f"a tile has more than {MOST_EDGES} edges": place.states * side ** (form.rank - 1) > MOST_EDGES,
     }
     reason = next((reason for reason, holds in reasons.items() if holds), "")
     return f"{in_words(how)}, products in plain PyTorch: {reason}" if reason else in_words(how)

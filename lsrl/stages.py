@@ -109,7 +109,7 @@ TASTES = {
         schedules=(*EVERYTHING, Tiles),
         inline=(Chunk, Quadratic, Tiles),
         device="h100",
-        grids=(GridForm,),
+        grids=(GridForm, LayeredForm),
     ),
 }
 

@@ -13,7 +13,7 @@ from lsrl.backends.runtime.torch_tiles import GridTiles
 from lsrl.backends.runtime.torch_waves import wave_order
 
 
-def tiled(starts, transition, gates, keys, values, reads, *, extents, axes, sides, reverse=False):
+def tiled(starts, transition, gates, keys, values, reads, *, extents, axes, sides, reverse=()):
     """The products of the states with vectors at every place, and the last states.
 
     Args:
@@ -25,7 +25,7 @@ def tiled(starts, transition, gates, keys, values, reads, *, extents, axes, side
         extents: the number of places along each axis.
         axes: the axis that each state travels along.
         sides: places of a tile along each axis, at most.
-        reverse: the axes on which it runs from the last place to the first; True for all.
+        reverse: the axes on which it runs from the last place to the first.
 
     Returns:
         A list of [B, places, *lanes, V], and the last states.
@@ -35,8 +35,7 @@ def tiled(starts, transition, gates, keys, values, reads, *, extents, axes, side
     if 0 in (*whole, *first.shape):
         return [first.new_zeros(*whole, first.shape[-1]) for _ in reads], starts
     sides = tuple(min(side, extent) for side, extent in zip(sides, extents))
-    turned = tuple(range(len(extents))) if reverse is True else tuple(reverse or ())
-    cut = GridCut(tuple(extents), sides, turned, whole, first.device)
+    cut = GridCut(tuple(extents), sides, reverse, whole, first.device)
     zero = first.new_zeros((), dtype=dtype).expand(whole)
     straight = torch.eye(len(axes), dtype=dtype, device=first.device)
     queries, marks = zip(*reads)

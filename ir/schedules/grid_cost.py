@@ -13,7 +13,7 @@ and E K V / p numbers of state are kept.  A tree has the maps of merged tiles be
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, log2, prod
 
@@ -132,7 +132,7 @@ def _by_place(places: Places, asked: Sequence[Work], setting: Setting, steps: in
 def _in_tiles(
     how: How, form: GridForm | ElementForm, side: int, found: Possible, places: Places, setting: Setting
 ) -> Amount:
-    asked = _tile_work(form, found)
+    asked = tile_work(form, found.sizes)
     rank, area, count = places.rank, side**places.rank, ceil(places.length / side)
     edges = asked.states * area // side
     matrix = asked.rows * asked.columns
@@ -164,9 +164,11 @@ def _in_tiles(
     ).trained(kept=kept)
 
 
-def _tile_work(form: GridForm | ElementForm, found: Possible) -> TileWork:
+def tile_work(form: GridForm | ElementForm, sizes: Mapping[str, int]) -> TileWork:
+    """What a place of tiles has."""
+
     def size(shape: Shape) -> int:
-        return prod(dim.evaluate(found.sizes) for dim in shape)
+        return prod(dim.evaluate(sizes) for dim in shape)
 
     if isinstance(form, ElementForm):
         states = form.scan.states

@@ -12,6 +12,7 @@ from lsrl.backends.runtime.torch_waves import in_waves, on_grid
 from lsrl.compiled import Compiled
 from lsrl.ir.schedules.how import Tiles
 from support.grids import Drawn
+from support.tile_more import FORMS
 from support.tile_programs import TILES
 
 TOLERANCE = {"float64": 1e-10, "float32": 2e-5, "bfloat16": 3e-2}
@@ -31,16 +32,19 @@ def plain(drawn: Drawn, schedule: str, dtype: str = "float64") -> Compiled:
     return compiled
 
 
+PROGRAMS = {**TILES, **{name: FORMS[name][0] for name in ("one turn", "tracking", "layers")}}
+
+
 def check(name: str, extents: tuple[int, ...], schedule: str, dtype: str = "float64", *, started: bool = True) -> None:
     """Everything that a program gives, and its gradients."""
-    drawn = Drawn.of(TILES[name], extents, started=started)
+    drawn = Drawn.of(PROGRAMS[name], extents, started=started)
     errors = drawn.errors(plain(drawn, schedule, dtype))
     assert {what: error for what, error in errors if error > TOLERANCE[dtype]} == {}
 
 
-@pytest.mark.parametrize("name", TILES)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_every_form(name: str) -> None:
-    check(name, (3, 5, 2)[: TILES[name].axes], "dag(2)")
+    check(name, (3, 5, 2)[: PROGRAMS[name].axes], "dag(2)")
 
 
 @pytest.mark.parametrize(
@@ -204,9 +208,10 @@ def test_what_is_kept_grows_with_the_grid() -> None:
         ("plstm", "dag(2)", "float64", " in plain PyTorch: kernels compute in float32"),
         ("heads", "dag(6)", "float32", ", products in plain PyTorch: a tile has 108 reads or outer products, and a"),
         ("cube", "dag(3)", "float32", ", products in plain PyTorch: a tile has more than 16 edges"),
+        ("layers", "dag(4)", "float32", ", products in plain PyTorch: a tile has 96 reads or outer products, and a"),
     ],
 )
 def test_said_in_words(name: str, schedule: str, dtype: str, words: str) -> None:
-    compiled = Drawn.of(TILES[name], (2, 2, 2)[: TILES[name].axes]).compiled("triton", dtype, schedule)
+    compiled = Drawn.of(PROGRAMS[name], (2, 2, 2)[: PROGRAMS[name].axes]).compiled("triton", dtype, schedule)
     (said,) = module_of(compiled).SCHEDULE.values()
     assert words in said

@@ -44,6 +44,13 @@ cell both(K=3, V=2) over y, x:
     output o = moment(K, V)(q, k, v, a, b) + reverse moment(K, V)(q, k, v, b, a)
 """
 
+TURNED = f"""{MOMENT}
+
+cell turned(K=3, V=2) over y, x:
+    input q, k: [K], v: [V], a, b: []
+    output o = reverse along x moment(K, V)(q, k, v, a, b)
+"""
+
 MATRIX = (("K", 3), ("V", 2))
 TILES: Mapping[str, Grid] = {
     "plstm": GRIDS["plstm"],
@@ -51,4 +58,5 @@ TILES: Mapping[str, Grid] = {
     "cube": Grid(CUBE, axes=3, sizes=MATRIX),
     "moment": Grid(MOMENT, sizes=MATRIX),
     "both_ways": Grid(BOTH_WAYS),
+    "turned": Grid(TURNED),
 }
