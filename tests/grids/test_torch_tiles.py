@@ -7,10 +7,15 @@ from types import ModuleType
 import pytest
 import torch
 
+import lsrl
 from lsrl.backends.runtime.torch_grid import tiled
 from lsrl.backends.runtime.torch_waves import in_waves, on_grid
 from lsrl.compiled import Compiled
-from lsrl.ir.schedules.how import Tiles
+from lsrl.ir.schedules.choose import choose
+from lsrl.ir.schedules.cost import Run
+from lsrl.ir.schedules.how import How, Tiles
+from lsrl.ir.schedules.legal import possible
+from lsrl.stages import TASTES
 from support.grids import Drawn
 from support.tile_more import FORMS
 from support.tile_programs import TILES
@@ -114,6 +119,15 @@ def test_some_axes_the_other_way_round(flips: tuple[int, ...]) -> None:
     whole, *lasts = run(turned(grids, flips), turned_borders(borders), ())
     for found, wanted in zip(run(grids, borders, flips), [*turned([whole], flips), *turned_borders(lasts)]):
         torch.testing.assert_close(found, wanted, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize(("size", "chosen"), [(2, Tiles(4)), (16, Tiles(4)), (64, Tiles(8))])
+def test_sides_that_the_model_chooses(size: int, chosen: How) -> None:
+    """In PyTorch on a CPU, as measured on grids of 64 by 64: tiles pay for all states, larger ones for larger states."""
+    cell, sizes = lsrl.parse(TILES["plstm"].text).bind({"K": size, "V": size})
+    taste = TASTES["triton"]
+    (found,) = possible(cell, sizes, taste.schedules, taste.grids)
+    assert choose(found, Run("triton", "cpu", "float32", batch=1, length=64)).how == chosen
 
 
 # Autograd, and what PyTorch transforms.
