@@ -123,7 +123,7 @@ def test_some_axes_the_other_way_round(flips: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize(("size", "chosen"), [(2, Tiles(4)), (16, Tiles(4)), (64, Tiles(8))])
 def test_sides_that_the_model_chooses(size: int, chosen: How) -> None:
-    """In PyTorch on a CPU, as measured on grids of 64 by 64: tiles pay for all states, larger ones for larger states."""
+    """In PyTorch on a CPU, as measured on grids of 64 by 64: tiles pay for all states, and larger ones for larger."""
     cell, sizes = lsrl.parse(TILES["plstm"].text).bind({"K": size, "V": size})
     taste = TASTES["triton"]
     (found,) = possible(cell, sizes, taste.schedules, taste.grids)
