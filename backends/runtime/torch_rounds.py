@@ -81,7 +81,8 @@ def all_weights(weighing, rounds, weights):
     every[len(weights)] = weighing.one(every[0])
     sizes = cached_sizes(rounds.fill_first, every)
     later = (every.index_select(0, slot) for slot in rounds.fill_right.split(sizes))  # as they come to be known
-    add_products(weighing, every, rounds.fill_slot.split(sizes), later, every, rounds.fill_left.split(sizes))
+    steps = zip(sizes, rounds.fill_left.split(sizes), later, rounds.fill_slot.split(sizes))
+    add_products(weighing, every, every, steps, max(sizes, default=0))
     return every
 
 
@@ -89,20 +90,20 @@ def run_rounds(weighing, rounds, every, found, backwards=False):
     """What `found` [unknowns, *shape] is to begin with goes from unknown to unknown, in place."""
     sizes = cached_sizes(rounds.step_first, found)
     weights = every.index_select(0, rounds.step_slot).split(sizes)
-    start, end = rounds.step_from.split(sizes), rounds.step_to.split(sizes)
-    if backwards:
-        start, end, weights = end[::-1], start[::-1], weights[::-1]
-    add_products(weighing, found, end, weights, found, start)
+    start, end = (rounds.step_to, rounds.step_from) if backwards else (rounds.step_from, rounds.step_to)
+    steps = list(zip(sizes, start.split(sizes), weights, end.split(sizes)))
+    add_products(weighing, found, found, reversed(steps) if backwards else steps, max(sizes, default=0))
     return found
 
 
-def add_products(weighing, into, ends, weights, states, starts):
-    """Step after step, into[end] += weight * states[start] in place."""
-    room = states.new_empty((max(map(len, starts), default=0), *states.shape[1:]))
-    flat = into.view(len(into), math.prod(into.shape[1:]))
-    for end, weight, start in zip(ends, weights, starts):
-        state = torch.index_select(states, 0, start, out=room[: len(start)])
-        flat.index_add_(0, end, weighing.times(weight, state).reshape(len(start), flat.shape[1]))
+def add_products(weighing, into, states, steps, most):
+    """Step after step, into[end] += weight * states[start] in place; a step has a size, at most `most`, and these."""
+    room = states.new_empty((most, *states.shape[1:]))
+    numbers = math.prod(into.shape[1:])
+    flat = into.view(into.shape[0], numbers)
+    for size, start, weight, end in steps:
+        state = torch.index_select(states, 0, start, out=room[:size])
+        flat.index_add_(0, end, weighing.times(weight, state).reshape(size, numbers))
 
 
 def cached_sizes(sizes, rows):
