@@ -28,6 +28,7 @@ demo: $(READY)  ## compile a language model for JAX and Triton, train it on real
 	$(BIN)/python -m lsrl compile examples/charlm.lsrl --target triton -o build/demo/charlm_triton.py
 	$(BIN)/python examples/charlm.py --quick -o build/demo
 	$(BIN)/python examples/digits.py --quick -o build/demo
+	$(BIN)/python examples/digits_grid.py --quick -o build/demo
 
 test: $(READY)  ## run the tests, without the slow ones
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'not slow and not gpu'

@@ -40,19 +40,18 @@ def draw_curves(rows: Sequence[Row], sides: tuple[int, int], path: Path) -> None
 
 
 def draw_samples(sides: tuple[int, int], shrink: int, path: Path) -> None:
-    """Four images of each size, as models see them and at the same scale."""
-    widths = [*[sides[0]] * 4, *[sides[1]] * 4]
-    figure, axes = plt.subplots(
-        2, 4, figsize=(8.5, 8.5 / 4 * (1 + sides[0] / sides[1])), height_ratios=sides, layout="constrained"
-    )
+    """Two images of each size that hit and two that miss, as models see them and at the same scale."""
+    size = (8.5, 8.5 / 4 * (1 + sides[0] / sides[1]))
+    figure, axes = plt.subplots(2, 4, figsize=size, height_ratios=sides, layout="constrained")
     for row, side in zip(axes, sides):
-        for axis, image, hits in zip(row, *images(1, range(4), side, shrink)):
-            axis.imshow(image, cmap="gray", vmin=0, vmax=255, extent=(0, side, side, 0))
-            margin = (max(widths) - side) / 2
+        shown, hits = images(1, range(16), side, shrink)
+        chosen = [*np.flatnonzero(hits)[:2], *np.flatnonzero(~hits)[:2]]
+        for axis, number in zip(row, chosen):
+            axis.imshow(shown[number], cmap="gray", vmin=0, vmax=255, extent=(0, side, side, 0))
+            margin = (max(sides) - side) / 2
             axis.set(xlim=(-margin, side + margin), xticks=[], yticks=[])
-            axis.set_title("hits" if hits else "misses", fontsize=9)
-            for spine in axis.spines.values():
-                spine.set_visible(False)
+            axis.set_title("hits" if hits[number] else "misses", fontsize=9)
+            axis.spines[:].set_visible(False)
             axis.add_patch(plt.Rectangle((0, 0), side, side, fill=False, edgecolor="0.6", clip_on=False))
     figure.savefig(path, dpi=120)
     plt.close(figure)
