@@ -23,6 +23,8 @@ from support.grid_programs import GRIDS
 from support.grids import Drawn
 from support.tile_more import FORMS, WARPED
 
+ALSO_OF_THE_LIBRARY = ("one turn", "the other turn", "tracking", "three axes", "maxima")
+"""Forms whose programs, or others of the same form, are run in tiles by the tests of the library too."""
 D_MODE, SIZES = lsrl.load("std/plstm2d_d"), {"N": 2, "K": 3, "V": 2}
 
 
@@ -32,7 +34,9 @@ def double() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in ALSO_OF_THE_LIBRARY else name for name in FORMS]
+)
 def test_every_form(name: str) -> None:
     """Values, borders that enter and leave, and all gradients."""
     grid, extents, schedule = FORMS[name]
@@ -122,7 +126,9 @@ def test_ties_of_paths_share_as_the_reference_does() -> None:
     np.testing.assert_allclose(found.inputs["cost"], wanted.inputs["cost"], rtol=1e-12)
 
 
-@pytest.mark.parametrize(("schedule", "exact"), [("dag(2)", True), ("dag(parallel, 2)", False)])
+@pytest.mark.parametrize(
+    ("schedule", "exact"), [("dag(2)", True), pytest.param("dag(parallel, 2)", False, marks=pytest.mark.slow)]
+)
 def test_a_cut_between_tiles_changes_no_bit(schedule: str, exact: bool) -> None:
     """Stitched from two parts cut where tiles meet, a grid is the same; a tree adds up in another order."""
     program = lsrl.parse(GRIDS["plstm"].text)
