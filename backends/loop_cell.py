@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 from lsrl.backends.naming import Names
 from lsrl.ir import build, ops
-from lsrl.ir.alike import STATIC_VIEWS, VIEWS
 from lsrl.ir.cell import Cell, Distribution, Input, Output, Param
 from lsrl.ir.plan import SEQUENTIAL, Loop, Plan
 from lsrl.ir.schedules.how import How
@@ -19,6 +18,8 @@ from lsrl.ir.substitute import substitute
 from lsrl.ir.value import Value, postorder
 
 _DECLARED = ("input", "noise", "param")
+_VIEWS = ("slice", "select", "flip", "re", "im")
+_STATIC_VIEWS = (*_VIEWS, "transpose", "expand", "concat")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +54,9 @@ def loop_cell(
         whole: take arrays as they lie in memory; otherwise just what the loop reads, which may be parts of arrays (but
             without repetition).
     """
-    reads = _declared_first(plan.cell, _bases(loop.reads, VIEWS if whole else (), is_number))
+    reads = _declared_first(plan.cell, _bases(loop.reads, _VIEWS if whole else (), is_number))
     ends = _static_ends(loop)
-    views = STATIC_VIEWS if whole else ("expand",)
+    views = _STATIC_VIEWS if whole else ("expand",)
     statics = _declared_first(plan.cell, _bases([*loop.statics, *ends], views, is_number))
     table = {v: ops.leaf("input", names[v], v.shape, v.kind) for v in reads}
     table |= {v: ops.leaf("param", names[v], v.shape, v.kind) for v in statics}

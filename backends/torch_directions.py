@@ -31,10 +31,12 @@ def _found(plan: Plan) -> Iterator[tuple[int, Abreast]]:
 
 
 def run_cells(plan: Plan, runs: Runs, names: Names, is_number: Callable[[Value], bool]) -> dict[int, LoopCell]:
-    """What runs for each of these, cut out of the plan."""
-    axes = plan.cell.axes
-    loops = {place: each.loops[0] if each.is_plain(axes) else each.forward for place, each in runs.items()}
-    return {place: loop_cell(plan, loop, names, is_number) for place, loop in loops.items()}
+    """What runs for each of these, cut out of the plan; arrays that are turned round are those that it reads."""
+    found = {}
+    for place, each in runs.items():
+        plain = each.is_plain(plan.cell.axes)
+        found[place] = loop_cell(plan, each.loops[0] if plain else each.forward, names, is_number, whole=plain)
+    return found
 
 
 def directed_call(

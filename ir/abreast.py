@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from lsrl.ir import ops
-from lsrl.ir.alike import INNER, READ, STATE, STATIC, STATIC_VIEWS, VIEWS, counterparts
+from lsrl.ir.alike import INNER, READ, STATE, STATIC, counterparts
 from lsrl.ir.plan_stages import Abreast, Loop
 from lsrl.ir.value import Value, depends_on, postorder
 
@@ -46,20 +46,12 @@ def _role(first: Loop, second: Loop) -> dict[Value, Value] | None:
 
 
 def _parts(loop: Loop) -> dict[Value, str]:
-    """What each value is to a loop.  Views of what it takes count as made in it, as it may take what they are of.
-
-    What is the same at every position and no parameter's is nothing to it.
-    """
+    """What each value is to a loop; what is the same at every position and no parameter's is nothing to it."""
     learned = depends_on(loop.statics, lambda value: value.op == "param")
-    reads = {value: INNER if value.op in VIEWS else READ for value in _viewed(loop.reads, VIEWS)}
-    statics = {value: INNER if value.op in STATIC_VIEWS else STATIC for value in _viewed(loop.statics, STATIC_VIEWS)}
+    repeated = postorder(loop.statics, stop=lambda value: value.op != "expand")  # a loop takes what is not repeated
+    statics = {value: INNER if value.op == "expand" else STATIC for value in repeated if value in learned}
     own = dict.fromkeys(loop.body, INNER) | dict.fromkeys(_leaves(loop), STATE)
-    return {value: part for value, part in statics.items() if value in learned} | reads | own
-
-
-def _viewed(values: Iterable[Value], views: Sequence[str]) -> Iterable[Value]:
-    """The values, and what they are views of."""
-    return postorder(values, stop=lambda value: value.op not in views)
+    return statics | dict.fromkeys(loop.reads, READ) | own
 
 
 def _leaves(loop: Loop) -> tuple[Value, ...]:

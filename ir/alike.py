@@ -9,11 +9,6 @@ from lsrl.ir.value import Value
 INNER, STATE, READ, STATIC = "inner", "state", "read", "static"
 """What a value is to its graph: made in it, an arriving state, given at each position, or the same at all of them."""
 
-VIEWS = ("slice", "select", "flip", "re", "im")
-"""Operations whose results are parts of their operand, so that a loop may take the operand in their place."""
-STATIC_VIEWS = (*VIEWS, "transpose", "expand", "concat")
-"""The same, where operands are small enough to be read as they are at every position."""
-
 
 def counterparts(
     first: Sequence[Value], second: Sequence[Value], parts: tuple[Mapping[Value, str], Mapping[Value, str]]
