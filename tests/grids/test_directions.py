@@ -223,3 +223,12 @@ def test_element_wise_work_leaves_loops_that_then_share_what_is_static() -> None
     cell = along_one_axis(program.cell(sizes))
     plan = make_plan(cell, sizes, hows={state.name: Dag() for state in cell.states}, hoist_elementwise=False)
     assert [(len(each.loops), each.shares_statics) for each in plan.abreast] == [(4, True)]
+
+
+@pytest.mark.parametrize("target", ["jax", "triton"])
+def test_a_layer_from_four_corners_is_one_pass(target: str) -> None:
+    """Also where the projections of all directions have become one product, of which each takes its part."""
+    sizes = {"D": 2, "N": 1, "K": 2, "V": 2}
+    compiled = lsrl.compile(lsrl.load("std/plstm2d_four"), target=target, sizes=sizes, schedule="dag")
+    assert compiled.source.partition("def apply(")[2].count("in_directions(") == 1
+    assert compiled.explain().count("4 directions in one pass") == 4
