@@ -130,6 +130,23 @@ def test_images_are_learned_by_heart_and_training_goes_on_where_it_stopped(arrow
         arrows.Run("plstm", 0, small(arrows, steps=50, every=2), tmp_path / "whole").train(Progress(disable=True))
 
 
+def test_a_finished_run_is_tested_and_drawn(
+    arrows: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(arrows, "QUICK", small(arrows, steps=2, every=2))
+    monkeypatch.setattr("sys.argv", ["arrows.py", "--quick", "--models", "plstm", "-o", str(tmp_path)])
+    arrows.main()
+    (tested,) = arrows.read_rows(tmp_path / "plstm-0.test.csv")
+    assert tested.step == 2
+    shares = (
+        f"{100 * tested.trained_size:.1f}% on images of the trained size, {100 * tested.larger_size:.1f}% on larger"
+    )
+    assert f"plstm, seed 0: {shares}" in capsys.readouterr().out
+    for name in ("accuracy", "reach", "samples"):
+        with Image.open(tmp_path / f"{name}.png") as image:
+            assert len(image.convert("RGB").getcolors(1 << 24)) > 20
+
+
 def test_models_take_images_larger_than_trained_on(arrows: ModuleType, data: ModuleType) -> None:
     setting = small(arrows, steps=1, every=1)
     model = setting.model("vit")

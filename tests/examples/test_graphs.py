@@ -70,4 +70,4 @@ def test_committed_results_are_those_of_the_page() -> None:
     page = (ROOT / "docs/tasks.md").read_text()
     for line in (ROOT / "examples/results/graphs.csv").read_text().splitlines()[1:]:
         _, error, share = line.split(",")
-        assert f"| {float(error):.3f} | {float(share):.3f} |" in page
+        assert f"| {float(error):.2f} | {float(share):.2f} |" in page
