@@ -23,7 +23,7 @@ from support.grid_programs import GRIDS
 from support.grids import Drawn
 from support.tile_more import FORMS, WARPED
 
-ALSO_OF_THE_LIBRARY = ("one turn", "the other turn", "tracking", "three axes", "maxima")
+ALSO_OF_THE_LIBRARY = ("one turn", "the other turn", "tracking", "layers", "three axes", "maxima")
 """Forms whose programs, or others of the same form, are run in tiles by the tests of the library too."""
 D_MODE, SIZES = lsrl.load("std/plstm2d_d"), {"N": 2, "K": 3, "V": 2}
 
