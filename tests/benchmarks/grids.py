@@ -84,6 +84,7 @@ def main() -> None:
     parser.add_argument("--framework", choices=FRAMEWORKS, action="append", help="only this one")
     parser.add_argument("--side", type=int, action="append", help="only grids of this side")
     parser.add_argument("--size", type=int, action="append", help="only memories of this size")
+    parser.add_argument("--without", metavar="WAY", action="append", default=[], help='leave out "published, parallel"')
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: PyTorch alone")
     parser.add_argument("--seconds", type=float, default=1.0, help="for each way, about")
     parser.add_argument("-o", type=Path, help="default: tests/benchmarks/results/grids_DEVICE.json")
@@ -103,7 +104,7 @@ def main() -> None:
         for framework in frameworks:
             small = partial(case, given.plstm, given.device, framework, (2, 4), 3, "float64")  # no square
             check(small, reference, given.device)
-            lost: dict[int, dict[str, str]] = {point.size: {} for point in points}
+            lost = {point.size: dict.fromkeys(given.without, "not run") for point in points}
             for point in points:
                 extents = (point.side, point.side)
                 make = partial(case, given.plstm, given.device, framework, extents, point.size, "float32")
