@@ -1,0 +1,149 @@
+"""Range analysis: for every value of a program what its elements are between, and on which progression they lie.
+
+An abstract interpretation of the step (Cousot and Cousot, 1977): inputs are within declared ranges, states start as the
+program says, and the states that arrive are taken to be within a range which is enlarged until the step leaves it no
+more.  Where that does not end by itself, ends of ranges jump to numbers that the program compares with and then to
+infinity; where a horizon is given, states that grow by bounded steps are bounded by their sum (`lsrl.backends.growth`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from lsrl.backends.arrays import Array
+from lsrl.backends.evaluation.evaluate import order, split_loop
+from lsrl.backends.evaluation.gaps import COMPARISONS, Gap, gap
+from lsrl.backends.evaluation.range_values import Ranges, extend
+from lsrl.backends.evaluation.ranges import Range
+from lsrl.backends.evaluation.scope import Scope
+from lsrl.backends.given_ranges import Given, leaf_ranges
+from lsrl.backends.growth import grown
+from lsrl.ir.cell import Cell, State, bind_sizes
+from lsrl.ir.value import Value, postorder
+
+EXACT_ROUNDS = 24
+JUMPS = 12
+DESCENTS = 3
+
+
+def ranges_of(
+    cell: Cell,
+    sizes: Mapping[str, int] | None = None,
+    given: Mapping[str, Given] | None = None,
+    horizon: int | None = None,
+) -> Mapping[Value, Range]:
+    """The range of every value of a cell, at every position.
+
+    They hold of results in real arithmetic, for states that start where the program says.
+
+    Args:
+        sizes: numbers for the cell's sizes; missing ones take their defaults.
+        given: declared ranges of inputs, noises and parameters, by name.  Inputs `int(V)` and `bool` have theirs
+            from their declarations.
+        horizon: the most positions of a sequence (of a grid: on a path through it); None: any number.
+
+    Raises:
+        RangeError: a name is not that of an input, noise or parameter, or its range cannot be.
+        DimError: the sizes do not fit the program.
+    """
+    scope = Scope(bind_sizes(cell, sizes or {}))
+    found: Ranges = leaf_ranges(cell, scope, given or {})
+    steps = _Steps.of(cell, scope, horizon)
+    extend(order([state.init for state in cell.states], found), found, scope)
+    extend([value for value in steps.outside if value not in found], found, scope)
+    return found | steps.invariant(found)
+
+
+def gap_of(comparison: Value, found: Mapping[Value, Range]) -> Gap:
+    """Where the difference of a comparison's operands never is; ValueError for another operation."""
+    if comparison.op not in COMPARISONS:
+        raise ValueError(f"{comparison.op} compares nothing")
+    return gap(comparison.op, *(found[arg] for arg in comparison.args))
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """A cell's step as a function of ranges of arriving states.
+
+    Attributes:
+        body, outside: what depends on states, operands first, and the rest.
+        leaves: what stands for each state as it arrives, by name.
+        thresholds: numbers that the program mentions, sorted, between infinities.
+    """
+
+    cell: Cell
+    scope: Scope
+    horizon: int | None
+    body: tuple[Value, ...]
+    outside: tuple[Value, ...]
+    leaves: Mapping[str, tuple[Value, ...]]
+    thresholds: Array
+
+    @classmethod
+    def of(cls, cell: Cell, scope: Scope, horizon: int | None) -> _Steps:
+        every = list(postorder(cell.roots()))
+        arriving = [value for value in every if value.op == "state"]
+        leaves = {
+            state.name: tuple(leaf for leaf in arriving if leaf.attr("name") == state.name) for state in cell.states
+        }
+        body, _ = split_loop(cell.roots(), frozenset(arriving))
+        inside = {*body, *arriving}
+        outside = tuple(value for value in every if value not in inside)
+        numbers = [bound for value in every if value.op in ("const", "size") for bound in _ends(value, scope)]
+        return cls(cell, scope, horizon, body, outside, leaves, np.unique([-np.inf, -1.0, 0.0, 1.0, np.inf, *numbers]))
+
+    def invariant(self, static: Ranges) -> Ranges:
+        """Ranges that the step does not leave, of all that depends on states."""
+        starts = {state.name: static[state.init] for state in self.cell.states}
+        arriving = starts
+        turn = 0
+        while True:
+            found = self.reached(static, arriving)
+            if self.horizon is not None and turn >= self.horizon - 1:
+                return found
+            following = {state.name: arriving[state.name] | found[state.next] for state in self.cell.states}
+            if all(following[name].same(arriving[name]) for name in arriving):
+                break
+            arriving = {name: self.widened(arriving[name], following[name], turn) for name in arriving}
+            turn += 1
+        for _ in range(DESCENTS if turn > EXACT_ROUNDS else 1):
+            arriving = {state.name: self.narrowed(state, starts, arriving, found) for state in self.cell.states}
+            found = self.reached(static, arriving)
+        return found
+
+    def reached(self, static: Ranges, arriving: Mapping[str, Range]) -> Ranges:
+        """The ranges of a step, given those of the states that arrive."""
+        found = static | {leaf: arriving[name] for name, leaves in self.leaves.items() for leaf in leaves}
+        extend(self.body, found, self.scope)
+        return found
+
+    def widened(self, before: Range, after: Range, turn: int) -> Range:
+        """The range after a turn; later on its ends jump, and what keeps changing otherwise is given up."""
+        if turn < EXACT_ROUNDS:
+            return after
+        steps = self.thresholds if turn < EXACT_ROUNDS + JUMPS else self.thresholds[[0, -1]]
+        low = steps[np.searchsorted(steps, after.low, "right") - 1]
+        high = steps[np.searchsorted(steps, after.high, "left")]
+        low, high = (
+            np.where(after.low < before.low, low, after.low),
+            np.where(after.high > before.high, high, after.high),
+        )
+        return Range(low, high, after.grid if after.grid == before.grid else None)
+
+    def narrowed(
+        self, state: State, starts: Mapping[str, Range], arriving: Mapping[str, Range], found: Ranges
+    ) -> Range:
+        """The range of an arriving state, given one that holds already."""
+        start = starts[state.name]
+        again = arriving[state.name] & (start | found[state.next])
+        return again & grown(state, start, found, None if self.horizon is None else self.horizon - 1)
+
+
+def _ends(value: Value, scope: Scope) -> tuple[float, float]:
+    """The smallest and the largest element of a constant."""
+    constant: Ranges = {}
+    extend([value], constant, scope)
+    return constant[value].least, constant[value].most
