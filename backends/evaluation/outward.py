@@ -87,7 +87,7 @@ def around(x: Array, side: Side) -> Array:
 def _lost(x: Array, y: Array, product: Array) -> Array:
     """What the rounding of a product dropped (Veltkamp's and Dekker's splitting)."""
     (x1, x2), (y1, y2) = _halves(x), _halves(y)
-    return x2 * y2 - (((product - x1 * y1) - x2 * y1) - x1 * y2)
+    return np.asarray(x2 * y2 - (((product - x1 * y1) - x2 * y1) - x1 * y2))
 
 
 def _halves(x: Array) -> tuple[Array, Array]:

@@ -6,22 +6,20 @@ from collections.abc import Mapping
 from fractions import Fraction
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lsrl
 from lsrl.backends.evaluation.evaluate import evaluate
-from lsrl.backends.evaluation.gaps import Gap
 from lsrl.backends.evaluation.ranges import Range
 from lsrl.backends.evaluation.scope import Scope
-from lsrl.backends.given_ranges import BOOLEAN, ONE_HOT, Given, RangeError, read_given
+from lsrl.backends.given_ranges import Given
 from lsrl.backends.initialise import places_of
-from lsrl.backends.ranges import gap_of, ranges_of
+from lsrl.backends.ranges import ranges_of
 from lsrl.backends.reference.lattice import sweep
 from lsrl.ir import ops
 from lsrl.ir.cell import Cell
-from lsrl.ir.value import Kind, Value, postorder
+from lsrl.ir.value import Kind, Value
 
 ROUNDING = 1e-9
 
