@@ -1,0 +1,132 @@
+"""Recurrent layers with ReLU networks between (Petrov et al., 2024, equations 2 to 5).
+
+A recurrent layer holds a layer of states; its output stands beside what it reads, so that nothing else has to pass
+through it.  The other layers are `relu(W x + b)`, and in the gated classes products of two affine maps beside it.
+The cells:
+
+    LinearRNN   s_t = A s_{t-1} + B u + b, as it is
+    RNN         h = tanh(A h + e (B u + b)) with signals scaled by a small power of two e (`gates`)
+    GRU         r = sigmoid(K) = 1 and z = sigmoid(-K) = 0, which leaves n = tanh(A h + e (B u + b))
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lsrl.backends.arrays import Array
+from lsrl.backends.weights.architecture import Emitted, Json, Precision
+from lsrl.backends.weights.encoding import Decoder, faces, faces_decoder, faces_rows, identity
+from lsrl.backends.weights.execute import transition
+from lsrl.backends.weights.gates import centred, scale_for, tanh_error
+from lsrl.backends.weights.network import Kind, Layer, Network, Unit, dense
+
+Tensors = dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """`--arch linear-rnn`, `gated-linear-rnn`, `rnn-tanh` and `gru`.
+
+    Attributes:
+        cell: of the recurrent layers.
+        gated: whether layers without states may multiply.
+    """
+
+    name: str
+    title: str
+    cell: str
+    gated: bool
+    template: str = "load_blocks"
+    apart: bool = True
+
+    def obstacle(self, unit: Unit) -> str | None:
+        if unit.kind is Kind.PRODUCT and not self.gated:
+            return "a product of two numbers that are no truth values is not piecewise linear"
+        return None
+
+    def deviation(self, unit: Unit, precision: Precision) -> float:
+        if unit.kind is not Kind.STATE or self.cell == "LinearRNN":
+            return 0.0
+        return tanh_error(unit.extent)
+
+    def emit(self, network: Network, precision: Precision) -> Emitted:
+        below = identity(sum(port.size for port in network.inputs))
+        stages: list[Json] = []
+        tensors: Tensors = {}
+        decoders = []
+        for number, layer in enumerate(network.layers):
+            make = self._recurrent if any(unit.kind is Kind.STATE for unit in layer) else _rectified
+            stage, weights, below = make(layer, below, precision)
+            stages.append(stage)
+            decoders.append(below)
+            tensors |= {f"stages.{number}.{name}": tensor for name, tensor in weights.items()}
+        matrix, bias = dense(network.readout, len(network.layers[-1]))
+        tensors["readout.weight"] = matrix @ below.matrix
+        tensors["readout.bias"] = bias + matrix @ below.offset
+        config: dict[str, Json] = {"stages": stages, "hidden": below.width, "outputs": len(network.readout)}
+        return Emitted(config, tensors, tuple(decoders))
+
+    def _recurrent(self, layer: Layer, below: Decoder, precision: Precision) -> tuple[Json, Tensors, Decoder]:
+        """States go into the recurrent layer; what is carried is read from beside it."""
+        slots = [slot for slot, unit in enumerate(layer) if unit.kind is Kind.STATE]
+        rows, bias = below.rows(layer)
+        back, start = transition(layer)
+        scale = 1.0 if self.cell == "LinearRNN" else scale_for([centred(layer)[slot] for slot in slots], precision)
+        weights = self._cell(scale * rows[slots], scale * bias[slots], back[np.ix_(slots, slots)], precision)
+        matrix = np.zeros((len(layer), below.width + len(slots)))
+        offset = bias.copy()
+        matrix[:, : below.width] = rows
+        for unit, slot in enumerate(slots):
+            matrix[slot] = 0
+            matrix[slot, below.width + unit] = 1 / scale
+            offset[slot] = start[slot]
+        stage: Json = ["recurrent", self.cell, below.width, len(slots)]
+        return stage, {f"rnn.{name}": tensor for name, tensor in weights.items()}, Decoder(matrix, offset)
+
+    def _cell(self, into: Array, bias: Array, back: Array, precision: Precision) -> Tensors:
+        states = len(bias)
+        match self.cell:
+            case "LinearRNN":
+                return {"A.weight": back, "B.weight": into, "B.bias": bias}
+            case "RNN":
+                gates = [(into, back, bias)]
+            case _:
+                shut = np.zeros_like(into), np.zeros_like(back)
+                level = np.full(states, precision.saturation)
+                gates = [(*shut, level), (*shut, -level), (into, back, bias)]
+        return {
+            "weight_ih_l0": np.concatenate([gate[0] for gate in gates]),
+            "weight_hh_l0": np.concatenate([gate[1] for gate in gates]),
+            "bias_ih_l0": np.concatenate([gate[2] for gate in gates]),
+            "bias_hh_l0": np.zeros(states * len(gates)),
+        }
+
+
+def _rectified(layer: Layer, below: Decoder, _: Precision) -> tuple[Json, Tensors, Decoder]:
+    products = [slot for slot, unit in enumerate(layer) if unit.kind is Kind.PRODUCT]
+    units = tuple(face for face in faces(layer) if face.slot not in products)
+    matrix, bias = faces_rows(layer, below, units)
+    tensors = {"linear.weight": matrix, "linear.bias": bias}
+    rectified = faces_decoder(layer, units)
+    decode = np.pad(rectified.matrix, ((0, 0), (0, len(products))))
+    for number, slot in enumerate(products):
+        decode[slot, len(units) + number] = 1
+    if products:
+        factors = [below.rows(layer, which) for which in (0, 1)]
+        tensors["factors.weight"] = np.concatenate([rows[products] for rows, _ in factors])
+        tensors["factors.bias"] = np.concatenate([shift[products] for _, shift in factors])
+    stage: Json = ["rectified", below.width, len(units), len(products)]
+    return stage, tensors, Decoder(decode, rectified.offset)
+
+
+LINEAR = Blocks("linear-rnn", "linear recurrent layers with ReLU layers between, in plain torch", "LinearRNN", False)
+GATED = Blocks(
+    "gated-linear-rnn",
+    "linear recurrent layers with ReLU and product layers between, in plain torch",
+    "LinearRNN",
+    True,
+)
+TANH = Blocks("rnn-tanh", "torch.nn.RNN with ReLU and product layers between", "RNN", True)
+GRU = Blocks("gru", "torch.nn.GRU with ReLU and product layers between", "GRU", True)
