@@ -99,6 +99,7 @@ class _Steps:
         """Ranges that the step does not leave, of all that depends on states."""
         starts = {state.name: static[state.init] for state in self.cell.states}
         arriving = starts
+        moves = {name: np.zeros(start.shape, int) for name, start in starts.items()}
         turn = 0
         while True:
             found = self.reached(static, arriving)
@@ -107,7 +108,9 @@ class _Steps:
             following = {state.name: arriving[state.name] | found[state.next] for state in self.cell.states}
             if all(following[name].same(arriving[name]) for name in arriving):
                 break
-            arriving = {name: self.widened(arriving[name], following[name], turn) for name in arriving}
+            for name, after in following.items():
+                moves[name] += (after.low < arriving[name].low) | (after.high > arriving[name].high)
+            arriving = {name: self.widened(arriving[name], following[name], moves[name], turn) for name in arriving}
             turn += 1
         for _ in range(DESCENTS if turn > EXACT_ROUNDS else 1):
             arriving = {state.name: self.narrowed(state, starts, arriving, found) for state in self.cell.states}
@@ -120,17 +123,18 @@ class _Steps:
         extend(self.body, found, self.scope)
         return found
 
-    def widened(self, before: Range, after: Range, turn: int) -> Range:
-        """The range after a turn; later on its ends jump, and what keeps changing otherwise is given up."""
+    def widened(self, before: Range, after: Range, moves: Array, turn: int) -> Range:
+        """The range after a turn; what keeps changing jumps, and in the end is given up.
+
+        Elements are told apart by how often they have moved: along a shift register each moves once, but late.
+        """
         if turn < EXACT_ROUNDS:
             return after
-        steps = self.thresholds if turn < EXACT_ROUNDS + JUMPS else self.thresholds[[0, -1]]
-        low = steps[np.searchsorted(steps, after.low, "right") - 1]
-        high = steps[np.searchsorted(steps, after.high, "left")]
-        low, high = (
-            np.where(after.low < before.low, low, after.low),
-            np.where(after.high > before.high, high, after.high),
-        )
+        far = moves > EXACT_ROUNDS + JUMPS
+        low = np.where(far, -np.inf, self.thresholds[np.searchsorted(self.thresholds, after.low, "right") - 1])
+        high = np.where(far, np.inf, self.thresholds[np.searchsorted(self.thresholds, after.high, "left")])
+        low = np.where((after.low < before.low) & (moves > EXACT_ROUNDS), low, after.low)
+        high = np.where((after.high > before.high) & (moves > EXACT_ROUNDS), high, after.high)
         return Range(low, high, after.grid if after.grid == before.grid else None)
 
     def narrowed(

@@ -103,9 +103,9 @@ class _Building:
         """A state; last values of states beside it stand in `back`, those of states below come as delays."""
         back, below = [], []
         for number, factor in form.terms:
-            what, element = self.parts.item(number)
-            if what == "delay" and self.levels["state", element] == level:
-                back.append((self._slot(("state", element), level), factor))
+            part = self.scalars.scalars[number]
+            if part.sort is Sort.ARRIVING and self.levels["state", part.element] == level:
+                back.append((self._slot(("state", part.element), level), factor))
             else:
                 below.append((number, factor))
         row = self._row(collect(below, form.constant), level - 1)
@@ -136,8 +136,7 @@ class _Building:
         """The layer that has a value, or all parts of a named one."""
         if key[0] != "name":
             return self.levels[key]
-        form = self.scalars.expanded(scalar(key[1]))
-        return max(self.levels[self.parts.item(number)] for number, _ in form.terms)
+        return max(self.levels[part] for part in self.parts.items(scalar(key[1])))
 
     @property
     def _arriving(self) -> Mapping[int, int]:

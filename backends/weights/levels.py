@@ -34,8 +34,34 @@ class Parts:
 
     @cached_property
     def updates(self) -> tuple[Affine, ...]:
-        """Next states, with names written out."""
-        return tuple(self.scalars.expanded(update.form) for update in self.scalars.updates)
+        """Next states; names that have to do with arriving states are written out."""
+        return tuple(self._without_arriving_names(update.form) for update in self.scalars.updates)
+
+    @cached_property
+    def _named(self) -> Mapping[int, frozenset[Item]]:
+        """What the form of a name is made of, by its number.  Operands have smaller numbers."""
+        found: dict[int, frozenset[Item]] = {}
+        for number, scalar in enumerate(self.scalars.scalars):
+            if scalar.sort is Sort.NAME:
+                found[number] = self._items(scalar.forms[0], found)
+        return found
+
+    def items(self, form: Affine) -> frozenset[Item]:
+        """What a form is made of, through names."""
+        return self._items(form, self._named)
+
+    def _items(self, form: Affine, named: Mapping[int, frozenset[Item]]) -> frozenset[Item]:
+        found: set[Item] = set()
+        for number, _ in form.terms:
+            found |= named[number] if number in named else {self.item(number)}
+        return frozenset(found)
+
+    def _without_arriving_names(self, form: Affine) -> Affine:
+        while True:
+            names = {n for n, _ in form.terms if any(kind == "delay" for kind, _ in self._named.get(n, ()))}
+            if not names:
+                return form
+            form = form.replaced({number: self.scalars.scalars[number].forms[0] for number in names})
 
     def item(self, number: int) -> Item:
         """What stands for a scalar that is no name."""
@@ -53,11 +79,11 @@ class Parts:
         if kind == "delay":
             return frozenset(), frozenset({("state", number)})
         if kind == "state":
-            found = {self.item(n) for n, _ in self.updates[number].terms}
+            found = self.items(self.updates[number])
             last = {("state", element) for what, element in found if what == "delay"}
             return frozenset(part for part in found if part[0] != "delay"), frozenset(last)
         forms = self.scalars.scalars[number].forms
-        return frozenset(self.item(n) for form in forms for n, _ in self.scalars.expanded(form).terms), frozenset()
+        return frozenset(part for form in forms for part in self.items(form)), frozenset()
 
 
 def levels(parts: Parts, *, apart: bool) -> dict[Item, int]:
@@ -77,6 +103,8 @@ def levels(parts: Parts, *, apart: bool) -> dict[Item, int]:
         _check_linear(parts, graph, members)
         level = max(_level(parts, item, found, apart) for item in members)
         found.update(dict.fromkeys(members, level))
+    # A state of a later layer may want the last value of one that nobody else wanted it of.
+    found |= {("delay", number): level for (kind, number), level in found.items() if kind == "state"}
     ranks = {level: rank for rank, level in enumerate(sorted({(0, 0), *found.values()}))}
     return {item: ranks[level] for item, level in found.items()}
 
@@ -84,7 +112,7 @@ def levels(parts: Parts, *, apart: bool) -> dict[Item, int]:
 def _graph(parts: Parts) -> nx.DiGraph:
     """Edges from what is read to what reads; `last` marks the last value of a state."""
     graph = nx.DiGraph()
-    waiting = [parts.item(n) for form in parts.scalars.results for n, _ in parts.scalars.expanded(form).terms]
+    waiting = sorted({part for form in parts.scalars.results for part in parts.items(form)})
     graph.add_nodes_from(waiting)
     seen = set(waiting)
     while waiting:
