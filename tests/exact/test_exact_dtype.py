@@ -76,7 +76,7 @@ def test_what_is_not_rational_is_refused(body: str, said: str) -> None:
 
 
 def test_other_targets_and_gradients_are_refused() -> None:
-    program = lsrl.load("std/logic", cell="modulo_counter")
+    program = lsrl.load("std/counters", cell="modulo_counter")
     with pytest.raises(Refusal, match="exact results are those of the reference"):
         lsrl.compile(program, target="jax", sizes={"M": 3}, dtype="exact")
     fn = lsrl.compile(program, target="reference", sizes={"M": 3}, dtype="exact")
@@ -90,7 +90,7 @@ def test_other_targets_and_gradients_are_refused() -> None:
 
 def test_exact_gives_what_float64_does_where_that_is_exact() -> None:
     """A library program whose floats are whole numbers."""
-    program = lsrl.load("std/logic", cell="modulo_counter")
+    program = lsrl.load("std/counters", cell="modulo_counter")
     exact, double = (lsrl.compile(program, target="reference", sizes={"M": 7}, dtype=d) for d in ("exact", "float64"))
     ours, theirs = (fn({}, {}, batch=1, length=20).outputs["count"] for fn in (exact, double))
     assert ours.tolist() == theirs.tolist()
