@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import lsrl.automata as automata
     import lsrl.checkpoints as checkpoints
     import lsrl.jax as jax
     import lsrl.torch as torch
@@ -34,6 +35,7 @@ __all__ = [
     "Program",
     "Refusal",
     "Result",
+    "automata",
     "checkpoints",
     "compile",
     "jax",
@@ -54,6 +56,7 @@ _PLACES = {
     "Program": "lsrl.program:Program",
     "Refusal": "lsrl.ir.fault:Refusal",
     "Result": "lsrl.backends.result:Result",
+    "automata": "lsrl.automata",
     "checkpoints": "lsrl.checkpoints",
     "compile": "lsrl.compiling:compile_program",
     "jax": "lsrl.jax",

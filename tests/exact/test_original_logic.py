@@ -14,7 +14,8 @@ NAMES = "step, clamp_step, bump, larger, smaller, not_, and_, or_, eq, neq, ifel
 
 def value(expression: str, dtype: str = "float64", **inputs: float) -> np.ndarray:
     """An expression of scalars x, y, ... in one position."""
-    text = f"from std.lsrl_original import {NAMES}\ncell f():\n    input {', '.join(inputs)}: []\n    output r = {expression}\n"
+    text = f"from std.lsrl_original import {NAMES}\ncell f():\n"
+    text += f"    input {', '.join(inputs)}: []\n    output r = {expression}\n"
     fn = lsrl.compile(lsrl.parse(text), target="reference", dtype=dtype)
     given = {name: np.array([[number]]) for name, number in inputs.items()}
     return np.asarray(fn({}, given).outputs["r"])[0, 0]
