@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import lsrl.torch as torch
     import lsrl.trace as trace
     import lsrl.transform as transform
+    import lsrl.weights as weights
     from lsrl.backends.arrays import ArrayError
     from lsrl.backends.result import Gradients, Result
     from lsrl.compiled import Compiled
@@ -44,6 +45,7 @@ __all__ = [
     "torch",
     "trace",
     "transform",
+    "weights",
 ]
 
 # Where each public name is; its module is loaded when the name is first used, so that importing lsrl costs nothing.
@@ -65,6 +67,7 @@ _PLACES = {
     "torch": "lsrl.torch",
     "trace": "lsrl.trace",
     "transform": "lsrl.transform",
+    "weights": "lsrl.weights",
 }
 
 

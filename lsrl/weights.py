@@ -109,7 +109,7 @@ def compile(
     sizes: Mapping[str, int] | None = None,
     params: Arrays | None = None,
     dtype: str = "float32",
-    ranges: Mapping[str, Given] | Iterable[str] = (),
+    given: Mapping[str, Given] | Iterable[str] = (),
     horizon: int = HORIZON,
 ) -> CompiledWeights:
     """A program as the weights of a network.
@@ -119,7 +119,7 @@ def compile(
         sizes: numbers for the sizes without a default, and for others if wanted.
         params: numbers of the program's parameters; those that are missing are drawn with the seed 0.
         dtype: float32 or float64.
-        ranges: what inputs are within, `["x=-1:1"]`; whole numbers and truth values are known from their kinds.
+        given: what inputs are within, `["x=-1:1"]`; whole numbers and truth values are known from their kinds.
         horizon: the longest sequence that bounds have to hold for.
 
     Raises:
@@ -132,12 +132,12 @@ def compile(
     architecture, precision = architecture_named(arch), PRECISIONS[dtype]
     cell, numbers = program.bind(sizes)
     known = init_params(cell, numbers) | {name: np.asarray(array) for name, array in (params or {}).items()}
-    given = dict(ranges) if isinstance(ranges, Mapping) else read_given(ranges)
-    network = network_for(taken_apart(cell, numbers, known, given, horizon), architecture)
+    within = dict(given) if isinstance(given, Mapping) else read_given(given)
+    network = network_for(taken_apart(cell, numbers, known, within, horizon), architecture)
     emitted = architecture.emit(network, precision)
     module = built(emitted, architecture.template, dtype)
     batch, length = CHECKED[0], min(CHECKED[1], horizon)
-    one_hot = [name for name, each in given.items() if each.one_hot]
+    one_hot = [name for name, each in within.items() if each.one_hot]
     inputs = sampled(network, batch, length, one_hot)
     traced = _traced(cell, numbers, known, network, emitted, module, inputs)
     setting = Setting(architecture, precision, numbers, horizon, batch, length)

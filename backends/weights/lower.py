@@ -7,7 +7,7 @@ scalars (`lsrl.backends.weights.pool`); layouts move forms as they move numbers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from lsrl.backends.weights.affine import Affine, Extent, constant, unit_of
 from lsrl.backends.weights.arithmetic import NotHeld
 from lsrl.backends.weights.faults import NotExact, at_line
 from lsrl.backends.weights.forms import Forms, array_of, forms_of
+from lsrl.backends.weights.linear_bounds import linear_bounds
 from lsrl.backends.weights.pool import Pool, Scalar, Sort
 from lsrl.ir.cell import TIME, Cell, State
 from lsrl.ir.value import Value, depends_on, postorder
@@ -72,12 +73,15 @@ class Scalars:
         return form.extent(lambda number: self.scalars[number].extent)
 
 
-def lower(cell: Cell, sizes: Mapping[str, int], params: Mapping[str, Array], known: Mapping[Value, Range]) -> Scalars:
+def lower(
+    cell: Cell, sizes: Mapping[str, int], params: Mapping[str, Array], known: Mapping[Value, Range], horizon: int
+) -> Scalars:
     """Take a step apart.
 
     Args:
         params: the numbers of all parameters.
         known: the ranges of all values (`lsrl.backends.ranges`).
+        horizon: the longest sequence.
 
     Raises:
         NotExact: the program does what no network of affine maps, ReLUs, products and linear states holds.
@@ -85,7 +89,7 @@ def lower(cell: Cell, sizes: Mapping[str, int], params: Mapping[str, Array], kno
     _check_kind_of_program(cell)
     scope = Scope(sizes)
     varying = depends_on(cell.roots(), lambda value: value.op in ("input", "state", "noise"))
-    lowering = _Lowering(cell, scope, known, Pool(), {}, _static(cell, scope, params, varying))
+    lowering = _Lowering(cell, scope, known, horizon, Pool(), {}, _static(cell, scope, params, varying))
     return lowering.run(varying)
 
 
@@ -115,6 +119,7 @@ class _Lowering:
     cell: Cell
     scope: Scope
     known: Mapping[Value, Range]
+    horizon: int
     pool: Pool
     forms: dict[Value, Forms]
     static: Mapping[Value, Array]
@@ -133,7 +138,7 @@ class _Lowering:
                 self.forms[value] = self._lowered(value)
             for state in following.get(value, ()):
                 updates[state.name] = self.forms[value]
-                self.forms[value] = self._as_new_state(value, places[state.name])
+                self.forms[value] = self._as_new_state(value, places[state.name], starts[state.name])
             if len(self.pool.scalars) > MOST_SCALARS:
                 raise NotExact(f"{self.cell.name} takes more than {MOST_SCALARS:,} scalars")
         for state in self.cell.states:
@@ -184,18 +189,44 @@ class _Lowering:
         known = extents(self.known[leaf])
         return array_of([self.pool.leaf(sort, begin + k, each) for k, each in enumerate(known)], shape)
 
-    def _as_new_state(self, value: Value, begin: int) -> Forms:
+    def _as_new_state(self, value: Value, begin: int, start: Array) -> Forms:
         """What users of a next state see: the state itself, where that saves them from computing it once more.
 
         An element that does not depend on what arrives is no recurrence, and is left as it is.
         """
         forms = self.forms[value]
+        if not self.known[value].bounded:
+            self._bound_linear(forms, begin, start)
         found = []
         for k, (form, known) in enumerate(zip(forms.ravel(), extents(self.known[value]))):
             recurrent = any(self.pool.scalars[n].sort is Sort.ARRIVING for n, _ in self.pool.expanded(form).terms)
             extent = self.pool.extent(form) & known
             found.append(self.pool.leaf(Sort.STATE, begin + k, extent) if recurrent else form)
         return array_of(found, forms.shape)
+
+    def _bound_linear(self, forms: Forms, begin: int, start: Array) -> None:
+        """Bound what arrives of a state that reads no other, and that single steps do not bound."""
+        size = forms.size
+        A, inputs = np.zeros((size, size)), []
+        for k, form in enumerate(map(self.pool.expanded, forms.ravel())):
+            last = {n: self.pool.scalars[n].element - begin for n, _ in form.terms if self._is_arriving(n)}
+            if not all(0 <= element < size for element in last.values()):
+                return
+            for number, factor in form.terms:
+                if number in last:
+                    A[k, last[number]] = factor
+            others = tuple(term for term in form.terms if term[0] not in last)
+            inputs.append(self.pool.extent(Affine(others, form.constant)))
+        low, high = (np.array([getattr(extent, end) for extent in inputs]) for end in ("low", "high"))
+        first = start.ravel().astype(np.float64)
+        least, most = linear_bounds(A, low, high, first, self.horizon)
+        for number, scalar in enumerate(self.pool.scalars):
+            if scalar.sort is Sort.ARRIVING and 0 <= (k := scalar.element - begin) < size:
+                bounds = Extent(min(least[k], first[k]), max(most[k], first[k]))
+                self.pool.scalars[number] = replace(scalar, extent=scalar.extent & bounds)
+
+    def _is_arriving(self, number: int) -> bool:
+        return self.pool.scalars[number].sort is Sort.ARRIVING
 
     def _of(self, value: Value) -> Forms:
         """The forms of a value, constants where it does not vary."""

@@ -40,7 +40,7 @@ def taken_apart(
         RangeError: a range is of no input, or cannot be.
     """
     numbers = {name: _within(array) for name, array in params.items()}
-    return lower(cell, sizes, params, ranges_of(cell, sizes, {**numbers, **given}, horizon))
+    return lower(cell, sizes, params, ranges_of(cell, sizes, {**numbers, **given}, horizon), horizon)
 
 
 def network_for(scalars: Scalars, architecture: Architecture) -> Network:

@@ -245,3 +245,33 @@ def test_a_backward_pass_can_be_left_out(run: Run) -> None:
     words = ("compile", "decay.lsrl", "--target", "triton", "--set", "D=3", "--schedule", "sequential")
     assert "def backward(" in run(*words).out
     assert "def backward(" not in run(*words, "--no-grad").out
+
+
+MAJORITY = '''
+cell majority():
+    input x: [] int(2)
+    state ones: [] = 0, zeros: [] = 0
+    ones' = ones + float(x)
+    zeros' = zeros + (1 - float(x))
+    output out = float(ones' > zeros')
+'''
+
+
+def test_compile_weights(run: Run) -> None:
+    """A folder and one line about it; what is missing, or not for weights, is wrong usage; a refusal has a place."""
+    Path("majority.lsrl").write_text(MAJORITY)
+    done = run("compile", "majority.lsrl", "--target", "weights", "--arch", "lstm", "-o", "out")
+    assert done.status == 0
+    assert done.err == (
+        "out: majority as torch.nn.LSTM, stacked, with a linear read-out, float32, depth 2, width 2, 91 parameters, "
+        "error 0\n"
+    )
+    assert {path.name for path in Path("out").iterdir()} >= {"model.safetensors", "config.json", "load.py"}
+    assert run("compile", "majority.lsrl", "--target", "weights", "-o", "out").status == 2
+    assert run("compile", "majority.lsrl", "--target", "jax", "--arch", "lstm").status == 2
+    refused = run("compile", "decay.lsrl", "--target", "weights", "--arch", "lstm", "--set", "D=2", "-o", "no")
+    assert refused.status == 1
+    assert "no network holds `a` (decay.lsrl:8): `sigmoid` is a smooth function that is not piecewise linear" in (
+        refused.err
+    )
+    assert not Path("no").exists()

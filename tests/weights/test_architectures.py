@@ -1,0 +1,170 @@
+"""Compiled networks compute what the program does: exactly where they promise it, else within their bound."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import lsrl
+from lsrl.weights import ARCHITECTURES, ArchitectureError, CompiledWeights, NotExact
+from lsrl.weights import compile as compile_weights
+from support.process import run_python
+from support.token_words import answers, prompts
+
+PROGRAMS = Path(__file__).parent / "programs"
+MAJORITY = lsrl.load(PROGRAMS / "majority.lsrl")
+MATCHING = lsrl.load(PROGRAMS / "token_matching.lsrl")
+FLOAT32 = torch.finfo(torch.float32).eps
+
+PRODUCTS = lsrl.parse(
+    """
+cell products():
+    input x, y: [], p: [] bool
+    state total: [] = 1/2
+    total' = total / 2 + x
+    output z = x * y, w = total' * total', g = float(p) * relu(x - y), s = total
+"""
+)
+WITHIN = ("x=-1:1", "y=-2:2")
+HOLD_PRODUCTS = ("gated-linear-rnn", "rnn-tanh", "lstm", "gru")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_token_matching_answers_every_query(arch: str, dtype: str) -> None:
+    """25 pairs of random words, 25 queries; and every value inside the network is what the reference has."""
+    compiled = compile_weights(MATCHING, arch, dtype=dtype, horizon=200)
+    asked, values = prompts(3, 10, 25, seed=0)
+    np.testing.assert_array_equal(answers(compiled({"x": asked})["out"], 3), values)
+    traced = compiled.trace({"x": asked[:3]})
+    assert {"t'", "place'", "query'", "matches'", "copying'", "found", "out"} <= traced.keys()
+    assert {name: value.error for name, value in traced.items() if value.error} == {}
+    assert {error.name: error.predicted for error in compiled.report.values if error.predicted} == {}
+
+
+def test_majority_is_an_lstm_of_two_layers() -> None:
+    """float32, unmodified, for 2,000 steps."""
+    compiled = compile_weights(MAJORITY, "lstm")
+    assert str(compiled.module.rnn) == "LSTM(1, 2, num_layers=2, batch_first=True)"
+    bits = np.random.default_rng(0).integers(0, 2, (4, 2000))
+    expected = 2 * np.cumsum(bits, 1) > np.arange(1, 2001)
+    np.testing.assert_array_equal(compiled({"x": bits})["out"], expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("arch", HOLD_PRODUCTS)
+def test_reals_are_within_the_predicted_error(arch: str, dtype: str) -> None:
+    compiled = compile_weights(PRODUCTS, arch, dtype=dtype, given=WITHIN, horizon=64)
+    limit = {"float32": 5e-4, "float64": 1e-9}[dtype]
+    for error in compiled.report.values:
+        assert error.measured <= error.predicted <= limit, error
+
+
+def test_what_piecewise_linear_networks_do_not_hold_is_refused() -> None:
+    with pytest.raises(ArchitectureError) as refused:
+        compile_weights(PRODUCTS, "rnn", given=WITHIN)
+    message = str(refused.value)
+    assert message.startswith("rnn does not hold `z` (")
+    assert message.endswith("is not piecewise linear (held by gated-linear-rnn, rnn-tanh, lstm, gru)")
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("output y = tanh(x)", "`y` (<text>:3): `tanh` is a smooth function that is not piecewise linear"),
+        ("output y = float(x > 0)", "may come arbitrarily close to each other"),
+        ("state s: [] = 0\n    s' = relu(s - x)\n    output y = s'", "the next value of s is not affine in the states"),
+        ("state s: [] = 0\n    s' = s * x\n    output y = s'", "the next value of s is not affine in the states"),
+        ("output y = 1 / x", "it divides by what is not a constant"),
+    ],
+)
+def test_programs_that_are_not_exact_are_refused(body: str, reason: str) -> None:
+    program = lsrl.parse(f"cell inexact():\n    input x: []\n    {body}\n")
+    with pytest.raises(NotExact) as refused:
+        compile_weights(program, "gated-linear-rnn", given=("x=-1:1",))
+    assert reason in str(refused.value)
+
+
+def test_unknown_architecture_and_dtype() -> None:
+    with pytest.raises(ArchitectureError, match="there is no architecture `elman`; there are linear-rnn, "):
+        compile_weights(MAJORITY, "elman")
+    with pytest.raises(ArchitectureError, match="weights are float32 or float64, not bfloat16"):
+        compile_weights(MAJORITY, "lstm", dtype="bfloat16")
+
+
+def test_parameters_become_weights() -> None:
+    program = lsrl.parse("cell linear():\n    input x: [2]\n    param W: [3, 2]\n    output y = relu(W @ x)\n")
+    W = np.array([[1.0, -2], [0.5, 3], [-1, 1]])
+    x = np.random.default_rng(0).integers(-4, 5, (2, 5, 2)).astype(float)
+    compiled = compile_weights(program, "rnn", params={"W": W}, given=("x=-4:4:1",))
+    np.testing.assert_array_equal(compiled({"x": x})["y"], np.maximum(x @ W.T, 0))
+
+
+ALONE = """
+import sys
+from importlib import util
+import numpy as np
+sys.modules["lsrl"] = None                        # importing it fails
+spec = util.spec_from_file_location("load", sys.argv[1] + "/load.py")
+module = util.module_from_spec(spec)
+spec.loader.exec_module(module)
+import torch
+torch.set_num_threads(1)
+x = torch.tensor(np.load(sys.argv[2]))
+np.save(sys.argv[3], module.load()(x[..., None]).detach().numpy()[..., 0])
+"""
+
+
+def saved(compiled: CompiledWeights, folder: Path) -> Path:
+    compiled.save(folder)
+    names = {"model.safetensors", "config.json", "load.py", "report.json", "report.md"}
+    assert {path.name for path in folder.iterdir()} == names
+    return folder
+
+
+@pytest.mark.parametrize("arch", ["lstm", "gru"])
+def test_folder_needs_torch_alone(arch: str, tmp_path: Path) -> None:
+    """Both kinds of `load.py`, in a process that cannot import lsrl."""
+    folder = saved(compile_weights(MATCHING, arch, horizon=200), tmp_path / arch)
+    asked, values = prompts(3, 10, 5, seed=1)
+    np.save(tmp_path / "x.npy", asked.astype(np.float32))
+    run_python("-c", ALONE, str(folder), str(tmp_path / "x.npy"), str(tmp_path / "y.npy"), cwd=tmp_path)
+    np.testing.assert_array_equal(answers(np.load(tmp_path / "y.npy"), 3), values)
+
+
+def test_report_and_weights_are_the_same_each_time(tmp_path: Path) -> None:
+    first, second = (saved(compile_weights(MAJORITY, "gru"), tmp_path / name) for name in "ab")
+    for path in first.iterdir():
+        assert path.read_bytes() == (second / path.name).read_bytes()
+    report = json.loads((first / "report.json").read_text())
+    assert report["depth"] == report["width"] == 2
+    assert report["errors"]["out"] == {"predicted": 0.0, "measured": 0.0}
+
+
+def test_compiled_networks_train(tmp_path: Path) -> None:
+    """They are ordinary modules: noise on the weights makes errors, training takes them away again."""
+    compiled = compile_weights(MAJORITY, "gru", dtype="float64")
+    bits = np.random.default_rng(0).integers(0, 2, (8, 12))
+    x = torch.tensor(bits[..., None], dtype=torch.float64)
+    target = torch.tensor(2.0 * np.cumsum(bits, 1) > np.arange(1, 13), dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        readout = compiled.module.readout
+        readout.weight += 0.1 * torch.randn(readout.weight.shape, generator=generator, dtype=torch.float64)
+
+    def loss() -> torch.Tensor:
+        return ((compiled.module(x)[..., 0] - target) ** 2).mean()
+
+    before = loss().item()
+    optimiser = torch.optim.SGD(readout.parameters(), lr=1e-2)
+    for _ in range(50):
+        optimiser.zero_grad()
+        loss().backward()
+        optimiser.step()
+    assert loss().item() < before / 2
+    compiled.save(tmp_path)
+    fresh = compile_weights(MAJORITY, "gru", dtype="float64")
+    fresh.load(tmp_path)
+    assert torch.equal(fresh.module(x), compiled.module(x))
