@@ -1,9 +1,10 @@
 """Range analysis: for every value of a program what its elements are between, and on which progression they lie.
 
 An abstract interpretation of the step (Cousot and Cousot, 1977): inputs are within declared ranges, states start as the
-program says, and the states that arrive are taken to be within a range which is enlarged until the step leaves it no
-more.  Where that does not end by itself, ends of ranges jump to numbers that the program compares with and then to
-infinity; where a horizon is given, states that grow by bounded steps are bounded by their sum (`lsrl.backends.growth`).
+program says.  The first positions are gone through one after the other; from then on the states that arrive are taken
+to be within a range which is enlarged until the step leaves it no more.  Where that does not end by itself, ends of
+ranges jump to numbers that the program compares with and then to infinity; where a horizon is given, states that grow
+by bounded steps are bounded by their sum (`lsrl.backends.growth`).
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ from lsrl.backends.evaluation.ranges import Range
 from lsrl.backends.evaluation.scope import Scope
 from lsrl.backends.given_ranges import Given, leaf_ranges
 from lsrl.backends.growth import grown
-from lsrl.ir.cell import Cell, State, bind_sizes
+from lsrl.ir.cell import TIME, Cell, State, bind_sizes
 from lsrl.ir.value import Value, postorder
+
+PEELED = 64
+"""Positions from the start that are gone through one by one: what happens only at first does not blur what follows."""
 
 EXACT_ROUNDS = 24
 JUMPS = 12
@@ -54,7 +58,7 @@ def ranges_of(
     steps = _Steps.of(cell, scope, horizon)
     extend(order([state.init for state in cell.states], found), found, scope)
     extend([value for value in steps.outside if value not in found], found, scope)
-    return found | steps.invariant(found)
+    return found | steps.everywhere(found)
 
 
 def gap_of(comparison: Value, found: Mapping[Value, Range]) -> Gap:
@@ -70,6 +74,7 @@ class _Steps:
 
     Attributes:
         body, outside: what depends on states, operands first, and the rest.
+        inside: what differs from position to position because of states: the body, and states as they arrive.
         leaves: what stands for each state as it arrives, by name.
         thresholds: numbers that the program mentions, sorted, between infinities.
     """
@@ -78,6 +83,7 @@ class _Steps:
     scope: Scope
     horizon: int | None
     body: tuple[Value, ...]
+    inside: tuple[Value, ...]
     outside: tuple[Value, ...]
     leaves: Mapping[str, tuple[Value, ...]]
     thresholds: Array
@@ -90,20 +96,43 @@ class _Steps:
             state.name: tuple(leaf for leaf in arriving if leaf.attr("name") == state.name) for state in cell.states
         }
         body, _ = split_loop(cell.roots(), frozenset(arriving))
-        inside = {*body, *arriving}
-        outside = tuple(value for value in every if value not in inside)
+        inside = (*arriving, *body)
+        tied = frozenset(inside)
+        outside = tuple(value for value in every if value not in tied)
         numbers = [bound for value in every if value.op in ("const", "size") for bound in _ends(value, scope)]
-        return cls(cell, scope, horizon, body, outside, leaves, np.unique([-np.inf, -1.0, 0.0, 1.0, np.inf, *numbers]))
+        thresholds = np.unique([-np.inf, -1.0, 0.0, 1.0, np.inf, *numbers])
+        return cls(cell, scope, horizon, body, inside, outside, leaves, thresholds)
 
-    def invariant(self, static: Ranges) -> Ranges:
-        """Ranges that the step does not leave, of all that depends on states."""
-        starts = {state.name: static[state.init] for state in self.cell.states}
+    def everywhere(self, static: Ranges) -> Ranges:
+        """Ranges at all positions, of all that depends on states."""
+        arriving = {state.name: static[state.init] for state in self.cell.states}
+        if not self.in_step():
+            return self.invariant(static, arriving, self.horizon)
+        seen: Ranges = {}
+        for _ in range(PEELED if self.horizon is None else min(PEELED, self.horizon)):
+            found = self.reached(static, arriving)
+            seen = {value: seen[value] | found[value] if value in seen else found[value] for value in self.inside}
+            following = {state.name: found[state.next] for state in self.cell.states}
+            if all(following[name].same(arriving[name]) for name in arriving):
+                return seen
+            arriving = following
+        if self.horizon is not None and self.horizon <= PEELED:
+            return seen
+        later = self.invariant(static, arriving, None if self.horizon is None else self.horizon - PEELED)
+        return {value: seen[value] | later[value] for value in self.inside}
+
+    def in_step(self) -> bool:
+        """Whether all states are equally old at each position: they go one way along one axis."""
+        return self.cell.axes == (TIME,) and len({state.reverse for state in self.cell.states}) == 1
+
+    def invariant(self, static: Ranges, starts: Mapping[str, Range], horizon: int | None) -> Ranges:
+        """Ranges that the step does not leave in as many positions, for states that start in others."""
         arriving = starts
         moves = {name: np.zeros(start.shape, int) for name, start in starts.items()}
         turn = 0
         while True:
             found = self.reached(static, arriving)
-            if self.horizon is not None and turn >= self.horizon - 1:
+            if horizon is not None and turn >= horizon - 1:
                 return found
             following = {state.name: arriving[state.name] | found[state.next] for state in self.cell.states}
             if all(following[name].same(arriving[name]) for name in arriving):
@@ -113,7 +142,10 @@ class _Steps:
             arriving = {name: self.widened(arriving[name], following[name], moves[name], turn) for name in arriving}
             turn += 1
         for _ in range(DESCENTS if turn > EXACT_ROUNDS else 1):
-            arriving = {state.name: self.narrowed(state, starts, arriving, found) for state in self.cell.states}
+            arriving = {
+                state.name: self.narrowed(state, starts[state.name], arriving[state.name], found, horizon)
+                for state in self.cell.states
+            }
             found = self.reached(static, arriving)
         return found
 
@@ -135,15 +167,13 @@ class _Steps:
         high = np.where(far, np.inf, self.thresholds[np.searchsorted(self.thresholds, after.high, "left")])
         low = np.where((after.low < before.low) & (moves > EXACT_ROUNDS), low, after.low)
         high = np.where((after.high > before.high) & (moves > EXACT_ROUNDS), high, after.high)
-        return Range(low, high, after.grid if after.grid == before.grid else None)
+        settled = Range(after.low, after.high, before.grid, before.sums).same(after)
+        return Range(low, high, after.grid if after.grid == before.grid else None, after.sums if settled else None)
 
-    def narrowed(
-        self, state: State, starts: Mapping[str, Range], arriving: Mapping[str, Range], found: Ranges
-    ) -> Range:
+    def narrowed(self, state: State, start: Range, arriving: Range, found: Ranges, horizon: int | None) -> Range:
         """The range of an arriving state, given one that holds already."""
-        start = starts[state.name]
-        again = arriving[state.name] & (start | found[state.next])
-        return again & grown(state, start, found, None if self.horizon is None else self.horizon - 1)
+        again = arriving & (start | found[state.next])
+        return again & grown(state, start, found, None if horizon is None else horizon - 1)
 
 
 def _ends(value: Value, scope: Scope) -> tuple[float, float]:

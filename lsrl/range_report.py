@@ -133,7 +133,7 @@ def _lies_on(known: Range) -> str:
 
 
 def _end(bound: float) -> float | None:
-    return bound if abs(bound) != float("inf") else None
+    return bound + 0.0 if abs(bound) != float("inf") else None  # not -0
 
 
 def _number(bound: float | None) -> str:

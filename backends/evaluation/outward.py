@@ -69,6 +69,8 @@ def contract_positive(spec: str, x: Array, y: Array, side: Side) -> Array:
 
 def total(terms: Array, axes: tuple[int, ...], side: Side) -> Array:
     """The sum over axes, which may be none."""
+    if np.abs(terms).sum() < LARGEST_COARSE and _coarse(terms):
+        return np.asarray(terms.sum(axes))
     letters = "abcdefghijklmnopqrstuvwxyz"[: terms.ndim]
     spec = f"{letters},->{''.join(letter for place, letter in enumerate(letters) if place not in axes)}"
     other = upper if side is lower else lower

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from lsrl.backends.arrays import Array
-from lsrl.backends.evaluation.outward import add, lower, upper
+from lsrl.backends.evaluation.gaps import gap
+from lsrl.backends.evaluation.outward import add, around, lower, upper
 from lsrl.backends.evaluation.range_axes import entries, pair, product
-from lsrl.backends.evaluation.range_elementwise import choice, minus, plus
+from lsrl.backends.evaluation.range_elementwise import choice, known, minus, plus
 from lsrl.backends.evaluation.ranges import Range
 from lsrl.backends.evaluation.scope import Scope
 from lsrl.ir.infer import dim, integer, integers
@@ -28,10 +29,12 @@ def with_sums(value: Value, found: Mapping[Value, Range], plain: Range, scope: S
     rule = RULES.get(value.op)
     if rule is None or not plain.shape or not plain.shape[-1]:
         return plain
-    sums = rule(value, [found[arg] for arg in value.args])
-    if value.op == "concat":
-        sums = _turned(value, found, scope) or sums
-    return plain if sums is None else plain.with_sums(sums.low, sums.high)
+    bounds = [rule(value, [found[arg] for arg in value.args])]
+    if value.op in ("concat", "add"):
+        bounds.append(_taken_apart(value, found, scope))
+    for sums in bounds:
+        plain = plain if sums is None else plain.with_sums(sums.low, sums.high)
+    return plain
 
 
 def _of(x: Range) -> Range:
@@ -48,10 +51,23 @@ def _added(value: Value, args: Sequence[Range]) -> Range | None:
     return (plus if value.op == "add" else minus)(*map(_of, args))
 
 
-def _chosen(_: Value, args: Sequence[Range]) -> Range | None:
-    """Where one truth value chooses between whole vectors."""
+def _chosen(value: Value, args: Sequence[Range]) -> Range | None:
+    """Where one truth value chooses between whole vectors, or each of several between an element and 0."""
     condition, x, y = args
-    return choice(condition, _of(x), _of(y)) if not condition.shape and x.shape and y.shape else None
+    if not condition.shape:
+        return choice(condition, _of(x), _of(y)) if x.shape and y.shape else None
+    return _scaled(value, [condition, x]) if known(y) == 0 else None
+
+
+def _exceeding(value: Value, args: Sequence[Range]) -> Range | None:
+    """So many elements reach a number as there is room for below their sum."""
+    x, y = args
+    if not x.shape or y.shape or not x.nonnegative:
+        return None
+    reached = float(y.least) + float(gap(value.op, x, y).above)
+    with np.errstate(all="ignore"):
+        most = np.floor(around(_of(x).high / reached, upper)) if reached > 0 else np.full(x.shape[:-1], np.inf)
+    return Range(np.zeros(x.shape[:-1]), most)
 
 
 def _scaled(_: Value, args: Sequence[Range]) -> Range | None:
@@ -115,12 +131,13 @@ def _among(number: Range, row: Array) -> bool:
     return set(np.arange(number.least, number.most + 1).tolist()) <= set(row.tolist())
 
 
-def _turned(value: Value, found: Mapping[Value, Range], scope: Scope) -> Range | None:
-    """Parts of one vector, no element twice: they add up to no more than the whole, and to that if none is left out."""
+def _taken_apart(value: Value, found: Mapping[Value, Range], scope: Scope) -> Range | None:
+    """Parts of one vector, side by side or added up, no element twice: they are no more than the whole together, and
+    as much if none is left out."""
     parts = [_part(arg, found, scope) for arg in value.args]
     bases = {None if part is None else part[0] for part in parts}
     base = bases.pop()
-    if bases or base is None or value.rank != 1:
+    if bases or base is None or value.rank != 1 or any(arg.rank != 1 for arg in value.args):
         return None
     places = [place for part in parts if part is not None for place in part[1]]
     whole = _of(found[base])
@@ -176,6 +193,8 @@ RULES: Mapping[str, Rule] = {
     "concat": _concatenated,
     "slice": _picked,
     "eq": _one_place,
+    "gt": _exceeding,
+    "ge": _exceeding,
     "einsum": _multiplied,
     "gather": _entry,
 }
