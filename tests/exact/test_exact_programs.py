@@ -45,3 +45,24 @@ def test_every_short_sequence(case: Case) -> None:
     length = int(np.log(EVERY) / np.log(len(choices)))
     every = np.array(list(itertools.product(choices, repeat=length)))  # [sequences, length, inputs]
     check(case, {name: every[:, :, place] for place, name in enumerate(case.below)}, "float64")
+
+
+ON_TARGETS = [
+    ("jax", "std/exact/tok2tok"),
+    ("jax", "std/exact/dyck"),
+    ("jax", "std/exact/sort"),
+    ("triton", "std/exact/majority"),
+]
+
+
+@pytest.mark.parametrize(("target", "name"), ON_TARGETS)
+def test_random_sequences_on_other_targets(target: str, name: str) -> None:
+    """In float32, by the schedule that `auto` chooses."""
+    case = next(case for case in CASES if case.name == name)
+    fn = lsrl.compile(lsrl.load(name), target=target, sizes=case.sizes, dtype="float32")
+    inputs = draw(case, 6, 20)
+    floats = {key for key, declared in lsrl.load(name).inputs.items() if declared.kind == "float"}
+    given = {key: array.astype(np.float32 if key in floats else np.int32) for key, array in inputs.items()}
+    found = fn({}, given).outputs
+    for key, array in expected(case, inputs).items():
+        np.testing.assert_array_equal(np.asarray(found[key], float), array, err_msg=key)
