@@ -142,6 +142,9 @@ def compile(
     traced = _traced(cell, numbers, known, network, emitted, module, inputs)
     setting = Setting(architecture, precision, numbers, horizon, batch, length)
     report = make_report(network, setting, emitted, {name: value.error for name, value in traced.items()})
+    wrong = [error for error in report.values if error.measured > error.predicted]
+    if wrong:
+        raise RuntimeError(f"{wrong[0].name} is off by {wrong[0].measured:g}, its bound is {wrong[0].predicted:g}")
     return CompiledWeights(cell, numbers, known, architecture, dtype, network, emitted, module, report)
 
 

@@ -77,13 +77,21 @@ def exclusive(pool: Pool, x: Affine, y: Affine) -> Affine:
 
 
 def largest(pool: Pool, x: Affine, y: Affine) -> Affine:
+    """y + relu(x - y); a constant is y, so that a clamp takes one layer (see `Pool.relu`)."""
+    if x.is_constant:
+        x, y = y, x
     ends = pool.extent(x), pool.extent(y)
     known = Extent(max(ends[0].low, ends[1].low), max(ends[0].high, ends[1].high))
     return pool.named(y + pool.relu(x - y), known)
 
 
 def smallest(pool: Pool, x: Affine, y: Affine) -> Affine:
-    return -largest(pool, -x, -y)
+    """x - relu(x - y)."""
+    if x.is_constant:
+        x, y = y, x
+    ends = pool.extent(x), pool.extent(y)
+    known = Extent(min(ends[0].low, ends[1].low), min(ends[0].high, ends[1].high))
+    return pool.named(x - pool.relu(x - y), known)
 
 
 def absolute(pool: Pool, x: Affine) -> Affine:

@@ -44,6 +44,8 @@ class Blocks:
     def obstacle(self, unit: Unit) -> str | None:
         if unit.kind is Kind.PRODUCT and not self.gated:
             return "a product of two numbers that are no truth values is not piecewise linear"
+        if unit.kind is Kind.RELU and unit.back:
+            return "a state reads its own last value through a ReLU, and the recurrent layers are linear"
         return None
 
     def deviation(self, unit: Unit, precision: Precision) -> float:

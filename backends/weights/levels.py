@@ -2,13 +2,13 @@
 
 A ReLU or product lies one layer above what it reads, a state one above what enters it.  States that read each other's
 last values share a layer; a state may also read the last value of one in an earlier layer, through a unit beside that
-one which remembers it for a step (a delay).  A state that reads its own past through a ReLU or product has no level:
-it is a nonlinear recurrence.
+one which remembers it for a step (a delay).  A state that reads its own past through ReLUs shares its layer with them,
+as long as none of them reads another; a longer way back to itself has no level.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -35,7 +35,7 @@ class Parts:
     @cached_property
     def updates(self) -> tuple[Affine, ...]:
         """Next states; names that have to do with arriving states are written out."""
-        return tuple(self._without_arriving_names(update.form) for update in self.scalars.updates)
+        return tuple(self.without_arriving_names(update.form) for update in self.scalars.updates)
 
     @cached_property
     def _named(self) -> Mapping[int, frozenset[Item]]:
@@ -56,9 +56,14 @@ class Parts:
             found |= named[number] if number in named else {self.item(number)}
         return frozenset(found)
 
-    def _without_arriving_names(self, form: Affine) -> Affine:
+    def without_arriving_names(self, form: Affine) -> Affine:
+        """The form with names written out that have to do with arriving states."""
+        return self.without_names(form, lambda item: item[0] == "delay")
+
+    def without_names(self, form: Affine, marked: Callable[[Item], bool]) -> Affine:
+        """The form with names written out that a marked item is part of."""
         while True:
-            names = {n for n, _ in form.terms if any(kind == "delay" for kind, _ in self._named.get(n, ()))}
+            names = {n for n, _ in form.terms if any(map(marked, self._named.get(n, ())))}
             if not names:
                 return form
             form = form.replaced({number: self.scalars.scalars[number].forms[0] for number in names})
@@ -100,9 +105,8 @@ def levels(parts: Parts, *, apart: bool) -> dict[Item, int]:
     found: dict[Item, Level] = {}
     for component in nx.topological_sort(order):
         members = order.nodes[component]["members"]
-        _check_linear(parts, graph, members)
-        level = max(_level(parts, item, found, apart) for item in members)
-        found.update(dict.fromkeys(members, level))
+        _check_recurrence(parts, members)
+        found.update(dict.fromkeys(members, _level(parts, members, found, apart)))
     # A state of a later layer may want the last value of one that nobody else wanted it of.
     found |= {("delay", number): level for (kind, number), level in found.items() if kind == "state"}
     ranks = {level: rank for rank, level in enumerate(sorted({(0, 0), *found.values()}))}
@@ -126,23 +130,41 @@ def _graph(parts: Parts) -> nx.DiGraph:
     return graph
 
 
-def _check_linear(parts: Parts, graph: nx.DiGraph, members: Iterable[Item]) -> None:
-    inside = graph.subgraph(members)
-    if all(last for _, _, last in inside.edges(data="last")):
+def _check_recurrence(parts: Parts, members: Collection[Item]) -> None:
+    """A layer holds states that read last values, and ReLUs between these and the next ones: one on each way."""
+    if len(members) == 1:
         return
+    for item in sorted(members):
+        kind, number = item
+        allowed = "scalar" if kind == "state" else "delay"
+        short = all(part[0] == allowed for part in parts.read(item)[0] if part in members)
+        if not short or (kind == "scalar" and parts.scalars.scalars[number].sort is not Sort.RELU):
+            raise NotExact(_too_long(parts, members))
+
+
+def _too_long(parts: Parts, members: Iterable[Item]) -> str:
     states = sorted(number for kind, number in members if kind == "state")
     origins = [parts.scalars.scalars[number].origin for kind, number in sorted(members) if kind == "scalar"]
-    where = next((parts.scalars.place(origin) for origin in origins if origin is not None), "its own new value")
+    where = next((parts.scalars.place(origin) for origin in origins if origin is not None), "other new values")
     name = parts.scalars.updates[states[0]].name
-    raise NotExact(f"the next value of {name} is not affine in the states: it depends on them through {where}")
+    return (
+        f"the next value of {name} depends on its last one through {where}: no layer does that at once, whose states "
+        "are affine in each other's last values and in single ReLUs of these"
+    )
 
 
-def _level(parts: Parts, item: Item, found: Mapping[Item, Level], apart: bool) -> Level:
-    now, last = parts.read(item)
-    below = max((found[part] for part in now), default=(0, 0))
-    beside = max((found[part] for part in last if part in found), default=(0, 0))
-    if item[0] == "scalar":
-        is_input = parts.scalars.scalars[item[1]].sort is Sort.INPUT
-        return below if is_input else (below[0], below[1] + 1)
-    above = (below[0] + 1, 0) if apart else (below[0], below[1] + 1)
-    return max(above, beside)
+def _level(parts: Parts, members: Collection[Item], found: Mapping[Item, Level], apart: bool) -> Level:
+    """The layer of items that depend on each other, mostly of one."""
+    reads = [parts.read(item) for item in members]
+    below = max((found[part] for now, _ in reads for part in now if part not in members), default=(0, 0))
+    beside = max((found[part] for _, last in reads for part in last if part not in members), default=(0, 0))
+    kinds = {kind for kind, _ in members}
+    if "state" in kinds and apart:
+        return max((below[0] + 1, 0), beside)
+    if kinds == {"delay"} or all(_is_input(parts, item) for item in members):
+        return max(below, beside)
+    return max((below[0], below[1] + 1), beside)
+
+
+def _is_input(parts: Parts, item: Item) -> bool:
+    return item[0] == "scalar" and parts.scalars.scalars[item[1]].sort is Sort.INPUT

@@ -8,7 +8,7 @@ Every unit has o = K, so that h = tanh(c), and signals are scaled by a small pow
               the cell, f = logit(a), and never passes tanh on its way
     carry     i = K, f = -K, g = e (w u + b)
     relu      i = k v, f = -K, g = e v: the soft ReLU v sigmoid(k v), off by at most 0.2785 / k, and by nothing where
-              v is a multiple of 110 / k
+              v is a multiple of 110 / k; v may have to do with h_{t-1}
     gate      c t for a truth value c: i = K (2 c - 1), f = -K, g = e t, exact
     product   x y: two units with g = e y and i = 4 d x, -4 d x; sigmoid(u) - sigmoid(-u) = tanh(u / 2), so their
               difference is 2 d e x y up to a relative error of (2 d x)^2 / 3
@@ -115,8 +115,10 @@ def _layer(layer: Layer, below: Decoder, precision: Precision) -> tuple[Weights,
         elif is_kept(slot, unit):
             bias[FORGET, number] = _logit(dict(unit.back).get(slot, 0.0), precision)
     for number, slot in enumerate(owners):
-        if layer[slot].kind is Kind.STATE and not is_kept(slot, layer[slot]):
+        if not is_kept(slot, layer[slot]):
             recurrent[CELL, number] = scale * (back[slot] @ matrix)
+        if layer[slot].kind is Kind.RELU:
+            recurrent[INPUT, number] = slope(layer[slot], precision) * (back[slot] @ matrix)
     return {"weight_ih": into, "weight_hh": recurrent, "bias": bias}, Decoder(matrix, start)
 
 

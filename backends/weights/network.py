@@ -3,9 +3,9 @@
 Layer after layer, each unit computes one slot from the slots of the layer before (layer 0 are the inputs):
 
     carry     v_t = w · u_t + b                       a value that later layers need, or a sum of such
-    relu      v_t = max(w · u_t + b, 0)
+    relu      v_t = max(a · v_{t-1} + w · u_t + b, 0)
     product   v_t = (w · u_t + b) (w' · u_t + b')
-    state     v_t = a · v_{t-1} + w · u_t + b         a over the states of the same layer; v_0 = start
+    state     v_t = a · v_{t-1} + w · u_t + b         a over the states and ReLUs of the same layer; v_0 = start
 
 and the outputs are affine in the slots of the last layer.  The depth is the number of layers, the width the largest
 number of slots of one.
@@ -47,7 +47,7 @@ class Unit:
 
     Attributes:
         rows: over the layer before; two for a product, else one.
-        back: over the states of its own layer, one step ago.
+        back: over states and ReLUs of its own layer, one step ago.
         start: the value of a state before the first step.
         extent: what is known of its values.
         name: the program's value it carries.

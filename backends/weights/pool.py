@@ -76,8 +76,19 @@ class Pool:
             return form
         if extent.high <= 0:
             return constant(0)
+        inner = self._inner(self.expanded(form))
+        if inner is not None:
+            return self.relu(inner)
         made = Scalar(Sort.RELU, (form,), replace(extent, low=0.0), self.origin)
         return self._made((Sort.RELU, self.expanded(form)), made)
+
+    def _inner(self, form: Affine) -> Affine | None:
+        """x for which relu(x) is the ReLU of this form: relu(a relu(y) + c) = relu(a y + c) for a > 0 and c <= 0."""
+        if len(form.terms) != 1 or form.constant > 0 or form.terms[0][1] < 0:
+            return None
+        number, factor = form.terms[0]
+        scalar = self.scalars[number]
+        return scalar.forms[0].scaled(factor).shifted(form.constant) if scalar.sort is Sort.RELU else None
 
     def named(self, form: Affine, extent: Extent) -> Affine:
         """The same form as a scalar with the extent, where that says more than its parts do."""
@@ -167,16 +178,26 @@ class Pool:
         """0 for x <= low and 1 for x >= high; in between, where no value lies, a ramp over the middle half.
 
         The ramp leaves a quarter of the gap on either side, so the truth value is exact for an x that is off by less.
+        What has two values, one on either side, is affine in its step.
         On a grid the difference of two ReLUs is exact; for reals the nested form cancels nothing however large x is.
         """
         extent = self.extent(x)
         if extent.low >= high or extent.high <= low:
             return constant(float(extent.low >= high))
+        if self._is_two_valued(x):
+            return self.named(x.shifted(-extent.low).scaled(1 / (extent.high - extent.low)), BOOLEAN)
         slope = _power_above(2 / (high - low))
         ramp = x.shifted(-(low + high) / 2).scaled(slope).shifted(0.5)
         if extent.unit > 0 and slope * extent.largest < EXACT_STEP and unit_is_exact(ramp):
             return self.named(self.relu(ramp) - self.relu(ramp.shifted(-1)), BOOLEAN)
         return self.named(self.negation(self._snapping(self.negation(self.relu(ramp)))), BOOLEAN)
+
+    def _is_two_valued(self, form: Affine) -> bool:
+        """Whether a form has the ends of its extent for values, and no others."""
+        if len(form.terms) != 1:
+            return False
+        extent = self.scalars[form.terms[0][0]].extent
+        return extent.bounded and extent.high - extent.low == extent.unit
 
     def _snapping(self, form: Affine) -> Affine:
         """The outer ReLU of a step: what it reads is 1 or at most -1/2, and where it is 1 it has no error."""

@@ -58,27 +58,37 @@ def _layer_errors(
     precision: Precision,
     horizon: int,
 ) -> Array:
-    found = np.array([_unit_error(unit, extents, below, precision) for unit in layer])
+    found = np.array([_unit_error(unit, layer, extents, below, precision) for unit in layer])
     found += [architecture.deviation(unit, precision) for unit in layer]
-    states = [slot for slot, unit in enumerate(layer) if unit.kind is Kind.STATE]
+    states = [slot for slot, unit in enumerate(layer) if unit.kind is Kind.STATE or unit.back]
+    read = {other for unit in layer for other, _ in unit.back}
+    states = sorted(read.union(states))
     if states:
         back, _ = transition(layer)
         found[states] = _accumulated(np.abs(back)[np.ix_(states, states)], found[states], horizon)
     return found
 
 
-def _unit_error(unit: Unit, extents: Sequence[Extent], below: Array, precision: Precision) -> float:
+def _unit_error(unit: Unit, layer: Layer, extents: Sequence[Extent], below: Array, precision: Precision) -> float:
     first = _row_error(unit.rows[0], extents, below, precision)
     if unit.kind is Kind.PRODUCT:
         second = _row_error(unit.rows[1], extents, below, precision)
         left, right = unit.operands
         rounding = 0.0 if _is_small(unit.extent, precision) and first == second == 0 else _rounding(unit, precision)
         return _times(left.largest, second) + _times(right.largest, first) + first * second + rounding
-    if unit.kind is Kind.STATE:
-        terms = [abs(factor) * unit.extent.largest for _, factor in unit.back]
-        exact = _is_small(unit.extent, precision) and all(unit_of(factor) >= 1 for _, factor in unit.back)
-        return first + (0.0 if exact else (len(terms) + 4) * 2.0**-precision.digits * math.fsum(terms))
-    return 0.0 if first < unit.snaps else first
+    if first < unit.snaps and not unit.back:
+        return 0.0
+    return first + _back_error(unit, layer, precision)
+
+
+def _back_error(unit: Unit, layer: Layer, precision: Precision) -> float:
+    """Rounding where last values are added."""
+    terms = [_times(abs(factor), layer[slot].extent.largest) for slot, factor in unit.back]
+    total = math.fsum([*terms, unit.extent.largest])
+    step = min([unit_of(factor) * layer[slot].extent.unit for slot, factor in unit.back], default=math.inf)
+    if step > 0 and total <= step * 2.0**precision.digits:
+        return 0.0
+    return (len(terms) + 4) * 2.0**-precision.digits * total if unit.back else 0.0
 
 
 def _accumulated(back: Array, added: Array, horizon: int) -> Array:

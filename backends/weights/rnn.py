@@ -1,7 +1,8 @@
 """The Elman network with ReLUs, `torch.nn.RNN(nonlinearity="relu")`, as a pure stack: everything it holds is exact.
 
 h_t = relu(W_ih u_t + W_hh h_{t-1} + b).  A state of one sign is one unit, another the difference of two,
-W_hh = [[A, -A], [-A, A]] (Petrov et al., 2024, equation 11); layers without states have W_hh = 0.
+W_hh = [[A, -A], [-A, A]] (Petrov et al., 2024, equation 11); layers without states have W_hh = 0.  A ReLU between a
+state's last value and its next is the cell's own.
 """
 
 from __future__ import annotations

@@ -75,8 +75,7 @@ def test_what_piecewise_linear_networks_do_not_hold_is_refused() -> None:
     [
         ("output y = tanh(x)", "`y` (<text>:3): `tanh` is a smooth function that is not piecewise linear"),
         ("output y = float(x > 0)", "may come arbitrarily close to each other"),
-        ("state s: [] = 0\n    s' = relu(s - x)\n    output y = s'", "the next value of s is not affine in the states"),
-        ("state s: [] = 0\n    s' = s * x\n    output y = s'", "the next value of s is not affine in the states"),
+        ("state s: [] = 0\n    s' = s * x\n    output y = s'", "the next value of s depends on its last one through"),
         ("output y = 1 / x", "it divides by what is not a constant"),
     ],
 )
@@ -85,6 +84,19 @@ def test_programs_that_are_not_exact_are_refused(body: str, reason: str) -> None
     with pytest.raises(NotExact) as refused:
         compile_weights(program, "gated-linear-rnn", given=("x=-1:1",))
     assert reason in str(refused.value)
+
+
+def test_nonlinear_recurrences_are_cells() -> None:
+    """Parity is one layer of two units; the architectures whose recurrent layers are linear refuse it."""
+    parity = lsrl.load("std/exact/parity")
+    bits = np.random.default_rng(0).integers(0, 2, (4, 1000)).astype(bool)
+    for arch in ("rnn", "lstm"):
+        compiled = compile_weights(parity, arch)
+        assert (compiled.module.rnn.num_layers, compiled.module.rnn.hidden_size) == (1, 2)
+        (name,), (output,) = parity.inputs, parity.outputs
+        np.testing.assert_array_equal(compiled({name: bits})[output], np.cumsum(bits, 1) % 2)
+    with pytest.raises(ArchitectureError, match=r"reads its own last value through a ReLU.*\(held by rnn, lstm\)$"):
+        compile_weights(parity, "gru")
 
 
 def test_unknown_architecture_and_dtype() -> None:

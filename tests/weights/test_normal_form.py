@@ -13,6 +13,7 @@ import lsrl
 from lsrl.backends.given_ranges import read_given
 from lsrl.backends.weights.assemble import assemble
 from lsrl.backends.weights.execute import execute, probed
+from lsrl.backends.weights.faults import NotExact
 from lsrl.backends.weights.network import Kind, Network
 from lsrl.backends.weights.normal_form import taken_apart
 from lsrl.program import Program
@@ -95,6 +96,10 @@ RECURRENT = {
     "states in a row": "state s, t: [] = 1\n s' = s + float(a > 2)\n t' = t + s + s'\n output y = t' - t",
     "a state of a lower layer": "state s, t: [] = 0\n s' = s + a\n t' = t + s + float(s' > 9)\n output y = t'",
     "two that turn": "state s, t: [] = 1\n s' = t\n t' = s + a\n output y = s', z = t'",
+    "through a ReLU": "state s: [] = 1\n s' = relu(s + a - 2)\n output y = s', z = s",
+    "through a ReLU and beside it": "state s: [2] = 1\n s' = where(a > 2, [s[1], a], s)\n output y = s'",
+    "clamped": "state s: [] = 1\n s' = clamp(s + a - 2, 0, 5)\n output y = s'",
+    "parity": "state odd: [] bool = false\n odd' = odd != (a > 1)\n output y = float(odd'), z = float(odd)",
     "lag": "output y = a - a[t-2]",
 }
 
@@ -104,6 +109,17 @@ def test_recurrences(body: str) -> None:
     lines = "\n".join(f"    {line.strip()}" for line in ["input i: [] int(4)", "a = float(i)", *body.split("\n")])
     program = lsrl.parse(f"cell recurrent():\n{lines}\n")
     check(program, {"i": np.random.default_rng(1).integers(0, 4, (2, 20))})
+
+
+def test_two_relus_on_the_way_back_are_refused() -> None:
+    program = lsrl.parse(
+        "cell deep():\n    input i: [] int(4)\n    state s: [] = 1\n"
+        "    s' = relu(3 - relu(2 * s - float(i)) - s)\n    output y = s'\n"
+    )
+    with pytest.raises(
+        NotExact, match=r"^the next value of s depends on its last one through `.*` \(<text>:4\): no lay"
+    ):
+        networks(program, {})
 
 
 def test_real_numbers_within_a_range() -> None:
