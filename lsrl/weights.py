@@ -28,11 +28,9 @@ from lsrl.ir.value import Kind
 from lsrl.program import Program
 from lsrl.weights_report import Report, Setting, make_report
 from lsrl.weights_samples import sampled
+from lsrl.weights_table import HORIZON
 
-__all__ = ["ARCHITECTURES", "ArchitectureError", "CompiledWeights", "NotExact", "Traced", "compile"]
-
-HORIZON = 4096
-"""How many positions the bounds of states that grow hold for, where nobody tells."""
+__all__ = ["ARCHITECTURES", "HORIZON", "ArchitectureError", "CompiledWeights", "NotExact", "Traced", "compile"]
 
 CHECKED = (4, 64)
 """Batch and length of the random sequences whose error the report has."""
