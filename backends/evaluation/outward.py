@@ -41,7 +41,7 @@ def add(x: Array, y: Array, side: Side) -> Array:
         taken = total - x
         lost = (x - (total - taken)) + (y - taken)
         unbounded = -np.inf if side is lower else np.inf
-        rounded = np.isfinite(total) & (lost != 0)
+        rounded = np.isfinite(x) & np.isfinite(y) & (lost != 0)  # also where the sum is beyond all floats
         return np.asarray(np.where(np.isnan(total), unbounded, side(total, rounded)))
 
 
@@ -49,7 +49,7 @@ def multiply(x: Array, y: Array, side: Side) -> Array:
     """x * y, where nothing times infinity is nothing."""
     with np.errstate(all="ignore"):
         product = np.where((x == 0) | (y == 0), 0.0, x * y)
-        exact = (x == 0) | (y == 0) | ~np.isfinite(product)
+        exact = (x == 0) | (y == 0) | np.isinf(x) | np.isinf(y)
         exact |= (np.abs(product) > SMALLEST_EXACT) & (_lost(x, y, product) == 0)
         return side(product, ~exact)
 
@@ -83,7 +83,7 @@ def around(x: Array, side: Side) -> Array:
     """The result of an elementary function, moved by more than it can be wrong."""
     with np.errstate(all="ignore"):
         moved = x - np.abs(x) * SLACK if side is lower else x + np.abs(x) * SLACK
-        return np.asarray(np.where(np.isfinite(x), side(moved, x != 0), x))
+        return np.asarray(side(np.where(np.isfinite(x), moved, x), x != 0))
 
 
 def _lost(x: Array, y: Array, product: Array) -> Array:

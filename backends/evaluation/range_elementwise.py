@@ -35,6 +35,8 @@ INCREASING: Mapping[str, tuple[float, float]] = {
     "erf": (-1, 1),
 }
 """Functions that grow, with what they never leave."""
+VANISHING = ("exp", "sigmoid", "softplus", "logsigmoid")
+TINY = float(np.nextafter(0, 1))
 BETWEEN: Mapping[str, tuple[float, float]] = {"sin": (-1, 1), "cos": (-1, 1)}
 
 
@@ -150,6 +152,8 @@ def growing(op: str, least: float, most: float) -> Rule:
             low = around(FUNCTIONS[op](*(np.maximum(x.low, 0) if op == "sqrt" else x.low for x in args)), lower)
             high = around(FUNCTIONS[op](*(np.maximum(x.high, 0) if op == "sqrt" else x.high for x in args)), upper)
         low, high = np.where(np.isnan(low), least, low), np.where(np.isnan(high), most, high)
+        if op in VANISHING:  # what underflows is not 0
+            low, high = np.minimum(low, -TINY if most == 0 else low), np.maximum(high, TINY if least == 0 else high)
         return Range(np.clip(low, least, most), np.clip(high, least, most))
 
     return rule
