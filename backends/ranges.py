@@ -5,6 +5,9 @@ program says.  The first positions are gone through one after the other; from th
 to be within a range which is enlarged until the step leaves it no more.  Where that does not end by itself, ends of
 ranges jump to numbers that the program compares with and then to infinity; where a horizon is given, states that grow
 by bounded steps are bounded by their sum (`lsrl.backends.growth`).
+
+`lsrl.ir.facts.bounds` bounds states for all sizes at once, to classify recurrences.  Here sizes are numbers, so that
+elements are told apart, constants are known, and sums have a length.
 """
 
 from __future__ import annotations
