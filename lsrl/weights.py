@@ -21,7 +21,7 @@ from lsrl.backends.weights.execute import probed
 from lsrl.backends.weights.faults import ArchitectureError, NotExact
 from lsrl.backends.weights.network import Network
 from lsrl.backends.weights.normal_form import architecture_named, network_for, taken_apart
-from lsrl.backends.weights.torch_network import TEMPLATES, built, layer_outputs
+from lsrl.backends.weights.torch_network import built, layer_outputs, template_text
 from lsrl.files import write_text
 from lsrl.ir.cell import Cell, Output
 from lsrl.ir.value import Kind
@@ -88,8 +88,7 @@ class CompiledWeights:
         weights = {name: tensor.detach().cpu().numpy() for name, tensor in self.module.state_dict().items()}
         write_arrays(folder / "model.safetensors", weights)
         write_text(folder / "config.json", self.report.config_json(self.emitted.config))
-        template = Path(str(TEMPLATES[self.architecture.template].__file__))
-        write_text(folder / "load.py", template.read_text(encoding="utf-8"))
+        write_text(folder / "load.py", template_text(self.architecture.template))
         write_text(folder / "report.json", self.report.json())
         write_text(folder / "report.md", self.report.markdown())
 
@@ -131,7 +130,8 @@ def compile(
     cell, numbers = program.bind(sizes)
     known = init_params(cell, numbers) | {name: np.asarray(array) for name, array in (params or {}).items()}
     within = dict(given) if isinstance(given, Mapping) else read_given(given)
-    network = network_for(taken_apart(cell, numbers, known, within, horizon), architecture)
+    scalars = taken_apart(cell, numbers, known, within, horizon, diagonal=architecture.diagonal)
+    network = network_for(scalars, architecture)
     emitted = architecture.emit(network, precision)
     module = built(emitted, architecture.template, dtype)
     batch, length = CHECKED[0], min(CHECKED[1], horizon)

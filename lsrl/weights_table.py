@@ -59,8 +59,12 @@ def weights_table(
     Raises:
         NotExact: no architecture holds the program.
     """
-    scalars = taken_apart(cell, sizes, params, given, horizon)
-    return tuple(_row(scalars, ARCHITECTURES[name], horizon) for name in names)
+    chosen = [ARCHITECTURES[name] for name in names]
+    scalars = {
+        diagonal: taken_apart(cell, sizes, params, given, horizon, diagonal=diagonal)
+        for diagonal in sorted({architecture.diagonal for architecture in chosen})
+    }
+    return tuple(_row(scalars[architecture.diagonal], architecture, horizon) for architecture in chosen)
 
 
 def table_text(rows: Sequence[Row]) -> str:

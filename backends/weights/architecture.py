@@ -8,7 +8,7 @@ from typing import Protocol
 
 from lsrl.backends.arrays import Array
 from lsrl.backends.weights.encoding import Decoder
-from lsrl.backends.weights.network import Network, Unit
+from lsrl.backends.weights.network import Layer, Network, Unit
 
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
@@ -68,6 +68,7 @@ class Architecture(Protocol):
         title: what the module is, in words.
         template: the module beside this one that is copied as `load.py`.
         apart: whether states lie in layers of their own.
+        diagonal: whether states read no last values but their own, so that periodic ones are rewritten (`periodic`).
     """
 
     @property
@@ -82,10 +83,13 @@ class Architecture(Protocol):
     @property
     def apart(self) -> bool: ...
 
-    def obstacle(self, unit: Unit) -> str | None:
-        """Why the architecture does not hold a unit; None where it does."""
+    @property
+    def diagonal(self) -> bool: ...
 
-    def deviation(self, unit: Unit, precision: Precision) -> float:
+    def obstacle(self, layer: Layer, slot: int) -> str | None:
+        """Why the architecture does not hold a unit of a layer; None where it does."""
+
+    def deviation(self, unit: Unit, precision: Precision, horizon: int) -> float:
         """A bound of how far a unit is from what it should compute from its operands, beside rounding, per step."""
 
     def emit(self, network: Network, precision: Precision) -> Emitted:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from lsrl.backends.weights.affine import BOOLEAN, Affine, Extent, constant, total
 from lsrl.backends.weights.pool import Pool
 
-MOST_STEPS = 1 << 12
-"""Of one whole division or table."""
+FOLDED = 32
+"""A whole division of more steps is done digit by digit: a layer for each digit, instead of a unit for each step."""
 
 
 @dataclass
@@ -104,17 +104,32 @@ def sign(pool: Pool, x: Affine) -> Affine:
 
 
 def floor_divide(pool: Pool, x: Affine, y: Affine) -> Affine:
-    """floor(x / y) for a constant y > 0: how many multiples of y the bounded x has passed."""
+    """floor(x / y) for a constant y > 0: how many multiples of y the bounded x has passed.
+
+    Each is a step, all in one layer; beyond some, digits of the quotient are.
+    """
     if not y.is_constant or y.constant <= 0:
         raise NotHeld("the divisor is not a positive constant")
     extent = pool.extent(x)
     if not extent.bounded:
         raise NotHeld(f"the number it divides is not bounded: {described(extent)}")
     first, last = math.floor(extent.low / y.constant), math.floor(extent.high / y.constant)
-    if last - first > MOST_STEPS:
-        raise NotHeld(f"it takes {last - first:,} steps from {first:,} to {last:,}, more than {MOST_STEPS:,}")
+    if last - first > FOLDED:
+        return _folded_division(pool, x, y.constant, first, last - first)
     steps = [at_least(pool, x, constant(k * y.constant)) for k in range(first + 1, last + 1)]
     return pool.named(total(steps).shifted(first), Extent(first, last, 1))
+
+
+def _folded_division(pool: Pool, x: Affine, y: float, first: int, most: int) -> Affine:
+    """Long division in binary: a step for each digit of the quotient, one layer after the other."""
+    rest, quotient = x.shifted(-first * y), constant(first)
+    for power in reversed(range(most.bit_length())):
+        size = y * 2**power
+        digit = at_least(pool, rest, constant(size))
+        quotient = quotient + digit.scaled(2**power)
+        unit = pool.extent(rest).unit
+        rest = pool.named(rest - digit.scaled(size), Extent(0, size - unit, unit))
+    return pool.named(quotient, Extent(first, first + most, 1))
 
 
 def modulo(pool: Pool, x: Affine, y: Affine) -> Affine:

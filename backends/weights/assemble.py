@@ -207,7 +207,10 @@ class _Building:
         return self.names.get(self.scalars.expanded(scalar(number)), "")
 
     def _place(self, key: Key) -> str:
-        origin = self.scalars.scalars[key[1]].origin if key[0] in ("scalar", "name") else None
+        kind, number = key
+        if kind not in ("scalar", "name"):
+            return self.scalars.place(self.scalars.updates[number].origin)
+        origin = self.scalars.scalars[number].origin
         return self._name(key) if origin is None else self.scalars.place(origin)
 
     def _probes(self) -> Iterable[Probe]:

@@ -26,16 +26,53 @@ class LinearRNN(torch.nn.Module):
         return torch.cat([state[:, :0], *states], 1), state
 
 
+class Mamba(torch.nn.Module):
+    """The mixer of `transformers`, given a constant 1 as well; its first outputs are the states."""
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        super().__init__()
+        from transformers import MambaConfig
+        from transformers.models.mamba.modeling_mamba import MambaMixer
+
+        size = 1 + max(inputs, hidden)
+        config = MambaConfig(hidden_size=size, state_size=1, time_step_rank=1, num_hidden_layers=1)
+        self.mixer = MambaMixer(config, layer_idx=0)
+        self.padding, self.hidden = size - 1 - inputs, hidden
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, None]:
+        one = torch.ones_like(x[..., :1])
+        mixed = self.mixer(torch.nn.functional.pad(torch.cat([x, one], -1), (0, self.padding)))
+        return mixed[..., : self.hidden], None
+
+
+class Hawk(torch.nn.Module):
+    """The recurrent block of `transformers`; no position is 0, which would start a new segment there."""
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        super().__init__()
+        from transformers import RecurrentGemmaConfig
+        from transformers.models.recurrent_gemma.modeling_recurrent_gemma import RecurrentGemmaRecurrentBlock
+
+        size = max(inputs, hidden)
+        config = RecurrentGemmaConfig(hidden_size=size, lru_width=hidden, num_attention_heads=1, num_hidden_layers=1)
+        self.block = RecurrentGemmaRecurrentBlock(config, layer_idx=0)
+        self.padding, self.hidden = size - inputs, hidden
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, None]:
+        positions = torch.arange(1, x.shape[1] + 1, device=x.device).expand(x.shape[0], -1)
+        padded = torch.nn.functional.pad(x, (0, self.padding))
+        mixed, _ = self.block(padded, position_ids=positions, attention_mask=None, use_cache=False)
+        return mixed[..., : self.hidden], None
+
+
 class Recurrent(torch.nn.Module):
     """What a recurrent layer puts out, beside what it reads."""
 
     def __init__(self, cell: str, inputs: int, hidden: int) -> None:
         super().__init__()
-        match cell:
-            case "LinearRNN":
-                self.rnn: torch.nn.Module = LinearRNN(inputs, hidden)
-            case _:
-                self.rnn = getattr(torch.nn, cell)(inputs, hidden, batch_first=True)
+        own = {"LinearRNN": LinearRNN, "Mamba": Mamba, "Hawk": Hawk}
+        options = {} if cell in own else {"batch_first": True}
+        self.rnn = (own.get(cell) or getattr(torch.nn, cell))(inputs, hidden, **options)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         hidden, _ = self.rnn(x)

@@ -31,11 +31,15 @@ MOST_SCALARS = 1 << 20
 
 @dataclass(frozen=True)
 class Update:
-    """One number of a state: where it starts and what it becomes, an affine form that may use arriving scalars."""
+    """One number of a state: where it starts and what it becomes, an affine form that may use arriving scalars.
+
+    `origin` is the next value of the whole state.
+    """
 
     name: str
     start: float
     form: Affine
+    origin: Value
 
 
 @dataclass(frozen=True)
@@ -152,6 +156,7 @@ class _Lowering:
                     _element_name(state.name, index),
                     float(starts[state.name].item(index)),
                     updates[state.name].item(index),
+                    state.next,
                 )
                 for state in self.cell.states
                 for index in np.ndindex(starts[state.name].shape)

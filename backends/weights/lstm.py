@@ -44,13 +44,15 @@ class Lstm:
     title: str = "torch.nn.LSTM, stacked, with a linear read-out"
     template: str = "load_stack"
     apart: bool = False
+    diagonal: bool = False
 
-    def obstacle(self, unit: Unit) -> str | None:
+    def obstacle(self, layer: Layer, slot: int) -> str | None:
+        unit = layer[slot]
         if unit.kind is Kind.PRODUCT and not all(extent.bounded for extent in unit.operands):
             return "a product in sigmoid gates needs bounds of both factors"
         return None
 
-    def deviation(self, unit: Unit, precision: Precision) -> float:
+    def deviation(self, unit: Unit, precision: Precision, horizon: int) -> float:
         through_tanh = tanh_error(unit.extent)
         match unit.kind:
             case Kind.RELU:

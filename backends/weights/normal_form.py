@@ -16,6 +16,7 @@ from lsrl.backends.weights.assemble import assemble
 from lsrl.backends.weights.faults import ArchitectureError
 from lsrl.backends.weights.lower import Scalars, lower
 from lsrl.backends.weights.network import Network
+from lsrl.backends.weights.periodic import unrolled
 from lsrl.ir.cell import Cell
 
 
@@ -31,14 +32,24 @@ class Obstacle:
 
 
 def taken_apart(
-    cell: Cell, sizes: Mapping[str, int], params: Mapping[str, Array], given: Mapping[str, Given], horizon: int
+    cell: Cell,
+    sizes: Mapping[str, int],
+    params: Mapping[str, Array],
+    given: Mapping[str, Given],
+    horizon: int,
+    *,
+    diagonal: bool = False,
 ) -> Scalars:
     """A program as scalars, with what the range analysis knows for sequences of at most `horizon` positions.
+
+    `diagonal` writes periodic states as tables of the position (`periodic`).
 
     Raises:
         NotExact: it does what no network of affine maps, ReLUs, products and linear states holds.
         RangeError: a range is of no input, or cannot be.
     """
+    if diagonal:
+        cell = unrolled(cell, sizes).cell
     numbers = {name: _within(array) for name, array in params.items()}
     return lower(cell, sizes, params, ranges_of(cell, sizes, {**numbers, **given}, horizon), horizon)
 
@@ -64,8 +75,8 @@ def obstacles(network: Network, architecture: Architecture) -> tuple[Obstacle, .
     found = {
         Obstacle(unit.place, reason): None
         for layer in network.layers
-        for unit in layer
-        if (reason := architecture.obstacle(unit)) is not None
+        for slot, unit in enumerate(layer)
+        if (reason := architecture.obstacle(layer, slot)) is not None
     }
     return tuple(found)
 

@@ -24,13 +24,15 @@ class Rnn:
     title: str = 'torch.nn.RNN(nonlinearity="relu"), stacked, with a linear read-out'
     template: str = "load_stack"
     apart: bool = False
+    diagonal: bool = False
 
-    def obstacle(self, unit: Unit) -> str | None:
+    def obstacle(self, layer: Layer, slot: int) -> str | None:
+        unit = layer[slot]
         if unit.kind is Kind.PRODUCT:
             return "a product of two numbers that are no truth values is not piecewise linear"
         return None
 
-    def deviation(self, unit: Unit, precision: Precision) -> float:
+    def deviation(self, unit: Unit, precision: Precision, horizon: int) -> float:
         return 0.0
 
     def emit(self, network: Network, precision: Precision) -> Emitted:

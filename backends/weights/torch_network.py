@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import ModuleType
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from lsrl.backends.weights import load_blocks, load_stack
 from lsrl.backends.weights.architecture import Emitted
 
-TEMPLATES: Mapping[str, ModuleType] = {"load_blocks": load_blocks, "load_stack": load_stack}
+
+def template_text(template: str) -> str:
+    """The text of `load.py`."""
+    return Path(__file__).with_name(f"{template}.py").read_text(encoding="utf-8")
 
 
 def built(emitted: Emitted, template: str, dtype: str) -> torch.nn.Module:
-    """The module with its weights, as `load.py` makes it."""
+    """The module with its weights, as `load.py` makes it; only the library that it needs is loaded."""
     precision = getattr(torch, dtype)
-    module: torch.nn.Module = TEMPLATES[template].Network(dict(emitted.config)).to(precision)
+    library: Any = import_module(f"lsrl.backends.weights.{template}")
+    module: torch.nn.Module = library.Network(dict(emitted.config)).to(precision)
     module.load_state_dict({name: torch.tensor(array, dtype=precision) for name, array in emitted.tensors.items()})
     return module.eval()
 
 
-def layer_outputs(module: torch.nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
+def layer_outputs(module: Any, x: torch.Tensor) -> list[torch.Tensor]:
     """What every layer of the network in normal form puts out, [B, T, hidden]."""
     with torch.no_grad():
-        if isinstance(module, load_blocks.Network):
-            return _by_stage(module, x)
-        if isinstance(module, load_stack.Network):
-            return _by_layer(module.rnn, x)
-    raise TypeError(f"{type(module).__name__} is no module of these")
+        return _by_stage(module.stages, x) if hasattr(module, "stages") else _by_layer(module.rnn, x)
 
 
-def _by_stage(module: load_blocks.Network, x: torch.Tensor) -> list[torch.Tensor]:
+def _by_stage(stages: torch.nn.Sequential, x: torch.Tensor) -> list[torch.Tensor]:
     found = []
-    for stage in module.stages:
+    for stage in stages:
         x = stage(x)
         found.append(x)
     return found
