@@ -50,7 +50,6 @@ def test_every_short_sequence(case: Case) -> None:
 ON_TARGETS = [
     ("jax", "std/exact/tok2tok"),
     ("jax", "std/exact/dyck"),
-    ("jax", "std/exact/sort"),
     ("triton", "std/exact/majority"),
 ]
 

@@ -51,7 +51,7 @@ def assert_inside(array: np.ndarray, known: Range, said: str) -> None:
     if not array.size:
         return
     rows = array.reshape(-1, *known.shape)
-    slack = ROUNDING * (1 + np.abs(rows))
+    slack = np.where(np.isinf(rows), 0, ROUNDING * (1 + np.abs(rows)))
     fine = np.isnan(rows) | ((known.low - slack <= rows) & (rows <= known.high + slack))
     assert fine.all(), (said, known.low, known.high, rows[~fine])
     if known.grid is not None and known.grid.step:
@@ -142,7 +142,7 @@ def expressions(draw_from: st.DrawFn, depth: int = 3) -> str:
             return CHOICE.format(*(draw_from(parts) for _ in range(4)))
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(expressions(), expressions(), expressions())
 def test_no_execution_leaves_its_range(first: str, second: str, out: str) -> None:
     text = (
@@ -166,7 +166,7 @@ SCALAR = (
 )  # fmt: skip
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(st.sampled_from(VECTOR), st.sampled_from(VECTOR), st.sampled_from(SCALAR), st.sampled_from(SCALAR))
 def test_no_vector_leaves_its_range(first: str, second: str, third: str, out: str) -> None:
     text = (
