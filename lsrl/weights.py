@@ -20,7 +20,7 @@ from lsrl.backends.weights.architectures import ARCHITECTURES
 from lsrl.backends.weights.execute import probed
 from lsrl.backends.weights.faults import ArchitectureError, NotExact
 from lsrl.backends.weights.network import Network
-from lsrl.backends.weights.normal_form import architecture_named, network_for, taken_apart
+from lsrl.backends.weights.normal_form import architecture_named, network_for, prepared, taken_apart
 from lsrl.backends.weights.torch_network import built, layer_outputs, template_text
 from lsrl.files import write_text
 from lsrl.ir.cell import Cell, Output
@@ -130,15 +130,15 @@ def compile(
     cell, numbers = program.bind(sizes)
     known = init_params(cell, numbers) | {name: np.asarray(array) for name, array in (params or {}).items()}
     within = dict(given) if isinstance(given, Mapping) else read_given(given)
-    scalars = taken_apart(cell, numbers, known, within, horizon, diagonal=architecture.diagonal)
-    network = network_for(scalars, architecture)
+    taken = prepared(cell, numbers, diagonal=architecture.diagonal)
+    network = network_for(taken_apart(taken.cell, numbers, known, within, horizon), architecture)
     emitted = architecture.emit(network, precision)
     module = built(emitted, architecture.template, dtype)
     batch, length = CHECKED[0], min(CHECKED[1], horizon)
     one_hot = [name for name, each in within.items() if each.one_hot]
     inputs = sampled(network, batch, length, one_hot)
     traced = _traced(cell, numbers, known, network, emitted, module, inputs)
-    setting = Setting(architecture, precision, numbers, horizon, batch, length)
+    setting = Setting(architecture, precision, numbers, horizon, batch, length, taken.notes)
     report = make_report(network, setting, emitted, {name: value.error for name, value in traced.items()})
     wrong = [error for error in report.values if error.measured > error.predicted]
     if wrong:

@@ -14,7 +14,10 @@ from lsrl.backends.weights.predict import predict
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a network was compiled for, and the random sequences that its error was measured on."""
+    """What a network was compiled for, and the random sequences that its error was measured on.
+
+    `rewritten` says of which states something else took the place.
+    """
 
     architecture: Architecture
     precision: Precision
@@ -22,6 +25,7 @@ class Setting:
     horizon: int
     batch: int
     length: int
+    rewritten: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class Report:
             "dtype": setting.precision.name,
             "sizes": dict(setting.sizes),
             "horizon": setting.horizon,
+            "rewritten": list(setting.rewritten),
             "depth": self.depth,
             "width": self.width,
             "units": dict(self.units),
@@ -107,6 +112,8 @@ class Report:
         )
         yield f"units with {self.nonzeros:,} coefficients; {self.parameters:,} parameters."
         yield ""
+        if setting.rewritten:
+            yield from ("Rewritten:", "", *(f"* {note}" for note in setting.rewritten), "")
         yield f"Errors: a bound, and the largest on {setting.batch} random sequences of {setting.length} positions."
         yield ""
         yield "| value | predicted | measured |"

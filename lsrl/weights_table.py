@@ -12,7 +12,7 @@ from lsrl.backends.weights.architecture import PRECISIONS, Architecture
 from lsrl.backends.weights.architectures import ARCHITECTURES
 from lsrl.backends.weights.assemble import assemble
 from lsrl.backends.weights.lower import Scalars
-from lsrl.backends.weights.normal_form import obstacles, taken_apart
+from lsrl.backends.weights.normal_form import obstacles, prepared, taken_apart
 from lsrl.backends.weights.predict import predict
 from lsrl.ir.cell import Cell
 
@@ -61,7 +61,7 @@ def weights_table(
     """
     chosen = [ARCHITECTURES[name] for name in names]
     scalars = {
-        diagonal: taken_apart(cell, sizes, params, given, horizon, diagonal=diagonal)
+        diagonal: taken_apart(prepared(cell, sizes, diagonal=diagonal).cell, sizes, params, given, horizon)
         for diagonal in sorted({architecture.diagonal for architecture in chosen})
     }
     return tuple(_row(scalars[architecture.diagonal], architecture, horizon) for architecture in chosen)

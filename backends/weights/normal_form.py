@@ -16,7 +16,7 @@ from lsrl.backends.weights.assemble import assemble
 from lsrl.backends.weights.faults import ArchitectureError
 from lsrl.backends.weights.lower import Scalars, lower
 from lsrl.backends.weights.network import Network
-from lsrl.backends.weights.periodic import unrolled
+from lsrl.backends.weights.periodic import Unrolled, unrolled
 from lsrl.ir.cell import Cell
 
 
@@ -31,25 +31,20 @@ class Obstacle:
         return f"{self.place}: {self.reason}"
 
 
+def prepared(cell: Cell, sizes: Mapping[str, int], *, diagonal: bool) -> Unrolled:
+    """A program as an architecture takes it: for diagonal ones periodic states are tables of the position."""
+    return unrolled(cell, sizes) if diagonal else Unrolled(cell, ())
+
+
 def taken_apart(
-    cell: Cell,
-    sizes: Mapping[str, int],
-    params: Mapping[str, Array],
-    given: Mapping[str, Given],
-    horizon: int,
-    *,
-    diagonal: bool = False,
+    cell: Cell, sizes: Mapping[str, int], params: Mapping[str, Array], given: Mapping[str, Given], horizon: int
 ) -> Scalars:
     """A program as scalars, with what the range analysis knows for sequences of at most `horizon` positions.
-
-    `diagonal` writes periodic states as tables of the position (`periodic`).
 
     Raises:
         NotExact: it does what no network of affine maps, ReLUs, products and linear states holds.
         RangeError: a range is of no input, or cannot be.
     """
-    if diagonal:
-        cell = unrolled(cell, sizes).cell
     numbers = {name: _within(array) for name, array in params.items()}
     return lower(cell, sizes, params, ranges_of(cell, sizes, {**numbers, **given}, horizon), horizon)
 

@@ -117,7 +117,9 @@ cell turning():
 """
     )
     inputs = {"i": np.random.default_rng(0).integers(0, 4, (2, 30))}
-    found = compile_weights(program, arch, horizon=100)(inputs)
+    compiled = compile_weights(program, arch, horizon=100)
+    assert compiled.report.data()["rewritten"] == ["wheel: of period 4, a table of the position modulo 4"]
+    found = compiled(inputs)
     for name, expected in program.reference({}, inputs).outputs.items():
         np.testing.assert_array_equal(found[name], expected)
     longer = "cell long():\n    input x: [] int(2)\n    output y = x[t-4]\n"
