@@ -8,7 +8,7 @@ from typing import Protocol
 
 from lsrl.backends.arrays import Array
 from lsrl.backends.weights.encoding import Decoder
-from lsrl.backends.weights.network import Layer, Network, Unit
+from lsrl.backends.weights.network import Layer, Network
 
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
@@ -89,7 +89,7 @@ class Architecture(Protocol):
     def obstacle(self, layer: Layer, slot: int) -> str | None:
         """Why the architecture does not hold a unit of a layer; None where it does."""
 
-    def deviation(self, unit: Unit, precision: Precision, horizon: int) -> float:
+    def deviation(self, layer: Layer, slot: int, precision: Precision, horizon: int) -> float:
         """A bound of how far a unit is from what it should compute from its operands, beside rounding, per step."""
 
     def emit(self, network: Network, precision: Precision) -> Emitted:

@@ -22,7 +22,7 @@ from lsrl.backends.weights.architecture import Emitted, Json, Precision
 from lsrl.backends.weights.encoding import Decoder, faces, faces_decoder, faces_rows, identity
 from lsrl.backends.weights.execute import transition
 from lsrl.backends.weights.gates import centred, scale_for, tanh_error
-from lsrl.backends.weights.network import Kind, Layer, Network, Unit, dense
+from lsrl.backends.weights.network import Kind, Layer, Network, dense
 
 Tensors = dict[str, Array]
 Stage = tuple[Json, Tensors, Decoder]
@@ -56,7 +56,8 @@ class Blocks:
             return "a state reads its own last value through a ReLU, and the recurrent layers are linear"
         return None
 
-    def deviation(self, unit: Unit, precision: Precision, horizon: int) -> float:
+    def deviation(self, layer: Layer, slot: int, precision: Precision, horizon: int) -> float:
+        unit = layer[slot]
         if unit.kind is not Kind.STATE or self.cell == "LinearRNN":
             return 0.0
         return tanh_error(unit.extent)

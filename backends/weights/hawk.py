@@ -21,7 +21,7 @@ from lsrl.backends.weights.architecture import Emitted, Json, Precision
 from lsrl.backends.weights.blocks import Stage, beside, staged
 from lsrl.backends.weights.diagonal import TAPS, diagonal_obstacle, taps
 from lsrl.backends.weights.encoding import Decoder
-from lsrl.backends.weights.network import Kind, Layer, Network, Unit
+from lsrl.backends.weights.network import Kind, Layer, Network
 
 LEVEL = 64.0
 SINGLE = 2.0**-24
@@ -42,7 +42,8 @@ class Hawk:
     def obstacle(self, layer: Layer, slot: int) -> str | None:
         return diagonal_obstacle(layer, slot)
 
-    def deviation(self, unit: Unit, precision: Precision, horizon: int) -> float:
+    def deviation(self, layer: Layer, slot: int, precision: Precision, horizon: int) -> float:
+        unit = layer[slot]
         if unit.kind is not Kind.STATE:
             return 0.0
         most = max(unit.extent.high - unit.start, unit.start - unit.extent.low)

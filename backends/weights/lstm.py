@@ -52,7 +52,8 @@ class Lstm:
             return "a product in sigmoid gates needs bounds of both factors"
         return None
 
-    def deviation(self, unit: Unit, precision: Precision, horizon: int) -> float:
+    def deviation(self, layer: Layer, slot: int, precision: Precision, horizon: int) -> float:
+        unit = layer[slot]
         through_tanh = tanh_error(unit.extent)
         match unit.kind:
             case Kind.RELU:

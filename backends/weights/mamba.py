@@ -23,9 +23,9 @@ from lsrl.backends.arrays import Array
 from lsrl.backends.weights.affine import Extent
 from lsrl.backends.weights.architecture import Emitted, Json, Precision
 from lsrl.backends.weights.blocks import Stage, beside, staged
-from lsrl.backends.weights.diagonal import TAPS, added, diagonal_obstacle, taps
+from lsrl.backends.weights.diagonal import TAPS, Tap, added, diagonal_obstacle, tap, taps
 from lsrl.backends.weights.encoding import Decoder
-from lsrl.backends.weights.network import Kind, Layer, Network, Unit
+from lsrl.backends.weights.network import Kind, Layer, Network
 
 LEVEL = 64.0
 SATURATED = 128.0
@@ -47,15 +47,18 @@ class Mamba:
     def obstacle(self, layer: Layer, slot: int) -> str | None:
         return diagonal_obstacle(layer, slot)
 
-    def deviation(self, unit: Unit, precision: Precision, horizon: int) -> float:
+    def deviation(self, layer: Layer, slot: int, precision: Precision, horizon: int) -> float:
         """The two channels of a state of both signs may each be as large as all that was ever added."""
+        unit = layer[slot]
         if unit.kind is not Kind.STATE:
             return 0.0
         low, high = unit.extent.low - unit.start, unit.extent.high - unit.start
-        exact = unit.extent.unit > 0 and max(-low, high) <= unit.extent.unit / SINGLE
-        if exact and (low >= 0 or high <= 0):
+        found = tap(layer, slot)
+        adds_up = isinstance(found, Tap) and found.decay != 0 and low < 0 < high
+        largest = (high - low) * horizon if adds_up else max(-low, high)
+        if unit.extent.unit > 0 and largest <= unit.extent.unit / SINGLE:
             return 0.0
-        return 8 * SINGLE * (high - low) * horizon if math.isfinite(high - low) else math.inf
+        return 8 * SINGLE * largest
 
     def emit(self, network: Network, precision: Precision) -> Emitted:
         return staged(network, _mixer)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from lsrl.backends.weights.architecture import Emitted, Precision
 from lsrl.backends.weights.encoding import Decoder, faces, faces_decoder, faces_rows
 from lsrl.backends.weights.execute import transition
-from lsrl.backends.weights.network import Kind, Layer, Network, Unit
+from lsrl.backends.weights.network import Kind, Layer, Network
 from lsrl.backends.weights.stack import Weights, stacked
 
 
@@ -32,7 +32,7 @@ class Rnn:
             return "a product of two numbers that are no truth values is not piecewise linear"
         return None
 
-    def deviation(self, unit: Unit, precision: Precision, horizon: int) -> float:
+    def deviation(self, layer: Layer, slot: int, precision: Precision, horizon: int) -> float:
         return 0.0
 
     def emit(self, network: Network, precision: Precision) -> Emitted:
