@@ -11,6 +11,7 @@ import pytest
 import lsrl
 from lsrl.backends.evaluation.exact import InexactError
 from lsrl.cli import main
+from lsrl.compiled import Compiled
 from lsrl.ir.fault import Refusal
 
 
@@ -80,8 +81,9 @@ def test_other_targets_and_gradients_are_refused() -> None:
     with pytest.raises(Refusal, match="exact results are those of the reference"):
         lsrl.compile(program, target="jax", sizes={"M": 3}, dtype="exact")
     fn = lsrl.compile(program, target="reference", sizes={"M": 3}, dtype="exact")
-    with pytest.raises(InexactError, match="no exact ones"):
-        fn.gradients({}, {}, batch=1, length=2)
+    for method in ("reverse", "rtrl"):
+        with pytest.raises(Refusal, match="no exact ones"):
+            fn.gradients({}, {}, batch=1, length=2, method=method)
     with pytest.raises(Refusal, match="rational numbers"):
         lsrl.compile(lsrl.parse("cell f():\n    input x: []\n    output y = x\n"), target="reference", dtype="exact")(
             {}, {"x": np.array([[np.nan]])}
@@ -107,3 +109,47 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "y: 2 of 3 elements were rounded to float64" in capsys.readouterr().err
     np.testing.assert_array_equal(np.load(out)["y"], [[1 / 3, 1, 5 / 3]])
     np.testing.assert_array_equal(np.load(out)["z"], [[3, 9, 15]])
+
+
+LAGGED = """cell f(H=2):
+    input x: [H]
+    param w: [H]
+    state h: [H] = w / 3
+    h' = h / 3 + x[t-1]
+    output h'
+"""
+GRID = """cell ways() over y, x:
+    input u: []
+    state n: [] along y, x = 0
+    n' = u / 3 + n[y-1] + n[x-1]
+    output n'
+"""
+GRAPH = """cell paths() over graph:
+    node input q: []
+    edge state c: []
+    c' = sum_in(c) + q / 3
+    output o = sum_in(c)
+"""
+
+
+def compiled(text: str) -> Compiled:
+    return lsrl.compile(lsrl.parse(text), target="reference", dtype="exact")
+
+
+def test_position_by_position() -> None:
+    fn, x = compiled(LAGGED), np.arange(8.0).reshape(1, 4, 2)
+    params = {"w": np.array([Fraction(1, 3), 2], object)}
+    state = fn.initial_state(params, 1)
+    for t in range(4):
+        stepped = fn.step(params, {"x": x[:, t]}, state)
+        state = stepped.state
+    assert stepped.outputs["h"].tolist() == fn(params, {"x": x}).outputs["h"][:, -1].tolist()
+    assert stepped.outputs["h"][0, 0] == Fraction(1, 9) / 81 + Fraction(2, 3) + 4
+    assert "scan" in fn.explain()
+
+
+def test_grids_and_graphs() -> None:
+    found = compiled(GRID)({}, {"u": np.ones((1, 2, 2))}).outputs["n"]
+    assert found[0].tolist() == [[Fraction(1, 3), Fraction(2, 3)], [Fraction(2, 3), Fraction(5, 3)]]
+    given = {"q": np.ones(3), "edges": np.array([[0, 1], [1, 2]])}
+    assert compiled(GRAPH)({}, given).outputs["o"].tolist() == [0, Fraction(1, 3), Fraction(2, 3)]
