@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from lsrl.backends.arrays import Array
-from lsrl.backends.weights.affine import Extent
 from lsrl.backends.weights.execute import transition
 from lsrl.backends.weights.network import Kind, Layer, Unit, dense
 
@@ -92,8 +91,3 @@ def faces_rows(layer: Layer, below: Decoder, units: Sequence[Face]) -> tuple[Arr
     signs = np.array([face.sign for face in units])
     shifts = np.array([face.shift for face in units])
     return signs[:, None] * matrix[slots], signs * bias[slots] + shifts
-
-
-def largest(extents: Sequence[Extent], default: float) -> float:
-    """The largest absolute value of extents that have one."""
-    return max((extent.largest for extent in extents if extent.bounded), default=default)

@@ -8,14 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
-
-from lsrl.backends.arrays import Array
 from lsrl.backends.weights.affine import Extent
 from lsrl.backends.weights.architecture import Precision
-from lsrl.backends.weights.encoding import Decoder
 from lsrl.backends.weights.network import Layer
 
 
@@ -30,21 +25,6 @@ def scale_for(extents: Sequence[Extent], precision: Precision) -> float:
 def centred(layer: Layer) -> list[Extent]:
     """The extents of what a layer's units carry: states without their start."""
     return [Extent(unit.extent.low - unit.start, unit.extent.high - unit.start, unit.extent.unit) for unit in layer]
-
-
-@dataclass(frozen=True, eq=False)
-class Scaled:
-    """A layer each of whose slots is one hidden unit, `scale` times the slot's value without its start."""
-
-    scale: float
-    offset: Array
-
-    def decoder(self) -> Decoder:
-        return Decoder(np.eye(len(self.offset)) / self.scale, self.offset)
-
-
-def scaled(layer: Layer, precision: Precision) -> Scaled:
-    return Scaled(scale_for(centred(layer), precision), np.array([unit.start for unit in layer]))
 
 
 def tanh_error(extent: Extent) -> float:
