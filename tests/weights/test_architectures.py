@@ -208,3 +208,23 @@ def test_compiled_networks_train(tmp_path: Path) -> None:
     fresh = compile_weights(MAJORITY, "gru", dtype="float64")
     fresh.load(tmp_path)
     assert torch.equal(fresh.module(x), compiled.module(x))
+
+
+PARTS = ("x", "y", "a", "s'", "1/3", "x * y", "relu(x - y)", "max(x, y / 3)", "where(a > 2, x, y)", "abs(x) * 0.7")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_bounds_hold_on_random_programs(seed: int) -> None:
+    """Thirds, products and decays, which no dyadic number is; a measurement beyond its bound is an error."""
+    generator = np.random.default_rng(seed)
+    p, q, r, s = (PARTS[place] for place in generator.integers(0, len(PARTS), 4))
+    decay = generator.choice(["0.5", "1", "0.9"])
+    program = lsrl.parse(
+        "cell random():\n    input x, y: [], i: [] int(4)\n    state s: [] = 1/3\n    a = float(i)\n"
+        f"    s' = s * {decay} + x - y / 3\n"
+        f"    output u = ({p}) - 0.3 * ({q}), v = where(a > 1, {r}, relu({s}))\n"
+    )
+    for arch in ("gated-linear-rnn", "lstm", "hawk"):
+        compiled = compile_weights(program, arch, given=("x=-1:1", "y=-2:2"), horizon=64)
+        for error in compiled.report.values:
+            assert error.measured <= error.predicted < 0.1, (arch, error)
