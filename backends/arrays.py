@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from numbers import Rational
 from typing import Any
 
 import numpy as np
@@ -168,13 +169,18 @@ def _check(item: Expected, array: Array, numbers: dict[str, int]) -> None:
     if array.ndim != len(known) or any(a.size not in (None, found) for a, found in zip(known, array.shape)):
         raise ArrayError(f"{item.title}: expected {item.kind} {_text(known)}, found {list(array.shape)}")
     numbers.update({a.text: found for a, found in zip(known, array.shape) if a.size is None})
-    if array.dtype.kind not in ACCEPTED[item.kind]:
+    if array.dtype.kind not in ACCEPTED[item.kind] and not (item.kind is Kind.FLOAT and _rational(array)):
         raise ArrayError(f"{item.title}: expected {item.kind} elements, found {array.dtype}")
     if item.bound is not None and item.bound.size is not None:
         outside = np.argwhere((array < 0) | (array >= item.bound.size))
         if len(outside):
             place = outside[0].tolist()
             raise ArrayError(f"{item.title}: {array[tuple(place)]} at {place} is outside int({item.bound})")
+
+
+def _rational(array: Array) -> bool:
+    """Whether the elements are exact numbers, `fractions.Fraction` and int."""
+    return array.dtype.kind == "O" and all(isinstance(number, Rational) for number in array.flat)
 
 
 def _text(axes: Iterable[Axis]) -> str:

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import lsrl.automata as automata
     import lsrl.checkpoints as checkpoints
     import lsrl.jax as jax
     import lsrl.torch as torch
     import lsrl.trace as trace
     import lsrl.transform as transform
+    import lsrl.weights as weights
     from lsrl.backends.arrays import ArrayError
     from lsrl.backends.result import Gradients, Result
     from lsrl.compiled import Compiled
@@ -34,6 +36,7 @@ __all__ = [
     "Program",
     "Refusal",
     "Result",
+    "automata",
     "checkpoints",
     "compile",
     "jax",
@@ -42,6 +45,7 @@ __all__ = [
     "torch",
     "trace",
     "transform",
+    "weights",
 ]
 
 # Where each public name is; its module is loaded when the name is first used, so that importing lsrl costs nothing.
@@ -54,6 +58,7 @@ _PLACES = {
     "Program": "lsrl.program:Program",
     "Refusal": "lsrl.ir.fault:Refusal",
     "Result": "lsrl.backends.result:Result",
+    "automata": "lsrl.automata",
     "checkpoints": "lsrl.checkpoints",
     "compile": "lsrl.compiling:compile_program",
     "jax": "lsrl.jax",
@@ -62,6 +67,7 @@ _PLACES = {
     "torch": "lsrl.torch",
     "trace": "lsrl.trace",
     "transform": "lsrl.transform",
+    "weights": "lsrl.weights",
 }
 
 

@@ -17,6 +17,7 @@ from lsrl.ir.fault import Refusal
 from lsrl.ir.rtrl import RtrlError
 from lsrl.online import Online
 from lsrl.schedule import Schedule
+from lsrl.stages import DEFAULT_DTYPES, EXACT
 
 METHODS = ("reverse", "rtrl")
 """Ways to compute gradients."""
@@ -162,12 +163,15 @@ class Compiled:
         """What computes gradients forward.
 
         Raises:
-            RtrlError: that is not for this program.
+            RtrlError: that is not for this program, or not for its precision.
         """
+        if self.dtype == EXACT:
+            raise RtrlError("gradients are computed in floating point; there are no exact ones")
         return Online(self.cell, self.sizes, self.target, self.dtype)
 
     def explain(self, batch: int = 8, length: int = 1024, device: str | None = None) -> str:
         """How it runs, and why so: what `lsrl explain` prints."""
         target = "jax" if self.target == "reference" else self.target
-        setting = Setting(target, self.dtype, batch, length, device)
+        dtype = DEFAULT_DTYPES["reference"] if self.dtype == EXACT else self.dtype  # costs are those of floats
+        setting = Setting(target, dtype, batch, length, device)
         return report_text(explain(self.cell, self.sizes, str(self.schedule), setting))

@@ -32,14 +32,17 @@ class ReferenceEngine:
     def initial_state(self, params: Named, extent: Mapping[str, int]) -> dict[str, Array]:
         roots = [state.init for state in self.cell.states]
         scope = Scope(self.sizes, self.dtype)
-        env = {ops.leaf("param", p.name, p.shape, p.kind): np.asarray(params[p.name]) for p in self.cell.params}
+        env = {
+            ops.leaf("param", p.name, p.shape, p.kind): scope.held(np.asarray(params[p.name]), p.kind)
+            for p in self.cell.params
+        }
         arrays = evaluate(roots, env, scope)
         found = {}
         for state, array in zip(self.cell.states, arrays):
             for name, along in zip(state_names(state), state.axes):
                 others = (extent[axis.upper()] for axis in self.cell.axes if axis != along)
                 whole = np.broadcast_to(array, (extent["B"], *others, *scope.shape(state.shape)))
-                found[name] = whole.astype(scope.dtype(state.kind))
+                found[name] = np.array(scope.held(whole, state.kind))
         return found
 
     def run(self, given: Arguments) -> Result:
@@ -65,4 +68,10 @@ class ReferenceEngine:
         )
 
     def to_numpy(self, array: Array) -> Array:
-        return array.astype(np.float32) if array.dtype == np.float16 else array
+        match array.dtype.kind:
+            case "O":
+                return array.astype(np.float64)
+            case "f" if array.dtype == np.float16:
+                return array.astype(np.float32)
+            case _:
+                return array

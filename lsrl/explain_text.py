@@ -20,7 +20,7 @@ def report_text(report: Report) -> str:
         ("States", _states(report)),
         ("Recurrences", _recurrences(report)),
         ("Schedules", _schedules(report)),
-        ("Computed for all positions at once", _table(report.hoisted)),
+        ("Computed for all positions at once", table(report.hoisted)),
         ("Products taken apart", map(_split, report.split)),
         ("Products made one", map(_fused, report.fused)),
         ("Loops", _loops(report.loops)),
@@ -38,7 +38,7 @@ def checks_text(found: Sequence[Check]) -> str:
     rows = [(each.subject, each.claim, f"{each.error:.0e}", "" if each.holds else "FALSE") for each in found]
     wrong = sum(not each.holds for each in found)
     verdict = f"{wrong} of {len(found)} facts are false" if wrong else f"all {len(found)} facts hold"
-    return "\n".join([*_table([("", "", "largest error", ""), *rows]), "", verdict, ""])
+    return "\n".join([*table([("", "", "largest error", ""), *rows]), "", verdict, ""])
 
 
 def _title(report: Report) -> str:
@@ -51,7 +51,7 @@ def _title(report: Report) -> str:
 
 
 def _states(report: Report) -> Iterator[str]:
-    return _table(_state(state) for state in report.states)
+    return table(_state(state) for state in report.states)
 
 
 def _state(state: StateFact) -> tuple[str, ...]:
@@ -94,13 +94,13 @@ def _schedules(report: Report) -> Iterator[str]:
     for part in (part for part in report.recurrences if part.schedules):
         yield f"{', '.join(part.states)}:"
         rows = [(each.schedule, f"{_legal(each)} because {each.because}") for each in part.schedules]
-        yield from (f"{_INDENT}{line}" for line in _table(rows))
+        yield from (f"{_INDENT}{line}" for line in table(rows))
     priced = [part for part in report.recurrences if any(each.seconds is not None for each in part.schedules)]
     if priced:
         yield f"By the model of the device {report.device}, forward and backward, {_extent(report)}, {report.dtype}:"
         header = ("", "", "time", "FLOPs", "bytes", "steps in turn", "")
         rows_of = [row for part in priced for row in _prices(part)]
-        yield from (f"{_INDENT}{line}" for line in _table([header, *rows_of]))
+        yield from (f"{_INDENT}{line}" for line in table([header, *rows_of]))
 
 
 def _legal(said: ScheduleFact) -> str:
@@ -148,7 +148,7 @@ def _costs(report: Report) -> Iterator[str]:
     costs = report.costs
     numbers = f"{costs.parameters:,} parameters, {costs.state_elements:,} numbers of state"
     yield f"{_extent(report)}, {report.dtype}; {numbers}"
-    yield from _table(_cost_rows(costs))
+    yield from table(_cost_rows(costs))
 
 
 def _extent(report: Report) -> str:
@@ -171,7 +171,7 @@ def _short(number: int) -> str:
     return f"{number}" if unit == 0 else f"{scaled:.3g} {_UNITS[unit]}"
 
 
-def _table(rows: Iterable[Sequence[str]]) -> Iterator[str]:
+def table(rows: Iterable[Sequence[str]]) -> Iterator[str]:
     """Columns of equal width, empty ones left out."""
     cells = [list(row) for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells)]

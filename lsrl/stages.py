@@ -34,7 +34,8 @@ from lsrl.ir.schedules.line_form import LineForm
 from lsrl.schedule import AUTO, SEQUENTIAL, Schedule, ScheduleError, resolve
 
 DEFAULT_DTYPES = {"jax": "float32", "triton": "float32", "reference": "float64"}
-DTYPES = ("float32", "float64", "bfloat16", "float16")
+EXACT = "exact"
+DTYPES = ("float32", "float64", "bfloat16", "float16", EXACT)
 
 
 class TargetError(Refusal):
@@ -124,6 +125,8 @@ def check_target(target: str, dtype: str | None) -> None:
         raise TargetError(f"there is no target `{target}`; there are {', '.join(DEFAULT_DTYPES)}")
     if dtype is not None and dtype not in DTYPES:
         raise TargetError(f"there is no dtype `{dtype}`; there are {', '.join(DTYPES)}")
+    if target != "reference" and dtype == EXACT:
+        raise TargetError("exact results are those of the reference; other targets compute in floating point")
     if target == "reference" and dtype == "bfloat16":
         raise TargetError("the reference computes in NumPy, which has no bfloat16")
 

@@ -152,7 +152,7 @@ def _smallest(x: Array, axes: tuple[int, ...]) -> Array:
 
 def lowest(dtype: np.dtype[np.generic]) -> float | int:
     """What the maximum of nothing is."""
-    return -np.inf if dtype.kind == "f" else int(np.iinfo(np.int64).min)
+    return -np.inf if dtype.kind in "fO" else int(np.iinfo(np.int64).min)
 
 
 def _logsumexp(x: Array, axes: tuple[int, ...]) -> Array:

@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 
 from lsrl.backends.arrays import Array
-from lsrl.backends.evaluation import axes, between, elementwise, spatial
+from lsrl.backends.evaluation import axes, between, elementwise, exact, spatial
 from lsrl.backends.evaluation.scope import Kernel, Scope, places
 from lsrl.ir.infer import dim
 from lsrl.ir.value import Attr, Value, depends_on, postorder
@@ -40,6 +40,9 @@ KERNELS: Mapping[str, Kernel] = {
 }
 
 
+EXACT_KERNELS: Mapping[str, Kernel] = {**KERNELS, **exact.KERNELS}
+
+
 def evaluate(roots: Iterable[Value], env: Env, scope: Scope) -> list[Array]:
     """The arrays of the roots; everything computed on the way is added to `env`."""
     wanted = tuple(roots)
@@ -64,10 +67,11 @@ def split_loop(roots: Iterable[Value], inner: Container[Value]) -> tuple[tuple[V
 
 def run(values: Sequence[Value], env: Env, scope: Scope) -> None:
     """Compute values in order.  What is undefined (0 / 0, log -1) is nan or inf, as IEEE 754 has it, without a word."""
+    kernels = EXACT_KERNELS if scope.exact else KERNELS
     with np.errstate(all="ignore"):
         for value in values:
             args = [env[arg] for arg in value.args]
-            array = KERNELS[value.op](value, args, scope).astype(scope.dtype(value.kind), copy=False)
+            array = scope.held(kernels[value.op](value, args, scope), value.kind)
             env[value] = array
             assert array.shape == (*places(value, array), *scope.shape(value.shape)), (value, array.shape)
 

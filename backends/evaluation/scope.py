@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
@@ -16,12 +17,19 @@ from lsrl.backends.topology import Topology
 from lsrl.ir.dims import Dim
 from lsrl.ir.value import Kind, Value
 
-REALS = ("float64", "float32", "float16")
+EXACT = "exact"
+REALS = ("float64", "float32", "float16", EXACT)
+
+
+_FRACTIONS = np.frompyfunc(Fraction, 1, 1)
 
 
 @dataclass(frozen=True)
 class Scope:
-    """Sizes, the precision of floats, and the graph where there is one."""
+    """Sizes, the precision of floats, and the graph where there is one.
+
+    With the precision `exact` floats are rational numbers, arrays of `fractions.Fraction`.
+    """
 
     sizes: Mapping[str, int]
     real: str = "float64"
@@ -37,12 +45,23 @@ class Scope:
             case Kind.INT:
                 return np.dtype(np.int64)
             case Kind.FLOAT:
-                return np.dtype(self.real)
+                return np.dtype(object if self.exact else self.real)
             case Kind.COMPLEX:
                 return np.dtype(np.complex128 if self.real == "float64" else np.complex64)
 
+    @property
+    def exact(self) -> bool:
+        return self.real == EXACT
+
     def zeros(self, places: Sequence[int], value: Value) -> Array:
-        return np.zeros((*places, *self.shape(value.shape)), self.dtype(value.kind))
+        return self.held(np.zeros((*places, *self.shape(value.shape))), value.kind)
+
+    def held(self, array: Array, kind: Kind) -> Array:
+        """An array in the precision in which values of this kind are kept; ValueError or OverflowError for inf or nan
+        where they are rational numbers."""
+        if self.exact and kind is Kind.FLOAT:
+            return np.asarray(_FRACTIONS(array), object)
+        return array.astype(self.dtype(kind), copy=False)
 
 
 Kernel = Callable[[Value, Sequence[Array], Scope], Array]

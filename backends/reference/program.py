@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike
 
 from lsrl.backends.arrays import Array, ArrayError, Arrays, state_names, validate
 from lsrl.backends.evaluation.evaluate import Env, evaluate
-from lsrl.backends.evaluation.scope import REALS, Scope, spread
+from lsrl.backends.evaluation.exact import InexactError, check_rational
+from lsrl.backends.evaluation.scope import EXACT, REALS, Scope, spread
 from lsrl.backends.initialise import draw_noise, places_of
 from lsrl.backends.reference import graph, graph_adjoint, lattice_adjoint
 from lsrl.backends.reference.lattice import Sweep, final_states, sweep
@@ -58,7 +59,7 @@ def run(
     Args:
         sizes: numbers for the cell's sizes; missing ones take their defaults.
         params, inputs, state: as `lsrl.backends.arrays.validate` describes.
-        dtype: the precision of floats.
+        dtype: the precision of floats; `exact` for rational numbers, arrays of `fractions.Fraction`.
         seed: for noises that are not among the inputs.
         extent: batch and lengths where no array tells them, `{"B": 2, "T": 5}`.
 
@@ -68,9 +69,13 @@ def run(
 
     Raises:
         DimError, ArrayError, PipelineError: the sizes, the arrays or the states' dependencies make no run.
+        InexactError: the program has no exact result, where that is asked for.
     """
     setting = _set_up(cell, sizes, params, inputs, state, dtype, seed, extent)
-    return _forward(setting)[0]
+    try:
+        return _forward(setting)[0]
+    except InexactError as fault:
+        raise fault.placed(cell) from fault
 
 
 def gradients(
@@ -99,7 +104,10 @@ def gradients(
 
     Raises:
         DimError, ArrayError, PipelineError: as for `run`, and where a cotangent is none of the cell's or ill-shaped.
+        InexactError: exact ones are asked for.
     """
+    if dtype == EXACT:
+        raise InexactError("gradients are computed in floating point; there are no exact ones")
     local = graph_adjoint.localised(cell) if cell.axes == (GRAPH,) else cell
     setting = _set_up(local, sizes, params, inputs, state, dtype, seed, extent)
     result, swept = _forward(setting)
@@ -163,6 +171,8 @@ def _set_up(
         *((ops.leaf("param", p.name, p.shape, p.kind), params) for p in cell.params),
         *((ops.leaf("input", i.name, i.shape, i.kind, i.domain), inputs) for i in cell.inputs),
     ]
+    if scope.exact:
+        check_rational(cell)
     env = {leaf: _array(given[str(leaf.attr("name"))], leaf.kind, scope) for leaf, given in leaves}
     missing = replace(cell, noises=tuple(noise for noise in cell.noises if noise.name not in inputs))
     drawn = draw_noise(missing, bound, numbers, seed, {p.name: np.asarray(params[p.name]) for p in cell.params})
@@ -174,7 +184,10 @@ def _set_up(
 
 
 def _array(given: ArrayLike, kind: Kind, scope: Scope) -> Array:
-    return np.asarray(given).astype(scope.dtype(kind))
+    try:
+        return np.array(scope.held(np.asarray(given), kind))
+    except (ValueError, OverflowError) as error:
+        raise ArrayError(f"exact results need rational numbers: {error}") from error
 
 
 def _topology(inputs: Arrays, numbers: Mapping[str, int]) -> Topology:

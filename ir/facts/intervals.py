@@ -66,11 +66,12 @@ def _bounds(value: Value, found: Mapping[Value, Interval]) -> Interval:
         plain = args[0]
     else:
         plain = ALL
-    special = _identity(value, found)
+    special = identity(value, found)
     return plain if special is None else Interval(max(plain.low, special.low), min(plain.high, special.high))
 
 
-def _identity(value: Value, found: Mapping[Value, Interval]) -> Interval | None:
+def identity(value: Value, found: Mapping[Value, Interval]) -> Interval | None:
+    """What holds of a value because of how its operands are related, where something does."""
     match value:
         case Value("sub", (x, Value("max" | "logaddexp", parts))) if x in parts:
             return Interval(-math.inf, 0)

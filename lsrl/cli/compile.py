@@ -6,10 +6,12 @@ from pathlib import Path
 
 import rich_click as click
 
+from lsrl.cli.compile_weights import ARCHITECTURES, WeightsRequest, write_weights
 from lsrl.cli.options import (
     SizedCommand,
     device_option,
     dtype_option,
+    file_option,
     program_argument,
     schedule_option,
     sizes_option,
@@ -22,9 +24,13 @@ from lsrl.program import load
 SUFFIXES = {"jax": "_jax.py", "triton": "_triton.py", "reference": ".txt"}
 
 
+_targets = click.Choice([*target_choice.choices, "weights"])
+
+
 @click.command("compile", cls=SizedCommand)
 @program_argument
-@click.option("--target", required=True, type=target_choice, help="What to write the module for.")
+@click.option("--target", required=True, type=_targets, help="What to write the module for.")
+@click.option("--arch", type=click.Choice(ARCHITECTURES), help="For weights: the network that is to hold the program.")
 @sizes_option
 @schedule_option
 @dtype_option
@@ -32,11 +38,17 @@ SUFFIXES = {"jax": "_jax.py", "triton": "_triton.py", "reference": ".txt"}
 @click.option("--batch", type=click.IntRange(1), metavar="N", help="What auto reckons with.  [default: 8]")
 @click.option("--length", type=click.IntRange(0), metavar="N", help="What auto reckons with.  [default: 1024]")
 @click.option("--no-grad", is_flag=True, help="Leave the backward pass out of the module.")
+@file_option("--params", help="For weights: numbers of the parameters; those that are missing are drawn.")
+@click.option("--given", multiple=True, metavar="RANGE", help="For weights: what an input is between, x=-1:1.")
+@click.option(
+    "--horizon", type=click.IntRange(1), metavar="N", help="For weights: the most positions.  [default: 4096]"
+)
 @click.option("-o", "--output", metavar="FILE|DIR/", help="Where to write it, instead of standard output.")
 def command(
     prog: str,
     cell: str | None,
     target: str,
+    arch: str | None,
     sizes: dict[str, int],
     schedule: str,
     dtype: str | None,
@@ -44,6 +56,9 @@ def command(
     batch: int | None,
     length: int | None,
     no_grad: bool,
+    params: Path | None,
+    given: tuple[str, ...],
+    horizon: int | None,
     output: str | None,
 ) -> None:
     """Write a standalone module that runs a program.
@@ -51,15 +66,23 @@ def command(
     It imports jax, or torch and triton, and nothing of lsrl, so it can be copied into any project. It has the
     functions init, initial_state, apply (whole sequences) and step (one position), with arrays by name and batch
     first. Batch and length stay free; sizes are fixed. The target reference gives the graph that the reference
-    interprets.
+    interprets. The target weights gives a folder with the weights of a network that computes what an exact program
+    does, and a load.py that needs torch alone.
 
     \b
     Examples:
       lsrl compile std/gru --target jax --set D=64 H=128 -o gru_jax.py
       lsrl compile mingru.lsrl --target triton --set D=64 H=128 --dtype bfloat16 -o build/
       lsrl compile mingru.lsrl --target jax --set D=4 H=4 | less
+      lsrl compile std/exact/majority --target weights --arch lstm -o majority_lstm
     """
     program = load(prog, cell)
+    if target == "weights":
+        request = WeightsRequest(arch, sizes, params, dtype, given, horizon, output)
+        click.echo(write_weights(program, request), err=True)
+        return
+    if arch or params or given or horizon:
+        raise click.UsageError("--arch, --params, --given and --horizon are for --target weights")
     written = write_program(program, target, sizes, schedule, dtype, device, batch, length, gradients=not no_grad)
     if output is None:
         click.echo(written.source, nl=False)

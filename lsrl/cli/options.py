@@ -72,8 +72,11 @@ dtype_choice = click.Choice(["float64", "float32", "bfloat16", "float16"])
 target_choice = click.Choice(["jax", "triton", "reference"])
 dtype_option = click.option(
     "--dtype",
-    type=dtype_choice,
-    help="The type of floats; states and sums are float32 for 16-bit types.  [default: float32; reference: float64]",
+    type=click.Choice([*dtype_choice.choices, "exact"]),
+    help=(
+        "The type of floats; states and sums are float32 for 16-bit types; exact stands for rational numbers, which "
+        "only the reference computes with.  [default: float32; reference: float64]"
+    ),
 )
 schedule_option = click.option(
     "--schedule",

@@ -27,6 +27,7 @@ from lsrl.compiled import METHODS, Compiled
 from lsrl.compiling import compile_program
 from lsrl.program import load
 from lsrl.sizes import infer_sizes
+from lsrl.stages import EXACT
 
 Arrays = dict[str, Array]
 
@@ -98,7 +99,8 @@ def command(
     with --grad, gradients as grad.NAME (inputs and parameters) and grad.state.NAME (initial states): those of the sum
     of all outputs, or of what --cotangents weighs. --grad rtrl computes them forward, without those of inputs, in
     memory that does not grow with the length; it is for element-wise recurrences. Sizes that are not set follow from
-    the arrays. 16-bit results are written as float32.
+    the arrays. 16-bit results are written as float32, exact ones (--dtype exact: rational numbers, no rounding on the
+    way) as float64.
 
     \b
     Examples:
@@ -119,7 +121,7 @@ def command(
     with working(f"running {program.name}"):
         result = compiled(*arrays, seed=seed, batch=batch, length=length)
     found = dict(_results(compiled, result))
-    for line in _told(compiled, result):
+    for line in (*_told(compiled, result), *_rounded(compiled, result)):
         click.echo(line, err=True)
     if grad:
         weighed = read_arrays(cotangents) if cotangents else None
@@ -145,6 +147,16 @@ def _told(compiled: Compiled, result: Result) -> Iterator[str]:
         residual = told["residual"].max(initial=0.0)
         clauses = f"{turns} iterations at most", f"{share:.3g} of lanes step by step", f"residual {residual:.1g}"
         yield f"{names}: {', '.join(clauses)}"
+
+
+def _rounded(compiled: Compiled, result: Result) -> Iterator[str]:
+    """Which exact results a file of floats does not hold: `y: 3 of 12 elements were rounded to float64`."""
+    arrays = {**result.outputs, **{f"state.{name}": array for name, array in result.state.items()}}
+    for name, array in arrays.items():
+        if compiled.dtype == EXACT:
+            moved = sum(exact != written for exact, written in zip(array.flat, compiled.engine.to_numpy(array).flat))
+            if moved:
+                yield f"{name}: {moved} of {array.size} elements were rounded to float64"
 
 
 def _gradients(compiled: Compiled, gradients: Gradients) -> Iterator[tuple[str, Array]]:

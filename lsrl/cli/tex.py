@@ -19,6 +19,6 @@ def command(prog: str, cell: str | None) -> None:
     \b
     Examples:
       lsrl tex mingru.lsrl
-      lsrl tex std/logic --cell modulo_counter
+      lsrl tex std/counters --cell modulo_counter
     """
     click.echo(load(prog, cell).equations(), nl=False)

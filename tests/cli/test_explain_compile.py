@@ -245,3 +245,45 @@ def test_a_backward_pass_can_be_left_out(run: Run) -> None:
     words = ("compile", "decay.lsrl", "--target", "triton", "--set", "D=3", "--schedule", "sequential")
     assert "def backward(" in run(*words).out
     assert "def backward(" not in run(*words, "--no-grad").out
+
+
+MAJORITY = '''
+cell majority():
+    input x: [] int(2)
+    state ones: [] = 0, zeros: [] = 0
+    ones' = ones + float(x)
+    zeros' = zeros + (1 - float(x))
+    output out = float(ones' > zeros')
+'''
+
+
+def test_compile_weights(run: Run) -> None:
+    """A folder and one line about it; what is missing, or not for weights, is wrong usage; a refusal has a place."""
+    Path("majority.lsrl").write_text(MAJORITY)
+    done = run("compile", "majority.lsrl", "--target", "weights", "--arch", "lstm", "-o", "out")
+    assert done.status == 0
+    assert done.err == (
+        "out: majority as torch.nn.LSTM, stacked, with a linear read-out, float32, depth 2, width 2, 91 parameters, "
+        "error 0\n"
+    )
+    assert {path.name for path in Path("out").iterdir()} >= {"model.safetensors", "config.json", "load.py"}
+    assert run("compile", "majority.lsrl", "--target", "weights", "-o", "out").status == 2
+    assert run("compile", "majority.lsrl", "--target", "jax", "--arch", "lstm").status == 2
+    refused = run("compile", "decay.lsrl", "--target", "weights", "--arch", "lstm", "--set", "D=2", "-o", "no")
+    assert refused.status == 1
+    assert "no network holds `a` (decay.lsrl:8): `sigmoid` is a smooth function that is not piecewise linear" in (
+        refused.err
+    )
+    assert not Path("no").exists()
+
+
+def test_explain_architectures(run: Run) -> None:
+    """Which networks hold a program; the exit status is 1 when none of those asked for does."""
+    done = run("explain", "std/exact/parity", "--arch", "all")
+    assert done.status == 0
+    told = dict(line.split(maxsplit=1) for line in done.out.splitlines())
+    assert told["rnn"] == "exact; depth 1, width 2, 13 parameters"
+    assert told["gru"].startswith("impossible: `odd'` (std/exact/parity.lsrl:6): a state reads its own last value")
+    assert run("explain", "std/exact/parity", "--arch", "gru").status == 1
+    (row,) = run("explain", "std/exact/majority", "--arch", "lstm", "--json").data
+    assert (row["obstacle"], row["depth"], row["errors"]) == (None, 2, {"float32": 0.0, "float64": 0.0})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import lsrl
 from lsrl.ir.cell import Cell
 from lsrl.ir.facts.recurrence import Algebra, Recurrence, recurrences
 from lsrl.ir.facts.relations import Coupling
@@ -280,8 +281,7 @@ cell rotation(H=3):
 def test_counter() -> None:
     (found,) = recurrences(cell_of_text("cell count():\n    state n: [] int = 0\n    n' = n + 1\n    output n'\n"))
     assert (found.algebra, transition(found).kind) == (Algebra.AFFINE, Transition.IDENTITY)
-    rotating = program("std/logic")
-    assert rotating.has_cell
+    rotating = lsrl.load("std/counters", "modulo_counter")
     moved = only(rotating.graph)
     assert transition(moved).kind is Transition.MOVES
     check_recurrences(rotating.graph, {"M": 5})

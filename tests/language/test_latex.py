@@ -111,8 +111,8 @@ def test_resets_and_held_states_are_told() -> None:
 
 
 def test_the_cell_that_is_meant_is_printed() -> None:
-    assert r"\mathit{place}_{t}" in load("std/logic", cell="modulo_counter").equations()
-    assert r"\mathit{place}_{t}" not in load("std/logic", cell="rotation_counter").equations()
+    assert r"\mathit{place}_{t}" in load("std/counters", cell="modulo_counter").equations()
+    assert r"\mathit{place}_{t}" not in load("std/counters", cell="tally").equations()
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in catalog() if entry.family != PARTS])

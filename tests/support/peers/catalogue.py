@@ -8,8 +8,11 @@ from dataclasses import replace
 import lsrl
 from lsrl.catalog import Check, Entry, described, parts
 from lsrl.loader import library
+from support.exact_programs import PROGRAMS
 from support.peers.row import Row, measure
 from support.peers.table import FAMILIES, ROWS
+
+EXACT = "Exact programs"
 
 
 def entries() -> Iterator[Entry]:
@@ -17,7 +20,8 @@ def entries() -> Iterator[Entry]:
     for family, rows in FAMILIES.items():
         programs = dict.fromkeys(row.name for row in rows)
         yield from (entry(family, [row for row in rows if row.name == name]) for name in programs)
-    known = {row.name for row in ROWS}
+    yield from (described(name, EXACT, lsrl.load(name), sizes) for name, sizes in sorted(PROGRAMS.items()))
+    known = {row.name for row in ROWS} | set(PROGRAMS)
     yield from (parts(name, lsrl.load(name)) for name in library() if name not in known)
 
 

@@ -1,0 +1,1 @@
+"""Exact programs as the weights of real recurrent networks."""

@@ -1,0 +1,23 @@
+"""What keeps a program out of a network, with the place it comes from."""
+
+from __future__ import annotations
+
+from lsrl.ir.cell import Cell
+from lsrl.ir.fault import Refusal
+from lsrl.ir.value import Value
+
+
+class NotExact(Refusal):
+    """A program that no network of affine maps, ReLUs, products and linear states holds."""
+
+
+class ArchitectureError(Refusal):
+    """An architecture that there is not, or that does not hold the program."""
+
+
+def at_line(cell: Cell, value: Value) -> str:
+    """The value's name or operation, and its first line."""
+    name = cell.names.get(value)
+    spans = cell.spans.get(value, ())
+    text = f"`{name}`" if name else f"`{spans[0].text}`" if spans else f"`{value.op}`"
+    return f"{text} ({spans[0].file}:{spans[0].line})" if spans else text

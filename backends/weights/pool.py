@@ -1,0 +1,232 @@
+"""The scalars of a program: every number that a ReLU network has to compute, each once.
+
+A scalar is an element of an input, of an arriving or new state, a ReLU of an affine form, a product of two, or a name
+for an affine form of which more is known than its parts say (a truth value, say, which is the difference of two
+ReLUs).  Equal scalars are one: common subexpressions do not exist.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from lsrl.backends.weights.affine import BOOLEAN, Affine, Extent, constant, point, scalar, total
+from lsrl.ir.value import Value
+
+
+class Sort(StrEnum):
+    """What a scalar is."""
+
+    INPUT = "input"
+    ARRIVING = "arriving"
+    STATE = "state"
+    RELU = "relu"
+    PRODUCT = "product"
+    NAME = "name"
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """One number per step.
+
+    Attributes:
+        forms: the operands: one of a ReLU and of a name, two of a product, none of others.
+        extent: what is known of its values.
+        origin: the value of the program that it was made for.
+        element: of an input or state, which number of all inputs or states.
+        snaps: a ReLU that is exact as long as the error of what it reads is smaller than this.
+    """
+
+    sort: Sort
+    forms: tuple[Affine, ...]
+    extent: Extent
+    origin: Value | None = None
+    element: int = -1
+    snaps: float = 0.0
+
+
+@dataclass
+class Pool:
+    """Scalars under construction; they are numbered in the order of making, operands first."""
+
+    scalars: list[Scalar] = field(default_factory=list)
+    _known: dict[tuple[object, ...], int] = field(default_factory=dict)
+    _names: dict[int, Affine] = field(default_factory=dict)
+    _conjuncts: dict[int, tuple[Affine, ...]] = field(default_factory=dict)
+    origin: Value | None = None
+    """The value that is being lowered."""
+
+    def leaf(self, sort: Sort, element: int, extent: Extent) -> Affine:
+        """An element of an input or state."""
+        return self._made((sort, element), Scalar(sort, (), extent, self.origin, element))
+
+    def extent(self, form: Affine) -> Extent:
+        """What is known of a form's values."""
+        return form.extent(lambda number: self.scalars[number].extent)
+
+    def expanded(self, form: Affine) -> Affine:
+        """The form over scalars that are no names."""
+        return form.replaced(self._names)
+
+    def relu(self, form: Affine) -> Affine:
+        """max(form, 0); what never changes its sign needs no ReLU."""
+        extent = self.extent(form)
+        if extent.low >= 0:
+            return form
+        if extent.high <= 0:
+            return constant(0)
+        inner = self._inner(self.expanded(form))
+        if inner is not None:
+            return self.relu(inner)
+        made = Scalar(Sort.RELU, (form,), replace(extent, low=0.0), self.origin)
+        return self._made((Sort.RELU, self.expanded(form)), made)
+
+    def _inner(self, form: Affine) -> Affine | None:
+        """x for which relu(x) is the ReLU of this form: relu(a relu(y) + c) = relu(a y + c) for a > 0 and c <= 0."""
+        if len(form.terms) != 1 or form.constant > 0 or form.terms[0][1] < 0:
+            return None
+        number, factor = form.terms[0]
+        scalar = self.scalars[number]
+        return scalar.forms[0].scaled(factor).shifted(form.constant) if scalar.sort is Sort.RELU else None
+
+    def named(self, form: Affine, extent: Extent) -> Affine:
+        """The same form as a scalar with the extent, where that says more than its parts do."""
+        known = self.extent(form)
+        both = known & extent
+        if form.is_constant or both == known:
+            return form
+        if both.low == both.high:
+            return constant(both.low)
+        expanded = self.expanded(form)
+        if expanded.constant == 0 and len(expanded.terms) == 1 and expanded.terms[0][1] == 1:
+            number = expanded.terms[0][0]
+            self.scalars[number] = replace(self.scalars[number], extent=self.scalars[number].extent & both)
+            return expanded
+        made = self._made((Sort.NAME, expanded), Scalar(Sort.NAME, (form,), both, self.origin))
+        self._names[made.terms[0][0]] = expanded
+        return made
+
+    def product(self, x: Affine, y: Affine) -> Affine:
+        """x y: affine where one is constant, a gate where one is a truth value, else a product."""
+        if x.is_constant or y.is_constant:
+            return y.scaled(x.constant) if x.is_constant else x.scaled(y.constant)
+        if self.extent(x).boolean:
+            return self.gate(x, y)
+        if self.extent(y).boolean:
+            return self.gate(y, x)
+        keys = sorted((self.expanded(x), self.expanded(y)), key=lambda form: (form.terms, form.constant))
+        extent = self.extent(x) * self.extent(y)
+        if keys[0] == keys[1]:
+            extent = extent & Extent(low=0.0)
+        return self._made((Sort.PRODUCT, *keys), Scalar(Sort.PRODUCT, (x, y), extent, self.origin))
+
+    def gate(self, condition: Affine, x: Affine) -> Affine:
+        """x where the truth value holds, else 0.
+
+        For -l <= x <= h: relu(x + l - (h + l) (1 - condition)) - l condition, one ReLU that is exact on a grid of
+        dyadic numbers; a real x takes the difference of two, relu(x - m (1 - condition)) and the same of -x, which
+        rounds nothing.  Without a bound on x it is a product.
+        """
+        if condition.is_constant or x.is_constant:
+            return self.product(condition, x)
+        extent = self.extent(x)
+        if extent.boolean:
+            return self.conjunction([condition, x])
+        if not extent.bounded:
+            return self._made(
+                (Sort.PRODUCT, self.expanded(condition), self.expanded(x)),
+                Scalar(Sort.PRODUCT, (condition, x), extent | point(0), self.origin),
+            )
+        kept = extent | point(0)
+        off = self.negation(condition)
+        if extent.low >= 0:
+            return self.named(self.relu(x - off.scaled(_power_above(extent.high))), kept)
+        if extent.high <= 0:
+            return self.named(-self.relu(-x - off.scaled(_power_above(-extent.low))), kept)
+        if extent.unit > 0:
+            low, high = _power_above(-extent.low), _power_above(extent.high)
+            moved = self.relu(x.shifted(low) - off.scaled(low + high))
+            return self.named(moved - condition.scaled(low), kept)
+        most = _power_above(extent.largest)
+        return self.named(self.relu(x - off.scaled(most)) - self.relu(-x - off.scaled(most)), kept)
+
+    def negation(self, condition: Affine) -> Affine:
+        """1 - condition."""
+        return constant(1) - condition
+
+    def conjunction(self, conditions: list[Affine]) -> Affine:
+        """1 where all truth values are 1: relu(their sum - (n - 1)); a conjunction of conjunctions is one."""
+        parts = dict.fromkeys(part for condition in conditions for part in self._parts(condition))
+        if constant(0) in parts:
+            return constant(0)
+        open_parts = [part for part in parts if part != constant(1)]
+        if len(open_parts) < 2:
+            return open_parts[0] if open_parts else constant(1)
+        made = self.relu(total(open_parts).shifted(1.0 - len(open_parts)))
+        if made.is_constant:
+            return made
+        found = self.named(made, BOOLEAN)
+        self._conjuncts[found.terms[0][0]] = tuple(open_parts)
+        return found
+
+    def disjunction(self, conditions: list[Affine]) -> Affine:
+        """1 where any truth value is 1."""
+        return self.negation(self.conjunction([self.negation(condition) for condition in conditions]))
+
+    def step(self, x: Affine, low: float, high: float) -> Affine:
+        """0 for x <= low and 1 for x >= high; in between, where no value lies, a ramp over the middle half.
+
+        The ramp leaves a quarter of the gap on either side, so the truth value is exact for an x that is off by less.
+        What has two values, one on either side, is affine in its step.
+        On a grid the difference of two ReLUs is exact; for reals the nested form cancels nothing however large x is.
+        """
+        extent = self.extent(x)
+        if extent.low >= high or extent.high <= low:
+            return constant(float(extent.low >= high))
+        if self._is_two_valued(x):
+            return self.named(x.shifted(-extent.low).scaled(1 / (extent.high - extent.low)), BOOLEAN)
+        slope = _power_above(2 / (high - low))
+        ramp = x.shifted(-(low + high) / 2).scaled(slope).shifted(0.5)
+        if extent.unit > 0 and slope * extent.largest < EXACT_STEP and unit_is_exact(ramp):
+            return self.named(self.relu(ramp) - self.relu(ramp.shifted(-1)), BOOLEAN)
+        return self.named(self.negation(self._snapping(self.negation(self.relu(ramp)))), BOOLEAN)
+
+    def _is_two_valued(self, form: Affine) -> bool:
+        """Whether a form has the ends of its extent for values, and no others."""
+        if len(form.terms) != 1:
+            return False
+        extent = self.scalars[form.terms[0][0]].extent
+        return extent.bounded and extent.high - extent.low == extent.unit
+
+    def _snapping(self, form: Affine) -> Affine:
+        """The outer ReLU of a step: what it reads is 1 or at most -1/2, and where it is 1 it has no error."""
+        made = self.relu(form)
+        number = made.terms[0][0]
+        self.scalars[number] = replace(self.scalars[number], extent=BOOLEAN, snaps=0.5)
+        return made
+
+    def _parts(self, condition: Affine) -> tuple[Affine, ...]:
+        if condition.constant == 0 and len(condition.terms) == 1 and condition.terms[0][1] == 1:
+            return self._conjuncts.get(condition.terms[0][0], (condition,))
+        return (condition,)
+
+    def _made(self, key: tuple[object, ...], made: Scalar) -> Affine:
+        number = self._known.setdefault(key, len(self.scalars))
+        if number == len(self.scalars):
+            self.scalars.append(made)
+        return scalar(number)
+
+
+EXACT_STEP = 2.0**21
+"""Below it float32 has the quarters that a step computes with."""
+
+
+def unit_is_exact(form: Affine) -> bool:
+    """Whether the form's constant is a dyadic number, so that it rounds nothing by itself."""
+    return point(form.constant).unit > 0
+
+
+def _power_above(x: float) -> float:
+    """The smallest power of two that is not below x."""
+    return 2.0 ** math.ceil(math.log2(x))

@@ -1,0 +1,55 @@
+"""`lsrl compile --target weights`"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import rich_click as click
+
+from lsrl.array_files import read_arrays
+from lsrl.backends.weights.architectures import ARCHITECTURES as _HELD
+from lsrl.cli.terminal import working
+from lsrl.program import Program
+
+ARCHITECTURES = tuple(_HELD)
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsRequest:
+    """What the command line asks for; None where it does not say."""
+
+    arch: str | None
+    sizes: Mapping[str, int]
+    params: Path | None
+    dtype: str | None
+    given: tuple[str, ...]
+    horizon: int | None
+    output: str | None
+
+
+def write_weights(program: Program, request: WeightsRequest) -> str:
+    """Write the folder; one line about it.
+
+    Raises:
+        click.UsageError: there is no architecture or no folder.
+        Refusal: the program, or what is said of it, is at fault.
+    """
+    from lsrl import weights  # loads torch
+
+    if request.arch is None or request.output is None:
+        raise click.UsageError("--target weights needs --arch and a folder, -o DIR")
+    params = read_arrays(request.params) if request.params else None
+    with working(f"compiling {program.name} for {request.arch}"):
+        compiled = weights.compile(
+            program,
+            request.arch,
+            request.sizes,
+            params,
+            request.dtype or "float32",
+            request.given,
+            request.horizon or weights.HORIZON,
+        )
+        compiled.save(request.output)
+    return f"{request.output}: {program.name} as {compiled.report.summary()}"

@@ -1,0 +1,5 @@
+"""The command line in this process."""
+
+from support.commands import run
+
+__all__ = ["run"]

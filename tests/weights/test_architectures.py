@@ -1,0 +1,230 @@
+"""Compiled networks compute what the program does: exactly where they promise it, else within their bound."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import lsrl
+from lsrl.weights import ARCHITECTURES, ArchitectureError, CompiledWeights, NotExact
+from lsrl.weights import compile as compile_weights
+from support.process import run_python
+from support.token_words import answers, prompts
+
+PROGRAMS = Path(__file__).parent / "programs"
+MAJORITY = lsrl.load(PROGRAMS / "majority.lsrl")
+MATCHING = lsrl.load(PROGRAMS / "token_matching.lsrl")
+FLOAT32 = torch.finfo(torch.float32).eps
+
+PRODUCTS = lsrl.parse(
+    """
+cell products():
+    input x, y: [], p: [] bool
+    state total: [] = 1/2
+    total' = total / 2 + x
+    output z = x * y, w = total' * total', g = float(p) * relu(x - y), s = total
+"""
+)
+WITHIN = ("x=-1:1", "y=-2:2")
+HOLD_PRODUCTS = ("gated-linear-rnn", "rnn-tanh", "lstm", "gru", "mamba", "hawk")
+
+
+@pytest.mark.parametrize(
+    ("arch", "dtype"), [*((arch, "float32") for arch in ARCHITECTURES), ("lstm", "float64"), ("gru", "float64")]
+)
+def test_token_matching_answers_every_query(arch: str, dtype: str) -> None:
+    """25 pairs of random words, 25 queries; and every value inside the network is what the reference has."""
+    compiled = compile_weights(MATCHING, arch, dtype=dtype, horizon=200)
+    asked, values = prompts(3, 10, 25, seed=0)
+    np.testing.assert_array_equal(answers(compiled({"x": asked})["out"], 3), values)
+    traced = compiled.trace({"x": asked[:3]})
+    assert {"t'", "place'", "query'", "matches'", "copying'", "found", "out"} <= traced.keys()
+    assert {name: value.error for name, value in traced.items() if value.error} == {}
+    assert {error.name: error.predicted for error in compiled.report.values if error.predicted} == {}
+
+
+def test_majority_is_an_lstm_of_two_layers() -> None:
+    """float32, unmodified, for 2,000 steps."""
+    compiled = compile_weights(MAJORITY, "lstm")
+    assert str(compiled.module.rnn) == "LSTM(1, 2, num_layers=2, batch_first=True)"
+    bits = np.random.default_rng(0).integers(0, 2, (4, 2000))
+    expected = 2 * np.cumsum(bits, 1) > np.arange(1, 2001)
+    np.testing.assert_array_equal(compiled({"x": bits})["out"], expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("arch", HOLD_PRODUCTS)
+def test_reals_are_within_the_predicted_error(arch: str, dtype: str) -> None:
+    compiled = compile_weights(PRODUCTS, arch, dtype=dtype, given=WITHIN, horizon=64)
+    single = dtype == "float32" or arch in ("mamba", "hawk")  # whose states are float32 in any case
+    limit = 1e-2 if single else 1e-9
+    for error in compiled.report.values:
+        assert error.measured <= error.predicted <= limit, error
+
+
+def test_what_piecewise_linear_networks_do_not_hold_is_refused() -> None:
+    with pytest.raises(ArchitectureError) as refused:
+        compile_weights(PRODUCTS, "rnn", given=WITHIN)
+    message = str(refused.value)
+    assert message.startswith("rnn does not hold `z` (")
+    assert message.endswith("is not piecewise linear (held by gated-linear-rnn, rnn-tanh, lstm, gru, mamba, hawk)")
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("output y = tanh(x)", "`y` (<text>:3): `tanh` is a smooth function that is not piecewise linear"),
+        ("output y = float(x > 0)", "may come arbitrarily close to each other"),
+        ("state s: [] = 0\n    s' = s * x\n    output y = s'", "the next value of s depends on its last one through"),
+        ("output y = 1 / x", "it divides by what is not a constant"),
+    ],
+)
+def test_programs_that_are_not_exact_are_refused(body: str, reason: str) -> None:
+    program = lsrl.parse(f"cell inexact():\n    input x: []\n    {body}\n")
+    with pytest.raises(NotExact) as refused:
+        compile_weights(program, "gated-linear-rnn", given=("x=-1:1",))
+    assert reason in str(refused.value)
+
+
+def test_nonlinear_recurrences_are_cells() -> None:
+    """Parity is one layer of two units; the architectures whose recurrent layers are linear refuse it."""
+    parity = lsrl.load("std/exact/parity")
+    bits = np.random.default_rng(0).integers(0, 2, (4, 1000)).astype(bool)
+    for arch in ("rnn", "lstm"):
+        compiled = compile_weights(parity, arch)
+        assert (compiled.module.rnn.num_layers, compiled.module.rnn.hidden_size) == (1, 2)
+        (name,), (output,) = parity.inputs, parity.outputs
+        np.testing.assert_array_equal(compiled({name: bits})[output], np.cumsum(bits, 1) % 2)
+    with pytest.raises(ArchitectureError, match=r"reads its own last value through a ReLU.*\(held by rnn, lstm\)$"):
+        compile_weights(parity, "gru")
+
+
+@pytest.mark.parametrize("arch", ["mamba", "hawk"])
+def test_diagonal_transitions(arch: str) -> None:
+    """Lags are taps of the convolution, what turns is a table of the position; a longer line is refused."""
+    program = lsrl.parse(
+        """
+cell turning():
+    input i: [] int(4)
+    state line: [4] = 0, wheel: [2] = [1, 0], total: [] = 2
+    a = float(i)
+    line' = concat([a], line[0:3])
+    wheel' = [[0, -1], [1, 0]] @ wheel
+    total' = total + a - 1
+    output y = line', z = wheel', w = wheel, v = total
+"""
+    )
+    inputs = {"i": np.random.default_rng(0).integers(0, 4, (2, 30))}
+    compiled = compile_weights(program, arch, horizon=100)
+    assert compiled.report.data()["rewritten"] == ["wheel: of period 4, a table of the position modulo 4"]
+    found = compiled(inputs)
+    for name, expected in program.reference({}, inputs).outputs.items():
+        np.testing.assert_array_equal(found[name], expected)
+    longer = "cell long():\n    input x: [] int(2)\n    output y = x[t-4]\n"
+    with pytest.raises(ArchitectureError, match=rf"^{arch} does not hold .* more than 3 steps late"):
+        compile_weights(lsrl.parse(longer), arch)
+
+
+def test_unknown_architecture_and_dtype() -> None:
+    with pytest.raises(ArchitectureError, match="there is no architecture `elman`; there are linear-rnn, "):
+        compile_weights(MAJORITY, "elman")
+    with pytest.raises(ArchitectureError, match="weights are float32 or float64, not bfloat16"):
+        compile_weights(MAJORITY, "lstm", dtype="bfloat16")
+
+
+def test_parameters_become_weights() -> None:
+    program = lsrl.parse("cell linear():\n    input x: [2]\n    param W: [3, 2]\n    output y = relu(W @ x)\n")
+    W = np.array([[1.0, -2], [0.5, 3], [-1, 1]])
+    x = np.random.default_rng(0).integers(-4, 5, (2, 5, 2)).astype(float)
+    compiled = compile_weights(program, "rnn", params={"W": W}, given=("x=-4:4:1",))
+    np.testing.assert_array_equal(compiled({"x": x})["y"], np.maximum(x @ W.T, 0))
+
+
+ALONE = """
+import sys
+from importlib import util
+import numpy as np
+sys.modules["lsrl"] = None                        # importing it fails
+spec = util.spec_from_file_location("load", sys.argv[1] + "/load.py")
+module = util.module_from_spec(spec)
+spec.loader.exec_module(module)
+import torch
+torch.set_num_threads(1)
+x = torch.tensor(np.load(sys.argv[2]))
+np.save(sys.argv[3], module.load()(x[..., None]).detach().numpy()[..., 0])
+"""
+
+
+def saved(compiled: CompiledWeights, folder: Path) -> Path:
+    compiled.save(folder)
+    names = {"model.safetensors", "config.json", "load.py", "report.json", "report.md"}
+    assert {path.name for path in folder.iterdir()} == names
+    return folder
+
+
+@pytest.mark.parametrize("arch", ["lstm", "hawk"])
+def test_folder_needs_its_library_alone(arch: str, tmp_path: Path) -> None:
+    """Both kinds of `load.py`, in a process that cannot import lsrl."""
+    folder = saved(compile_weights(MATCHING, arch, horizon=200), tmp_path / arch)
+    asked, values = prompts(3, 10, 5, seed=1)
+    np.save(tmp_path / "x.npy", asked.astype(np.float32))
+    run_python("-c", ALONE, str(folder), str(tmp_path / "x.npy"), str(tmp_path / "y.npy"), cwd=tmp_path)
+    np.testing.assert_array_equal(answers(np.load(tmp_path / "y.npy"), 3), values)
+
+
+def test_report_and_weights_are_the_same_each_time(tmp_path: Path) -> None:
+    first, second = (saved(compile_weights(MAJORITY, "gru"), tmp_path / name) for name in "ab")
+    for path in first.iterdir():
+        assert path.read_bytes() == (second / path.name).read_bytes()
+    report = json.loads((first / "report.json").read_text())
+    assert report["depth"] == report["width"] == 2
+    assert report["errors"]["out"] == {"predicted": 0.0, "measured": 0.0}
+
+
+def test_compiled_networks_train(tmp_path: Path) -> None:
+    """They are ordinary modules: noise on the weights makes errors, training takes them away again."""
+    compiled = compile_weights(MAJORITY, "gru", dtype="float64")
+    bits = np.random.default_rng(0).integers(0, 2, (8, 12))
+    x = torch.tensor(bits[..., None], dtype=torch.float64)
+    target = torch.tensor(2.0 * np.cumsum(bits, 1) > np.arange(1, 13), dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        readout = compiled.module.readout
+        readout.weight += 0.1 * torch.randn(readout.weight.shape, generator=generator, dtype=torch.float64)
+
+    def loss() -> torch.Tensor:
+        return ((compiled.module(x)[..., 0] - target) ** 2).mean()
+
+    before = loss().item()
+    optimiser = torch.optim.SGD(readout.parameters(), lr=1e-2)
+    for _ in range(50):
+        optimiser.zero_grad()
+        loss().backward()
+        optimiser.step()
+    assert loss().item() < before / 2
+    compiled.save(tmp_path)
+    fresh = compile_weights(MAJORITY, "gru", dtype="float64")
+    fresh.load(tmp_path)
+    assert torch.equal(fresh.module(x), compiled.module(x))
+
+
+PARTS = ("x", "y", "a", "s'", "1/3", "x * y", "relu(x - y)", "max(x, y / 3)", "where(a > 2, x, y)", "abs(x) * 0.7")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_bounds_hold_on_random_programs(seed: int) -> None:
+    """Thirds, products and decays, which no dyadic number is; a measurement beyond its bound is an error."""
+    generator = np.random.default_rng(seed)
+    p, q, r, s = (PARTS[place] for place in generator.integers(0, len(PARTS), 4))
+    decay = generator.choice(["0.5", "1", "0.9"])
+    program = lsrl.parse(
+        "cell random():\n    input x, y: [], i: [] int(4)\n    state s: [] = 1/3\n    a = float(i)\n"
+        f"    s' = s * {decay} + x - y / 3\n"
+        f"    output u = ({p}) - 0.3 * ({q}), v = where(a > 1, {r}, relu({s}))\n"
+    )
+    for arch in ("gated-linear-rnn", "lstm", "hawk"):
+        compiled = compile_weights(program, arch, given=("x=-1:1", "y=-2:2"), horizon=64)
+        for error in compiled.report.values:
+            assert error.measured <= error.predicted < 0.1, (arch, error)
