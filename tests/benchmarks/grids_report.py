@@ -33,7 +33,7 @@ Times are of one thread, in processor time, float32, one sequence and one head: 
 
 Memory is the most that a second call held beyond what was held before it, in a process of its own. A way that took more
 than 30 s of processor time there (in JAX 90 s, with what is compiled) or 3 GB was ended. It is not tried on larger
-grids, and neither is one whose call takes more than 3 s.
+grids, and neither is one whose call takes more than 3 s. *not run* is what `--without` left out to save time.
 """
 
 GRIDS = """## Grids
