@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ Row = Mapping[str, Any]
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results"
 PASSES = ("forward", "forward and backward")
+SIDES, SIZES = (16, 32, 64, 128), (16, 64)
 GOAL = 3  # times as fast as the published code in PyTorch
 
 INTRODUCTION = """# Performance of grids and graphs
@@ -31,7 +33,7 @@ Times are of one thread, in processor time, float32, one sequence and one head: 
 
 Memory is the most that a second call held beyond what was held before it, in a process of its own. A way that took more
 than 30 s of processor time there (in JAX 90 s, with what is compiled) or 3 GB was ended. It is not tried on larger
-grids, and neither is one whose call takes more than 3 s.
+grids, and neither is one whose call takes more than 3 s. *not run* is what `--without` left out to save time.
 """
 
 GRIDS = """## Grids
@@ -84,7 +86,7 @@ def page(grids: Sequence[Mapping[str, Any]], graphs: Sequence[Mapping[str, Any]]
     for results in graphs:
         parts += [GRAPHS, _machine(results), *_graph_tables(results["rows"])]
     parts.append("## Run it\n\n" + COMMANDS)
-    return "\n\n".join(part.strip() for part in parts) + "\n"
+    return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
 COMMANDS = """```sh
@@ -151,6 +153,18 @@ def verdict(rows: Sequence[Row]) -> str:
     beaten = [(row, name) for row in rows for name in row["times"] if _faster(row, name)]
     faster = "; ".join(f"{row['framework']}, {_place(row)}, {row['pass']}: {name}" for row, name in beaten)
     return f"{text} Faster than `auto` by a tenth or more: {faster or 'nothing'}."
+
+
+def _absent(rows: Sequence[Row]) -> str:
+    """Which of the grids that the benchmark has are not among the results."""
+    known = {(row["framework"], row["side"], row["size"]) for row in rows}
+    every = product(dict.fromkeys(row["framework"] for row in rows), SIDES, SIZES)
+    names = [
+        f"{framework}, {side} x {side}, {size} x {size}"
+        for framework, side, size in every
+        if (framework, side, size) not in known
+    ]
+    return f"Not among these results: {'; '.join(names)}." if names else ""
 
 
 def _faster(row: Row, name: str) -> bool:
