@@ -164,7 +164,8 @@ class _System:
     def affine(self, form: LinearForm | Broken, offenders: Sequence[Value]) -> LinearForm:
         if isinstance(form, Broken):
             names = " and ".join(f"`{state.name}`" for state in self.cell.states)
-            raise NotLegal(f"the next value is no sum of {names} times what is known before", next(iter(offenders), None))
+            offender = next(iter(offenders), None)
+            raise NotLegal(f"the next value is no sum of {names} times what is known before", offender)
         return form
 
     def form(self) -> RoundsForm:
