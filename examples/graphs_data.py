@@ -106,7 +106,7 @@ def batch(molecules: Sequence[Molecule]) -> Batch:
 
 def turned(graph: graphs.Graph) -> graphs.Graph:
     """The graph with all edges turned round, under their old numbers."""
-    return graphs.make(graph.edges[:, ::-1].copy(), graph.nodes, graph.turns[:, ::-1].copy())
+    return graphs.make(graph.edges[:, ::-1], graph.nodes, graph.turns[:, ::-1])
 
 
 def _ranks(mol: Chem.Mol) -> Array:

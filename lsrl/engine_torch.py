@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 
 from lsrl.arguments import Arguments, Named, check_cotangents
@@ -117,7 +118,9 @@ def _device(arrays: Any) -> torch.device:
 
 
 def _tensors(arrays: Named, device: torch.device) -> Tensors:
-    return {name: torch.as_tensor(array, device=device) for name, array in arrays.items()}
+    # torch takes no NumPy array that is read backward.
+    straight = {n: np.asarray(a, order="C") if isinstance(a, np.ndarray) else a for n, a in arrays.items()}
+    return {name: torch.as_tensor(array, device=device) for name, array in straight.items()}
 
 
 def _pulled(result: Result, cotangents: Named | None, leaves: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -91,6 +91,18 @@ def test_a_compiled_program_is_what_the_program_means(rng: np.random.Generator, 
 
 
 @pytest.mark.parametrize("target", TARGETS)
+def test_arrays_may_lie_anyhow(rng: np.random.Generator, target: str) -> None:
+    """Read backward, with other axes first, or one number for all places."""
+    compiled = lsrl.compile(lsrl.parse(DECAY), target=target, sizes={"D": D})
+    params, inputs = decay_inputs(rng)
+    params = {name: np.broadcast_to(array.flat[0], array.shape) for name, array in params.items()}
+    x = inputs["x"]
+    expected = numbers(compiled, compiled({n: a.copy() for n, a in params.items()}, {"x": x[:, ::-1].copy()}).outputs)
+    for given in (x[:, ::-1], np.asfortranarray(x[:, ::-1])):
+        agree(numbers(compiled, compiled(params, {"x": given}).outputs), expected)
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_a_sequence_can_be_cut_anywhere(rng: np.random.Generator, target: str) -> None:
     """Whole, in two parts, and position by position."""
     compiled = lsrl.compile(lsrl.parse(DECAY), target=target, sizes={"D": D})
