@@ -33,7 +33,7 @@ from lsrl.backends.jax_einsum import einsum
 from lsrl.backends.jax_header import types_told
 from lsrl.backends.jax_module import ALONE, Module, constant_leaves, repeated
 from lsrl.backends.jax_ops import PRINTERS
-from lsrl.backends.jax_place import TYPES, Types
+from lsrl.backends.jax_place import TYPES, Printer, Types
 from lsrl.backends.naming import Names
 from lsrl.backends.statements import Statements
 from lsrl.backends.writer import Writer
@@ -45,7 +45,7 @@ from lsrl.ir.plan import Plan
 from lsrl.ir.schedules.rounds_form import RoundsForm
 from lsrl.ir.value import Kind, Value, postorder
 
-_PRINTERS = {**PRINTERS, "einsum": partial(einsum, derived=True)}
+_PRINTERS: Mapping[str, Printer] = {**PRINTERS, "einsum": partial(einsum, derived=True)}
 
 
 def emit_jax_graph(
