@@ -12,12 +12,18 @@ from lsrl.backends.stored import is_stored
 from lsrl.ir.value import Kind, Value
 
 
-def einsum(value: Value, operands: Sequence[Operand], place: Place) -> Code:
-    """`einsum("btd,hd->bth", x, W)`: operands that vary come first, so that the leading axes stay in front."""
+def einsum(value: Value, operands: Sequence[Operand], place: Place, *, derived: bool = False) -> Code:
+    """`einsum("btd,hd->bth", x, W)`: operands that vary come first, so that the leading axes stay in front.
+
+    Args:
+        derived: JAX derives something from the text.  From an outer product of broadcast arrays it would derive sums of
+            products, for which XLA on a CPU takes a hundred times as long as for the products of matrices that it
+            derives from an einsum.
+    """
     axes, result = parsed(str(value.attr("spec")))
     numbers = all(operand.host for operand in operands)
     given = promoted(operands, value.kind, place.types) if numbers else [_counted(o, place) for o in operands]
-    if is_product(axes, result):
+    if is_product(axes, result) and not (derived and not numbers and _is_outer(axes)):
         return _product(given, axes, result)
     letters = axis_letters(axes, [operand.value.shape for operand in operands])
     order = sorted(range(len(given)), key=lambda position: not given[position].varies)
@@ -39,7 +45,7 @@ def summed_einsum(value: Value, operands: Sequence[Operand], place: Place) -> Co
 
 
 def _is_outer(axes: Sequence[str]) -> bool:
-    """Whether there are two operands, each with an axis of its own: summed up, a product of matrices."""
+    """Whether there are two operands, each with an axis of its own: summed up, or derived, a product of matrices."""
     return len(axes) == 2 and bool(set(axes[0]) - set(axes[1])) and bool(set(axes[1]) - set(axes[0]))
 
 

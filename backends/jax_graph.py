@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from lsrl.backends import jax_prelude
 from lsrl.backends.emit_jax import assembled
@@ -28,10 +29,11 @@ from lsrl.backends.graph_text import (
 )
 from lsrl.backends.identifiers import identifiers
 from lsrl.backends.jax_draw import write_init
+from lsrl.backends.jax_einsum import einsum
 from lsrl.backends.jax_header import types_told
 from lsrl.backends.jax_module import ALONE, Module, constant_leaves, repeated
 from lsrl.backends.jax_ops import PRINTERS
-from lsrl.backends.jax_place import TYPES, Types
+from lsrl.backends.jax_place import TYPES, Printer, Types
 from lsrl.backends.naming import Names
 from lsrl.backends.statements import Statements
 from lsrl.backends.writer import Writer
@@ -42,6 +44,8 @@ from lsrl.ir.ops import Family, family
 from lsrl.ir.plan import Plan
 from lsrl.ir.schedules.rounds_form import RoundsForm
 from lsrl.ir.value import Kind, Value, postorder
+
+_PRINTERS: Mapping[str, Printer] = {**PRINTERS, "einsum": partial(einsum, derived=True)}
 
 
 def emit_jax_graph(
@@ -215,7 +219,7 @@ class _Function:
             if is_between(value):
                 return between(value, self.collected(value, codes))
             place = module.place(leads.of(value))
-            return PRINTERS[value.op](value, [module.operand(arg, codes, place) for arg in value.args], place)
+            return _PRINTERS[value.op](value, [module.operand(arg, codes, place) for arg in value.args], place)
 
         target = replace(plain, express=express, remark=self.remark)
         self.statements = Statements(module.cell, module.names, module.writer, target)

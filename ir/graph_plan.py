@@ -257,7 +257,7 @@ class _Step:
         if value.domain is Domain.NONE:
             return value
         if value not in self.tied:
-            return self.read(value, frame)
+            return None if value.op == "expand" else self.read(value, frame)  # repeated after it is read
         natural = self.natural[value]
         if natural is Frame.LEAVING and frame is Frame.ENTERING:
             return self.passed_on(value)

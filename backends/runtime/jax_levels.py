@@ -136,18 +136,18 @@ def over_levels(advance, frames, graph, empty, reads, statics):
     known = tuple(jnp.zeros((graph.row.shape[0] + 1, *zeros.shape), zeros.dtype) for zeros in empty)
     for run in graph.runs:
 
-        def step(known, here):
-            run, at = here
+        def step(known, run):
+            at = read_of_level(reads, frames, run.level)
             following = advance(run.level, tuple(row[run.arriving] for row in known), at, statics)
             written = zip(known, following)
             return tuple(lax.dynamic_update_slice_in_dim(row, new, run.first, 0) for row, new in written), None
 
-        known, _ = lax.scan(step, known, (run, read_of_levels(reads, frames, run.level)))
+        known, _ = lax.scan(step, known, run)
     return tuple(row[graph.place] for row in known)
 
 
-def read_of_levels(reads, frames, level):
-    """What is read at the places of some levels."""
+def read_of_level(reads, frames, level):
+    """What is read at the places of a level."""
     return tuple(x.at[getattr(level, frame)].get(mode="clip") for x, frame in zip(reads, frames))
 
 
@@ -172,8 +172,8 @@ def solved_levels_backward(advance, frames, kept, cotangents):
     found = tuple(jnp.concatenate([read_at(x, graph.row), jnp.zeros_like(x[:1])]) for x in given)
     for run in reversed(graph.runs):
 
-        def step(found, here):
-            run, at = here
+        def step(found, run):
+            at = read_of_level(reads, frames, run.level)
             arriving = [row[run.arriving] for row in rows]
 
             def passed(*moving):
@@ -186,7 +186,7 @@ def solved_levels_backward(advance, frames, kept, cotangents):
             pulled = jax.vjp(passed, *(arriving[number] for number in smooth))[1](above)
             return tuple(row.at[run.arriving].add(new) for row, new in zip(found, pulled)), None
 
-        found, _ = lax.scan(step, found, (run, read_of_levels(reads, frames, run.level)), reverse=True)
+        found, _ = lax.scan(step, found, run, reverse=True)
     everywhere = dict.fromkeys(range(len(known))) | dict(zip(smooth, (row[graph.place] for row in found)))
     return None, None, tuple(everywhere.values()), None, None
 

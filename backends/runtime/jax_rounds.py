@@ -1,8 +1,8 @@
 """Affine recurrences over a graph in JAX: solved in rounds, each of all arcs that it has at once.
 
-The unknowns are states and sums on the way between them; weights count element by element.  Steps of different widths
-run in one `lax.scan`, padded by arcs that lead from nothing to nothing.  The cotangents of the unknowns solve the
-transposed system, which are the same steps the other way round.
+The unknowns are states and sums on the way between them; weights count element by element.  All steps run in one loop
+over boxes of arcs, as many as stay in the caches of a CPU; it writes states in place.  The cotangents of the unknowns
+solve the transposed system, which are the same steps the other way round.
 """
 
 import math
@@ -15,24 +15,36 @@ import numpy as np
 from jax import lax
 
 from lsrl.backends.runtime.graph_levels import Level, checked_graph, node_depths, whole_level
-from lsrl.backends.runtime.graph_rounds import rounds_of, system_of
-from lsrl.backends.runtime.jax_levels import level_runs
+from lsrl.backends.runtime.graph_rounds import ARCS_OF_STEP, rounds_of, system_of
 
-PRODUCTS_AT_ONCE = 1 << 18  # numbers, for the gradients of weights
+PRODUCTS_AT_ONCE = 1 << 18  # numbers of a state's
+
+
+class Steps(NamedTuple):
+    """Steps one after the other: x[end] += weight[slot] * x[start] for arcs first[n] to first[n + 1], all at once.
+
+    box: an axis as long as the box of arcs in which all steps together take least time.
+    """
+
+    start: Any
+    end: Any
+    slot: Any
+    first: Any
+    box: Any
 
 
 class GraphSystem(NamedTuple):
     """A graph, prepared: a pytree of arrays, which can be passed through `jax.jit`.
 
-    whole: all its places.  start, end: the unknowns of every arc.  steps: x[to] += weight[slot] * x[from], and fills:
-    weight[slot] += weight[right] * weight[left], as runs of three arrays [steps, width].  slots: one for each weight.
+    whole: all its places.  start, end: the unknowns of every arc.  steps: those of the unknowns.  fills: those of the
+    weights before, which are both x and weight.  slots: one for each weight.
     """
 
     whole: Level
     start: Any
     end: Any
-    steps: Any
-    fills: Any
+    steps: Steps
+    fills: Steps
     slots: Any
 
 
@@ -45,28 +57,19 @@ def prepare_system(arcs, unknowns, edges, turns, nodes):
     whole = whole_level(edges, turns, nodes)
     start, end, number = system_of(arcs, unknowns, whole)
     rounds = rounds_of(start, end, number)
-    steps = boxed_steps((rounds.step_from, rounds.step_to, rounds.step_slot), rounds.step_first, (number, number, 0))
-    fill = (rounds.fill_left, rounds.fill_right, rounds.fill_slot)
-    fills = boxed_steps(fill, rounds.fill_first, (rounds.slots,) * 3)
+    steps = Steps(rounds.step_from, rounds.step_to, rounds.step_slot, rounds.step_first, best_box(rounds.step_first))
+    fills = Steps(rounds.fill_left, rounds.fill_slot, rounds.fill_right, rounds.fill_first, best_box(rounds.fill_first))
     graph = GraphSystem(whole, start, end, steps, fills, np.zeros(rounds.slots))
     with jax.ensure_compile_time_eval():  # numbers also where a function is traced that calls this
         return jax.tree.map(partial(jnp.asarray, dtype=jnp.int32), graph)
 
 
-def boxed_steps(arrays, first, holes):
-    """Steps as runs of arrays [steps, width]; each array has its own number where a step has less."""
+def best_box(first):
+    """An axis as long as the box, a power of 2, in which steps take least time; each box takes that of a step."""
     counts = np.diff(first)
-    return tuple(
-        tuple(boxed_rows(array, first[start : end + 1], counts[start:end], hole) for array, hole in zip(arrays, holes))
-        for start, end in level_runs(counts[:, None])
-    )
-
-
-def boxed_rows(array, first, counts, hole):
-    """Pieces of an array that begin at `first` as rows, filled up by `hole`."""
-    found = np.full((len(counts), counts.max()), hole)
-    found[np.arange(found.shape[1]) < counts[:, None]] = array[first[0] : first[-1]]
-    return found
+    lengths = 1 << np.arange(int(counts.max(initial=1)).bit_length() + 1)
+    boxes = -(-counts[:, None] // lengths)
+    return np.zeros(lengths[np.argmin(boxes.sum(0) * (ARCS_OF_STEP + lengths))])
 
 
 class Weighing(NamedTuple):
@@ -99,31 +102,48 @@ def matrix_one(like):
 
 
 def all_weights(weighing, graph, weights):
-    """The weights of arcs, 1, those that an elimination makes, and 0, [slots + 1, ...]."""
-    made = jnp.zeros((graph.slots.shape[0] - weights.shape[0], *weights.shape[1:]), weights.dtype)
-    every = jnp.concatenate([weights, weighing.one(jnp.zeros((1, *weights.shape[1:]), weights.dtype)), made])
-
-    def filled(w, here):
-        left, right, slot = here
-        return w.at[slot].add(weighing.times(w[right], w[left])), None
-
-    for run in graph.fills:
-        every, _ = lax.scan(filled, every, run)
-    return every
+    """The weights of arcs, 1, and those that an elimination makes, [slots, ...]."""
+    one = weighing.one(jnp.zeros((1, *weights.shape[1:]), weights.dtype))
+    made = jnp.zeros((graph.slots.shape[0] - weights.shape[0] - 1, *weights.shape[1:]), weights.dtype)
+    return run_steps(weighing, graph.fills, jnp.concatenate([weights, one, made]))
 
 
-def run_rounds(weighing, graph, every, sources, backwards=False):
-    """What the unknowns [unknowns, *shape] are to begin with goes from each to others."""
+def run_steps(weighing, steps, x, weights=None):
+    """What x [places, *shape] is after all steps; `weights`, or x itself, has the weights."""
+    arcs, numbers = steps.start.shape[0], math.prod(x.shape[1:])
+    if not arcs:
+        return x
+    length = min(steps.box.shape[0], arcs_at_once(numbers))
 
-    def step(x, here):
-        start, end, slot = here
-        return x.at[end].add(weighing.times(every[slot], x[start])), None
+    def box(carried):
+        step, first, x = carried
+        last = steps.first[step + 1]
+        places = first + jnp.arange(length, dtype=jnp.int32)
+        start, end, slot = (clipped_at(side, places) for side in (steps.start, steps.end, steps.slot))
+        new = weighing.times(clipped_at(x if weights is None else weights, slot), clipped_at(x, start))
+        outside = x.shape[0]  # there an arc of a later step adds to nothing
+        x = x.at[jnp.where(places < last, end, outside)].add(new, mode="drop")
+        following = jnp.minimum(first + length, last)
+        return step + (following == last), following, x
 
-    found = jnp.concatenate([sources, jnp.zeros_like(sources[:1])])
-    for start, end, slot in reversed(graph.steps) if backwards else graph.steps:
-        run = (end, start, slot) if backwards else (start, end, slot)
-        found, _ = lax.scan(step, found, run, reverse=backwards)
-    return found[:-1]
+    begin = jnp.zeros((), jnp.int32)
+    return lax.while_loop(lambda carried: carried[1] < arcs, box, (begin, begin, x))[2]
+
+
+def clipped_at(x, index):
+    """Elements along the first axis."""
+    return x.at[index].get(mode="clip")
+
+
+def arcs_at_once(numbers):
+    """How many arcs of states with so many numbers are handled at once."""
+    return max(PRODUCTS_AT_ONCE // max(numbers, 1), 1)
+
+
+def turned_steps(steps):
+    """The steps of the transposed system."""
+    start, end, slot, first = (jnp.flip(x) for x in (steps.end, steps.start, steps.slot, steps.first))
+    return Steps(start, end, slot, steps.start.shape[0] - first, steps.box)
 
 
 def solved_matrices(graph, weights, sources):
@@ -141,18 +161,18 @@ def solved_rounds(graph, weights, sources):
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def solved_system(weighing, graph, weights, sources):
     """The operation behind `solved_rounds` and `solved_matrices`."""
-    return run_rounds(weighing(), graph, all_weights(weighing(), graph, weights), sources)
+    return run_steps(weighing(), graph.steps, sources, all_weights(weighing(), graph, weights))
 
 
 def solved_system_forward(weighing, graph, weights, sources):
     every = all_weights(weighing(), graph, weights)
-    found = run_rounds(weighing(), graph, every, sources)
+    found = run_steps(weighing(), graph.steps, sources, every)
     return found, (graph, every, found)
 
 
 def solved_system_backward(weighing, kept, cotangents):
     graph, every, found = kept
-    back = run_rounds(weighing(), graph, weighing().turned(every), cotangents, backwards=True)
+    back = run_steps(weighing(), turned_steps(graph.steps), cotangents, weighing().turned(every))
     return None, pulled_by_weights(weighing(), found, back, graph, every.shape), back
 
 
@@ -164,14 +184,13 @@ def pulled_by_weights(weighing, found, back, graph, shape):
     arcs = graph.start.shape[0]
     if not arcs:
         return jnp.zeros((0, *shape[1:]), found.dtype)
-    few = max(PRODUCTS_AT_ONCE // max(math.prod(found.shape[1:]), 1), 1)
 
     def of_arc(ends):
         pulled = weighing.pulled(found[ends[0]], back[ends[1]])
         summed = [axis for axis in range(pulled.ndim) if shape[1 + axis] == 1]
         return jnp.sum(pulled, summed, keepdims=True)
 
-    return lax.map(of_arc, (graph.start, graph.end), batch_size=min(few, arcs))
+    return lax.map(of_arc, (graph.start, graph.end), batch_size=min(arcs_at_once(math.prod(found.shape[1:])), arcs))
 
 
 solved_system.defvjp(solved_system_forward, solved_system_backward)

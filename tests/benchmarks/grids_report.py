@@ -69,6 +69,9 @@ GRAPHS = """## Graphs
 
 With memories of 16 x 16 the loop takes for each edge as long as its calls of PyTorch do. With 64 x 64 the states of the
 random graph are 34 MB, and what goes on along its turns 45 MB: all ways wait for memory, and the ratios are smaller.
+Forward, each turn reads one state and reads and writes another: with what comes before and after it 200 MB, which take
+6 ms at the 36 GB/s of a copy. In JAX they take 7 ms; in the others of its 30 the system hands out the pages of two
+arrays of states, and so it does in more than half of a forward and backward pass.
 """
 
 

@@ -131,3 +131,12 @@ def test_a_program_without_inputs_of_nodes_is_told_their_number() -> None:
     for target in ("reference", "jax", "triton"):
         found = lsrl.compile(program, target=target)({}, inputs, length=4).outputs["y"]
         assert np.asarray(found).tolist() == [0, 2, 0, 0]
+
+
+def test_what_is_repeated_is_read_before_it_is() -> None:
+    """A turn's number, and not a matrix of it for each turn."""
+    levels = make_graph_plan(lsrl.parse(PLSTM).cell({}), {"K": 2, "V": 2}).levels
+    assert levels is not None
+    ranks = {str(read.value.attr("name")): read.leaf.rank for read in levels.reads if read.frame is Frame.TURNS}
+    assert ranks == {"t": 0}
+    assert all(read.value.op != "expand" for read in levels.reads)
