@@ -87,9 +87,15 @@ class Approximation:
         Raises:
             FigureError: there is no matplotlib.
         """
-        from lsrl.icl_figures import approximation_figure  # loads matplotlib
+        from lsrl.icl_figures import Both, approximation_figure  # loads matplotlib
 
-        return approximation_figure(self)
+        both = Both(
+            self.grid,
+            self.target,
+            lambda points: answers(self.runner, self.grid, self.values, points),
+            self.measured.bound,
+        )
+        return approximation_figure(both, f"{self.runner.title}, {self.grid.length} positions: {self.measured}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,7 +239,8 @@ class Translation:
         """
         from lsrl.icl_figures import translation_figure  # loads matplotlib
 
-        return translation_figure(self)
+        title = f"{self.runner.title}: {100 * self.wrong:.3g} % of the tokens wrong"
+        return translation_figure(self.table, self.answered, title)
 
 
 def tokens(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lsrl.backends.arrays import Array
 from lsrl.files import write_bytes
+from lsrl.icl_prompts import Grid, Table
 from lsrl.ir.fault import Refusal
 
 
@@ -24,9 +25,6 @@ try:
     from matplotlib.figure import Figure
 except ModuleNotFoundError as missing:
     raise FigureError("figures are drawn by matplotlib, which is not installed") from missing
-
-if TYPE_CHECKING:
-    from lsrl.icl import Approximation, Translation
 
 POINTS = 256
 """Of a curve; of a plane along each axis there are a quarter of them."""
@@ -42,7 +40,17 @@ def save(figure: Figure, path: Path) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def approximation_figure(found: Approximation) -> Figure:
+@dataclass(frozen=True, eq=False)
+class Both:
+    """A function and its approximation on a box: values [n, E] at points [n, D]; the bound of their distance."""
+
+    grid: Grid
+    function: Callable[[Array], Array]
+    network: Callable[[Array], Array]
+    bound: float
+
+
+def approximation_figure(found: Both, title: str) -> Figure:
     """A function of one number as curves, of two as planes, of more as values against what is meant."""
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     match found.grid.dimension:
@@ -52,18 +60,18 @@ def approximation_figure(found: Approximation) -> Figure:
             _draw_planes(found, figure)
         case _:
             _draw_scatter(found, figure.subplots())
-    figure.suptitle(f"{found.runner.title}, {found.grid.length} positions: {found.measured}", fontsize=9)
+    figure.suptitle(title, fontsize=9)
     return figure
 
 
-def _draw_curves(found: Approximation, axes: Array) -> None:
+def _draw_curves(found: Both, axes: Array) -> None:
     points = np.linspace(found.grid.lower, found.grid.upper, POINTS)
-    meant, made = found.target(points), _answers(found, points)
+    meant, made = found.function(points), found.network(points)
     axes[0].plot(points[:, 0], meant, color="0.6", linewidth=3, label="function")
     axes[0].plot(points[:, 0], made, linewidth=1, label="network")
     axes[0].legend(*_first_labels(axes[0]))
     axes[1].plot(points[:, 0], np.linalg.norm(made - meant, axis=-1), linewidth=1)
-    axes[1].axhline(found.measured.bound, color="tab:red", linestyle="--", label="bound")
+    axes[1].axhline(found.bound, color="tab:red", linestyle="--", label="bound")
     axes[1].legend()
     for axis, title in zip(axes, ("value", "error")):
         axis.set(xlabel="x", ylabel=title)
@@ -76,12 +84,12 @@ def _first_labels(axis: Axes) -> tuple[list[object], list[str]]:
     return list(entries.values()), list(entries)
 
 
-def _draw_planes(found: Approximation, figure: Figure) -> None:
+def _draw_planes(found: Both, figure: Figure) -> None:
     """The first component, and the distance of all."""
     grid, count = found.grid, POINTS // 4
     sides = [np.linspace(low, high, count) for low, high in zip(grid.lower, grid.upper)]
     points = np.stack(np.meshgrid(*sides, indexing="ij"), -1).reshape(-1, 2)
-    meant, made = found.target(points), _answers(found, points)
+    meant, made = found.function(points), found.network(points)
     planes = {"function": meant[:, 0], "network": made[:, 0], "error": np.linalg.norm(made - meant, axis=-1)}
     extent = (grid.lower[0], grid.upper[0], grid.lower[1], grid.upper[1])
     for axis, (title, plane) in zip(figure.subplots(1, 3), planes.items()):
@@ -90,33 +98,28 @@ def _draw_planes(found: Approximation, figure: Figure) -> None:
         figure.colorbar(image, ax=axis)
 
 
-def _draw_scatter(found: Approximation, axis: Axes) -> None:
+def _draw_scatter(found: Both, axis: Axes) -> None:
     points = np.random.default_rng(0).uniform(found.grid.lower, found.grid.upper, (POINTS, found.grid.dimension))
-    meant, made = found.target(points), _answers(found, points)
+    meant, made = found.function(points), found.network(points)
     axis.plot(meant.ravel(), made.ravel(), ".", markersize=3)
     axis.axline((float(meant.min()), float(meant.min())), slope=1, color="0.6")
     axis.set(xlabel="function", ylabel="network")
 
 
-def _answers(found: Approximation, points: Array) -> Array:
-    """[n, E] at points [n, D]."""
-    return found(points[:, 0] if found.target.scalar_points else points).reshape(len(points), -1)
-
-
-def translation_figure(found: Translation) -> Figure:
-    """How often each token came out where another was meant."""
-    size = found.table.vocabulary
+def translation_figure(table: Table, answered: Array, title: str) -> Figure:
+    """How often each token came out where another was meant, in the answers [pairs, T] to the keys of a table."""
+    size = table.vocabulary
     counts = np.zeros((size, size))
-    for meant, made in zip(found.table.pairs[:, 1].ravel(), found.answered.ravel()):
+    for meant, made in zip(table.pairs[:, 1].ravel(), answered.ravel()):
         counts[meant, int(np.clip(made, 0, size - 1))] += 1
     figure = Figure(figsize=(5, 4.4), layout="constrained")
     axis = figure.subplots()
-    names = ["none", *map(str, found.table.alphabet)]
+    names = ["none", *map(str, table.alphabet)]
     axis.set(xticks=range(size), yticks=range(size), xlabel="network", ylabel="table")
     axis.set_xticklabels(names, fontsize=6, rotation=90)
     axis.set_yticklabels(names, fontsize=6)
     figure.colorbar(axis.imshow(counts), ax=axis)
-    figure.suptitle(f"{found.runner.title}: {100 * found.wrong:.3g} % of the tokens wrong", fontsize=9)
+    figure.suptitle(title, fontsize=9)
     return figure
 
 
