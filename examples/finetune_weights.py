@@ -102,7 +102,7 @@ def main() -> None:
     same = type(network)(dict(compiled.emitted.config))  # drawn as torch draws it
     print(f"{compiled.report.summary()}; {100 * correct(network, 0):.1f}% correct without noise")
     runs = {
-        "from the program": (network, 5e-4),
+        "from the program": (network, 2e-4),
         "the same network, random weights": (same, 5e-3),
         "LSTM, random weights": (Lstm(), 5e-3),
     }
