@@ -8,7 +8,7 @@ and where states start is left alone (the published protocol).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -49,14 +49,13 @@ class Copies:
     readout: tuple[torch.Tensor, torch.Tensor]
 
     def run(self, inputs: torch.Tensor, taught: Tensors | None = None) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Outputs [S, B, T, out] for inputs [B, T, in], and the slots [S, B, T, n] of every layer.
+        """Outputs [S, B, T, out] for inputs [S or 1, B, T, in], and the slots [S, B, T, n] of every layer.
 
         Args:
-            taught: the slots [1, B, T, n] of a network without noise, whose last values every state is given instead
-                of its own (teacher forcing), so that errors do not add up over time.
+            taught: the slots [S or 1, B, T, n] of a network without noise, whose last values every state is given
+                instead of its own (teacher forcing), so that errors do not add up over time.
         """
-        copies = len(self.readout[0])
-        below = inputs.expand(copies, *inputs.shape)
+        below = inputs.expand(len(self.readout[0]), -1, -1, -1)
         slots = []
         for number, layer in enumerate(self.layers):
             below = _run_layer(layer, below, None if taught is None else taught[number])
@@ -73,6 +72,29 @@ def copies(network: Network, noise: float, count: int, seed: int, dtype: torch.d
         layers.append(_matrices(layer, below, draw))
         below = len(layer)
     return Copies(tuple(layers), draw.affine(network.readout, below))
+
+
+def joined(parts: Sequence[Copies]) -> Copies:
+    """The copies of several, one after the other."""
+    layers = tuple(_joined_layers(layers) for layers in zip(*(part.layers for part in parts)))
+    matrices, biases = zip(*(part.readout for part in parts))
+    return Copies(layers, (torch.cat(matrices), torch.cat(biases)))
+
+
+def _joined_layers(layers: Sequence[Matrices]) -> Matrices:
+    first = layers[0]
+    others, shifts, back = (
+        None if getattr(first, name) is None else torch.cat([getattr(layer, name) for layer in layers])
+        for name in ("others", "shifts", "back")
+    )
+    return replace(
+        first,
+        rows=torch.cat([layer.rows for layer in layers]),
+        biases=torch.cat([layer.biases for layer in layers]),
+        others=others,
+        shifts=shifts,
+        back=back,
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,9 +1,13 @@
-"""Small networks run faster in one thread than in several."""
+"""Small networks run faster in one thread than in several; the command line in this process."""
 
 from collections.abc import Iterator
 
 import pytest
 import torch
+
+from support.commands import run
+
+__all__ = ["run"]
 
 
 @pytest.fixture(autouse=True)

@@ -37,11 +37,11 @@ def inputs() -> np.ndarray:
 def test_copies_without_noise_are_the_network(network: Network, inputs: np.ndarray) -> None:
     expected, slots = execute(network, inputs)
     made = copies(network, 0.0, 2, 0)
-    found, clean = made.run(torch.tensor(inputs))
+    found, clean = made.run(torch.tensor(inputs[None]))
     np.testing.assert_allclose(found, np.stack([expected] * 2), rtol=1e-12)
     for below, layer in zip(slots[1:], clean):
         np.testing.assert_allclose(layer[0], below, rtol=1e-12)
-    taught, _ = made.run(torch.tensor(inputs), [layer[:1] for layer in clean])
+    taught, _ = made.run(torch.tensor(inputs[None]), [layer[:1] for layer in clean])
     np.testing.assert_allclose(taught, found, rtol=1e-12)
 
 
@@ -61,8 +61,8 @@ def test_noise_is_on_what_is_stored_and_nowhere_else(network: Network) -> None:
 def test_taught_states_forget_their_errors(network: Network, inputs: np.ndarray) -> None:
     """A noisy state that is taught is a x + b u with the clean x: as a loop over time says."""
     made = copies(network, 0.01, 1, 7)
-    _, clean = copies(network, 0.0, 1, 0).run(torch.tensor(inputs))
-    _, taught = made.run(torch.tensor(inputs), clean)
+    _, clean = copies(network, 0.0, 1, 0).run(torch.tensor(inputs[None]))
+    _, taught = made.run(torch.tensor(inputs[None]), clean)
     number = next(i for i, layer in enumerate(network.layers) if any(unit.kind is Kind.STATE for unit in layer))
     layer = made.layers[number]
     below = torch.tensor(inputs) if number == 0 else taught[number - 1][0]
