@@ -22,7 +22,7 @@ from lsrl.backends.weights.faults import ArchitectureError, NotExact
 from lsrl.backends.weights.network import Network
 from lsrl.backends.weights.normal_form import architecture_named, network_for, prepared, taken_apart
 from lsrl.backends.weights.torch_network import built, layer_outputs, template_text
-from lsrl.files import write_text
+from lsrl.files import write_bytes, write_text
 from lsrl.ir.cell import Cell, Output
 from lsrl.ir.value import Kind
 from lsrl.program import Program
@@ -86,6 +86,18 @@ class CompiledWeights:
         write_text(folder / "load.py", template_text(self.architecture.template))
         write_text(folder / "report.json", self.report.json())
         write_text(folder / "report.md", self.report.markdown())
+
+    def save_onnx(self, path: str | Path) -> None:
+        """Write the module as it is now as an ONNX model, from `x` [batch, length, in] to `y` [batch, length, out].
+
+        Raises:
+            ArchitectureError: the recurrent layers are mixers of transformers, which are no operators of ONNX.
+        """
+        from lsrl.backends.weights.onnx_model import onnx_model  # the extra `onnx`
+
+        tensors = {name: tensor.detach().cpu().numpy() for name, tensor in self.module.state_dict().items()}
+        model = onnx_model(self.cell.name, self.emitted.config, tensors)
+        write_bytes(Path(path), model.SerializeToString(deterministic=True))
 
     def load(self, directory: str | Path) -> None:
         """Take the weights of a folder that `save` wrote: of the same program, fine-tuned perhaps."""
