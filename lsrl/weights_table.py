@@ -10,9 +10,8 @@ from lsrl.backends.arrays import Array
 from lsrl.backends.given_ranges import Given
 from lsrl.backends.weights.architecture import PRECISIONS, Architecture
 from lsrl.backends.weights.architectures import ARCHITECTURES
-from lsrl.backends.weights.assemble import assemble
 from lsrl.backends.weights.lower import Scalars
-from lsrl.backends.weights.normal_form import obstacles, prepared, taken_apart
+from lsrl.backends.weights.normal_form import layered, obstacles, prepared, taken_apart
 from lsrl.backends.weights.predict import predict
 from lsrl.ir.cell import Cell
 
@@ -78,7 +77,7 @@ def _lines(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _row(scalars: Scalars, architecture: Architecture, horizon: int) -> Row:
-    network = assemble(scalars, apart=architecture.apart)
+    network = layered(scalars, architecture)
     met = obstacles(network, architecture)
     if met:
         return Row(architecture.name, architecture.title, str(met[0]), 0, 0, 0, {})
