@@ -38,11 +38,25 @@ class Row:
     parameters: int
     errors: Mapping[str, float | None]
 
+    @property
+    def exact(self) -> bool:
+        """Whether no output has an error, in any type."""
+        return self.obstacle is None and all(error == 0 for error in self.errors.values())
+
+    @property
+    def exactness(self) -> str:
+        """The bounds in words."""
+        if self.exact:
+            return "exact"
+        if None in self.errors.values():
+            return "up to rounding, without a bound (give the ranges of inputs)"
+        return "within " + ", ".join(f"{error:.1e} in {dtype}" for dtype, error in self.errors.items())
+
     def text(self) -> str:
         """After the name of the architecture."""
         if self.obstacle is not None:
             return f"impossible: {self.obstacle}"
-        return f"{_exactness(self.errors)}; depth {self.depth}, width {self.width}, {self.parameters:,} parameters"
+        return f"{self.exactness}; depth {self.depth}, width {self.width}, {self.parameters:,} parameters"
 
 
 def weights_table(
@@ -89,11 +103,3 @@ def _row(scalars: Scalars, architecture: Architecture, horizon: int) -> Row:
     }
     errors = {dtype: bound if math.isfinite(bound) else None for dtype, bound in bounds.items()}
     return Row(architecture.name, architecture.title, None, network.depth, network.width, parameters, errors)
-
-
-def _exactness(errors: Mapping[str, float | None]) -> str:
-    if all(error == 0 for error in errors.values()):
-        return "exact"
-    if None in errors.values():
-        return "up to rounding, without a bound (give the ranges of inputs)"
-    return "within " + ", ".join(f"{error:.1e} in {dtype}" for dtype, error in errors.items())
