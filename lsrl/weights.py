@@ -90,6 +90,9 @@ class CompiledWeights:
     def save_onnx(self, path: str | Path) -> None:
         """Write the module as it is now as an ONNX model, from `x` [batch, length, in] to `y` [batch, length, out].
 
+        What runs the model may approximate tanh and sigmoid in its own way, as onnxruntime does; the networks of `rnn`,
+        `linear-rnn` and `gated-linear-rnn` have neither.
+
         Raises:
             ArchitectureError: the recurrent layers are mixers of transformers, which are no operators of ONNX.
         """

@@ -24,7 +24,7 @@ DOCS = Path(__file__).parents[1]
 PACKAGES = (
     *("lsrl", "lsrl/elaborate", "lsrl/checkpoints", "lsrl/cli"),
     *("ir", "ir/facts", "ir/schedules"),
-    *("backends", "backends/runtime", "backends/evaluation", "backends/reference"),
+    *("backends", "backends/runtime", "backends/evaluation", "backends/reference", "backends/weights"),
 )
 GROUPS = {
     "E01": "Reading",

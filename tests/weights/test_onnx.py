@@ -48,8 +48,10 @@ def test_runtime_answers_every_query(arch: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(found, by_torch(compiled, x))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("arch", ["linear-rnn", "gated-linear-rnn", "rnn-tanh", "lstm", "gru"])
+@pytest.mark.parametrize(
+    ("arch", "dtype"),
+    [("linear-rnn", "float64"), ("rnn-tanh", "float32"), ("lstm", "float32"), ("lstm", "float64"), ("gru", "float32")],
+)
 def test_model_is_the_module(arch: str, dtype: str, tmp_path: Path) -> None:
     compiled = compile_weights(MATCHING, arch, dtype=dtype, horizon=100)
     compiled.save_onnx(tmp_path / "model.onnx")
