@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import lsrl.automata as automata
     import lsrl.checkpoints as checkpoints
+    import lsrl.icl as icl
     import lsrl.jax as jax
     import lsrl.torch as torch
     import lsrl.trace as trace
@@ -39,6 +40,7 @@ __all__ = [
     "automata",
     "checkpoints",
     "compile",
+    "icl",
     "jax",
     "load",
     "parse",
@@ -61,6 +63,7 @@ _PLACES = {
     "automata": "lsrl.automata",
     "checkpoints": "lsrl.checkpoints",
     "compile": "lsrl.compiling:compile_program",
+    "icl": "lsrl.icl",
     "jax": "lsrl.jax",
     "load": "lsrl.program:load",
     "parse": "lsrl.program:parse",

@@ -22,36 +22,19 @@ from lsrl.backends.weights.faults import ArchitectureError, NotExact
 from lsrl.backends.weights.network import Network
 from lsrl.backends.weights.normal_form import architecture_named, network_for, prepared, taken_apart
 from lsrl.backends.weights.torch_network import built, layer_outputs, template_text
-from lsrl.files import write_text
+from lsrl.files import write_bytes, write_text
 from lsrl.ir.cell import Cell, Output
 from lsrl.ir.value import Kind
 from lsrl.program import Program
 from lsrl.weights_report import Report, Setting, make_report
 from lsrl.weights_samples import sampled
 from lsrl.weights_table import HORIZON
+from lsrl.weights_trace import Trace, Traced
 
-__all__ = ["ARCHITECTURES", "HORIZON", "ArchitectureError", "CompiledWeights", "NotExact", "Traced", "compile"]
+__all__ = ["ARCHITECTURES", "HORIZON", "ArchitectureError", "CompiledWeights", "NotExact", "Trace", "Traced", "compile"]
 
 CHECKED = (4, 64)
 """Batch and length of the random sequences whose error the report has."""
-
-
-@dataclass(frozen=True, eq=False)
-class Traced:
-    """A named value of the program: as the compiled network has it and as the reference has it, [B, T, *shape]."""
-
-    compiled: Array
-    reference: Array
-
-    @property
-    def error(self) -> float:
-        """The largest difference."""
-        return float(np.abs(self.compiled - self.reference).max(initial=0.0))
-
-    @property
-    def rounding(self) -> float:
-        """How far the reference itself may be off, which rounds in float64."""
-        return 2.0**-44 * float(np.abs(self.reference).max(initial=1.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +48,7 @@ class CompiledWeights:
         module: a `torch.nn.Module` from [B, T, in] to [B, T, out]; inputs and outputs follow each other in the order
             of declaration, their elements row-major.
         report: size and errors.
+        one_hot: inputs that have one 1 along their last axis, and else zeros.
     """
 
     cell: Cell = field(repr=False)
@@ -76,6 +60,7 @@ class CompiledWeights:
     emitted: Emitted = field(repr=False)
     module: torch.nn.Module = field(repr=False)
     report: Report = field(repr=False)
+    one_hot: tuple[str, ...] = ()
 
     def __call__(self, inputs: Arrays) -> dict[str, Array]:
         """The outputs [B, T, *shape] by name for inputs [B, T, *shape] by name."""
@@ -83,9 +68,14 @@ class CompiledWeights:
             outputs = self.module(self._joined(inputs)).numpy()
         return _split(self.network, outputs)
 
-    def trace(self, inputs: Arrays) -> dict[str, Traced]:
+    def trace(self, inputs: Arrays) -> Trace:
         """Every value of the program that has a name and is in the network: decoded from it, beside the reference's."""
-        return _traced(self.cell, self.sizes, self.params, self.network, self.emitted, self.module, inputs)
+        named = _traced(self.cell, self.sizes, self.params, self.network, self.emitted, self.module, inputs)
+        return Trace(f"{self.cell.name} as {self.architecture.title}, {self.dtype}", named)
+
+    def samples(self, batch: int, length: int, seed: int = 0) -> dict[str, Array]:
+        """Random inputs [B, T, *shape] by name, within the ranges that the network was compiled for."""
+        return sampled(self.network, batch, length, self.one_hot, seed)
 
     def save(self, directory: str | Path) -> None:
         """Write `model.safetensors`, `config.json`, `load.py` and the report; `load.py` needs torch alone."""
@@ -96,6 +86,21 @@ class CompiledWeights:
         write_text(folder / "load.py", template_text(self.architecture.template))
         write_text(folder / "report.json", self.report.json())
         write_text(folder / "report.md", self.report.markdown())
+
+    def save_onnx(self, path: str | Path) -> None:
+        """Write the module as it is now as an ONNX model, from `x` [batch, length, in] to `y` [batch, length, out].
+
+        What runs the model may approximate tanh and sigmoid in its own way, as onnxruntime does; the networks of `rnn`,
+        `linear-rnn` and `gated-linear-rnn` have neither.
+
+        Raises:
+            ArchitectureError: the recurrent layers are mixers of transformers, which are no operators of ONNX.
+        """
+        from lsrl.backends.weights.onnx_model import onnx_model  # the extra `onnx`
+
+        tensors = {name: tensor.detach().cpu().numpy() for name, tensor in self.module.state_dict().items()}
+        model = onnx_model(self.cell.name, self.emitted.config, tensors)
+        write_bytes(Path(path), model.SerializeToString(deterministic=True))
 
     def load(self, directory: str | Path) -> None:
         """Take the weights of a folder that `save` wrote: of the same program, fine-tuned perhaps."""
@@ -140,7 +145,7 @@ def compile(
     emitted = architecture.emit(network, precision)
     module = built(emitted, architecture.template, dtype)
     batch, length = CHECKED[0], min(CHECKED[1], horizon)
-    one_hot = [name for name, each in within.items() if each.one_hot]
+    one_hot = tuple(name for name, each in within.items() if each.one_hot)
     inputs = sampled(network, batch, length, one_hot)
     traced = _traced(cell, numbers, known, network, emitted, module, inputs)
     setting = Setting(architecture, precision, numbers, horizon, batch, length, taken.notes)
@@ -148,7 +153,7 @@ def compile(
     for error in report.values:
         if error.measured > error.predicted + traced[error.name].rounding:
             raise RuntimeError(f"{error.name} is off by {error.measured:g}, its bound is {error.predicted:g}")
-    return CompiledWeights(cell, numbers, known, architecture, dtype, network, emitted, module, report)
+    return CompiledWeights(cell, numbers, known, architecture, dtype, network, emitted, module, report, one_hot)
 
 
 def _traced(

@@ -10,9 +10,8 @@ from lsrl.backends.arrays import Array
 from lsrl.backends.given_ranges import Given
 from lsrl.backends.weights.architecture import PRECISIONS, Architecture
 from lsrl.backends.weights.architectures import ARCHITECTURES
-from lsrl.backends.weights.assemble import assemble
 from lsrl.backends.weights.lower import Scalars
-from lsrl.backends.weights.normal_form import obstacles, prepared, taken_apart
+from lsrl.backends.weights.normal_form import layered, obstacles, prepared, taken_apart
 from lsrl.backends.weights.predict import predict
 from lsrl.ir.cell import Cell
 
@@ -39,11 +38,25 @@ class Row:
     parameters: int
     errors: Mapping[str, float | None]
 
+    @property
+    def exact(self) -> bool:
+        """Whether no output has an error, in any type."""
+        return self.obstacle is None and all(error == 0 for error in self.errors.values())
+
+    @property
+    def exactness(self) -> str:
+        """The bounds in words."""
+        if self.exact:
+            return "exact"
+        if None in self.errors.values():
+            return "up to rounding, without a bound (give the ranges of inputs)"
+        return "within " + ", ".join(f"{error:.1e} in {dtype}" for dtype, error in self.errors.items())
+
     def text(self) -> str:
         """After the name of the architecture."""
         if self.obstacle is not None:
             return f"impossible: {self.obstacle}"
-        return f"{_exactness(self.errors)}; depth {self.depth}, width {self.width}, {self.parameters:,} parameters"
+        return f"{self.exactness}; depth {self.depth}, width {self.width}, {self.parameters:,} parameters"
 
 
 def weights_table(
@@ -78,7 +91,7 @@ def _lines(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _row(scalars: Scalars, architecture: Architecture, horizon: int) -> Row:
-    network = assemble(scalars, apart=architecture.apart)
+    network = layered(scalars, architecture)
     met = obstacles(network, architecture)
     if met:
         return Row(architecture.name, architecture.title, str(met[0]), 0, 0, 0, {})
@@ -90,11 +103,3 @@ def _row(scalars: Scalars, architecture: Architecture, horizon: int) -> Row:
     }
     errors = {dtype: bound if math.isfinite(bound) else None for dtype, bound in bounds.items()}
     return Row(architecture.name, architecture.title, None, network.depth, network.width, parameters, errors)
-
-
-def _exactness(errors: Mapping[str, float | None]) -> str:
-    if all(error == 0 for error in errors.values()):
-        return "exact"
-    if None in errors.values():
-        return "up to rounding, without a bound (give the ranges of inputs)"
-    return "within " + ", ".join(f"{error:.1e} in {dtype}" for dtype, error in errors.items())

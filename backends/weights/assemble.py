@@ -22,14 +22,16 @@ Key = tuple[str, int]
 """An `Item`, or `("name", number)`."""
 
 
-def assemble(scalars: Scalars, *, apart: bool = False) -> Network:
-    """The network of a program's scalars; `apart` keeps states in layers of their own (see `levels`).
+def assemble(scalars: Scalars, *, apart: bool = False, longest: int | None = None) -> Network:
+    """The network of a program's scalars; `apart` keeps states in layers of their own, `longest` chains short.
+
+    See `levels`.
 
     Raises:
         NotExact: a recurrence that is not linear.
     """
     parts = Parts(scalars)
-    found = levels(parts, apart=apart)
+    found = levels(parts, apart=apart, longest=longest)
     building = _Building(scalars, parts, found, max(1, *found.values()) if found else 1)
     return building.network()
 

@@ -11,6 +11,9 @@ from lsrl.backends.weights.network import Kind, Layer, Unit
 TAPS = 4
 """Of the convolution, in Mamba and in Griffin."""
 
+LATEST = TAPS - 1
+"""How many steps late it reads; longer chains of last values take several layers (`levels`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tap:
@@ -50,7 +53,7 @@ def tap(layer: Layer, slot: int) -> Tap | str:
             return "a state reads another's last value, and the mixer's transition is diagonal"
         slot, lag = other, lag + 1
         if lag >= TAPS:
-            return f"a value is read more than {TAPS - 1} steps late, or states turn in a circle; taps are {TAPS}"
+            return f"a value is read more than {LATEST} steps late, or states turn in a circle; taps are {TAPS}"
     decay = dict(layer[slot].back).get(slot, 0.0)
     if not 0 <= decay <= 1:
         return f"a state keeps {decay:g} of itself, and the mixer's decay lies between 0 and 1"

@@ -4,6 +4,8 @@ A ReLU or product lies one layer above what it reads, a state one above what ent
 last values share a layer; a state may also read the last value of one in an earlier layer, through a unit beside that
 one which remembers it for a step (a delay).  A state that reads its own past through ReLUs shares its layer with them,
 as long as none of them reads another; a longer way back to itself has no level.
+
+Where layers hold short chains of last values only, a longer chain goes on in the next layer of states.
 """
 
 from __future__ import annotations
@@ -91,11 +93,12 @@ class Parts:
         return frozenset(part for form in forms for part in self.items(form)), frozenset()
 
 
-def levels(parts: Parts, *, apart: bool) -> dict[Item, int]:
+def levels(parts: Parts, *, apart: bool, longest: int | None = None) -> dict[Item, int]:
     """The level of everything that the outputs need; inputs have level 0.
 
     Args:
         apart: layers of states hold nothing else, for architectures of recurrent layers with networks between.
+        longest: how many steps late a layer may read a value, through states that are last values of others.
 
     Raises:
         NotExact: a recurrence that is not linear.
@@ -103,10 +106,19 @@ def levels(parts: Parts, *, apart: bool) -> dict[Item, int]:
     graph = _graph(parts)
     order = nx.condensation(graph)
     found: dict[Item, Level] = {}
+    lags: dict[Item, int] = {}
     for component in nx.topological_sort(order):
         members = order.nodes[component]["members"]
         _check_recurrence(parts, members)
-        found.update(dict.fromkeys(members, _level(parts, members, found, apart)))
+        level = _level(parts, members, found, apart)
+        source = _source(parts, members)
+        if source is not None and longest is not None:
+            (item,) = members
+            lags[item] = lags.get(source, 0) + 1
+            # A state whose last value is read is one step further from its source than what reads it may be.
+            if lags[item] + any(last for _, _, last in graph.out_edges(item, "last")) > longest:
+                level, lags[item] = (found[source][0] + 1, 0), 0
+        found.update(dict.fromkeys(members, level))
     # A state of a later layer may want the last value of one that nobody else wanted it of.
     found |= {("delay", number): level for (kind, number), level in found.items() if kind == "state"}
     ranks = {level: rank for rank, level in enumerate(sorted({(0, 0), *found.values()}))}
@@ -164,6 +176,17 @@ def _level(parts: Parts, members: Collection[Item], found: Mapping[Item, Level],
     if kinds == {"delay"} or all(_is_input(parts, item) for item in members):
         return max(below, beside)
     return max((below[0], below[1] + 1), beside)
+
+
+def _source(parts: Parts, members: Collection[Item]) -> Item | None:
+    """The other state whose last value is all that a state becomes; None where it is more, or something else."""
+    ((kind, number), *others) = members
+    if others or kind != "state":
+        return None
+    form = parts.updates[number]
+    plain = len(form.terms) == 1 and form.terms[0][1] == 1 and form.constant == 0
+    part = parts.item(form.terms[0][0]) if plain else None
+    return ("state", part[1]) if part is not None and part[0] == "delay" and part[1] != number else None
 
 
 def _is_input(parts: Parts, item: Item) -> bool:

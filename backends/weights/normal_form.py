@@ -13,6 +13,7 @@ from lsrl.backends.ranges import ranges_of
 from lsrl.backends.weights.architecture import Architecture
 from lsrl.backends.weights.architectures import ARCHITECTURES
 from lsrl.backends.weights.assemble import assemble
+from lsrl.backends.weights.diagonal import LATEST
 from lsrl.backends.weights.faults import ArchitectureError
 from lsrl.backends.weights.lower import Scalars, lower
 from lsrl.backends.weights.network import Network
@@ -49,6 +50,15 @@ def taken_apart(
     return lower(cell, sizes, params, ranges_of(cell, sizes, {**numbers, **given}, horizon), horizon)
 
 
+def layered(scalars: Scalars, architecture: Architecture) -> Network:
+    """The network in the layers that an architecture has, whether it holds them or not.
+
+    Raises:
+        NotExact: a recurrence is not linear.
+    """
+    return assemble(scalars, apart=architecture.apart, longest=LATEST if architecture.diagonal else None)
+
+
 def network_for(scalars: Scalars, architecture: Architecture) -> Network:
     """The network in the form that an architecture takes.
 
@@ -56,7 +66,7 @@ def network_for(scalars: Scalars, architecture: Architecture) -> Network:
         ArchitectureError: it does not hold an operation; the message names it, its line, and who does.
         NotExact: a recurrence is not linear.
     """
-    network = assemble(scalars, apart=architecture.apart)
+    network = layered(scalars, architecture)
     met = obstacles(network, architecture)
     if not met:
         return network

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from library_page import library_page
 from sphinx.application import Sphinx
+from weights_page import weights_page
 
 from lsrl import elaborate
 from lsrl.codes import CODES
@@ -23,7 +24,7 @@ DOCS = Path(__file__).parents[1]
 PACKAGES = (
     *("lsrl", "lsrl/elaborate", "lsrl/checkpoints", "lsrl/cli"),
     *("ir", "ir/facts", "ir/schedules"),
-    *("backends", "backends/runtime", "backends/evaluation", "backends/reference"),
+    *("backends", "backends/runtime", "backends/evaluation", "backends/reference", "backends/weights"),
 )
 GROUPS = {
     "E01": "Reading",
@@ -93,7 +94,7 @@ def _fenced(language: str, text: str) -> str:
     return f"```{language}\n{text.rstrip()}\n```"
 
 
-PAGES = {"errors.md": errors_page, "library.md": library_page}
+PAGES = {"errors.md": errors_page, "library.md": library_page, "weights-table.md": weights_page}
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -21,6 +21,7 @@ COMMANDS = {
     "verify": "Hold every legal schedule against the reference.",
     "bench": "Measure every legal schedule.",
     "tune": "Measure, and keep the fastest schedule.",
+    "experiment": "Approximate functions in context; noise, precision, speed.",
     "graph": "Draw a program.",
     "tex": "Print the equations of a program as LaTeX.",
     "convert": "Make a published checkpoint the parameters of a model.",

@@ -43,6 +43,8 @@ _targets = click.Choice([*target_choice.choices, "weights"])
 @click.option(
     "--horizon", type=click.IntRange(1), metavar="N", help="For weights: the most positions.  [default: 4096]"
 )
+@file_option("--html", help="For weights: draw every value, from the network and from the reference, as a heat map.")
+@file_option("--inputs", help="For --html: the sequence, the first of a batch.  [default: a random one]")
 @click.option("-o", "--output", metavar="FILE|DIR/", help="Where to write it, instead of standard output.")
 def command(
     prog: str,
@@ -59,6 +61,8 @@ def command(
     params: Path | None,
     given: tuple[str, ...],
     horizon: int | None,
+    html: Path | None,
+    inputs: Path | None,
     output: str | None,
 ) -> None:
     """Write a standalone module that runs a program.
@@ -75,14 +79,15 @@ def command(
       lsrl compile mingru.lsrl --target triton --set D=64 H=128 --dtype bfloat16 -o build/
       lsrl compile mingru.lsrl --target jax --set D=4 H=4 | less
       lsrl compile std/exact/majority --target weights --arch lstm -o majority_lstm
+      lsrl compile std/exact/majority --target weights --arch lstm --html majority.html -o majority_lstm
     """
     program = load(prog, cell)
     if target == "weights":
-        request = WeightsRequest(arch, sizes, params, dtype, given, horizon, output)
+        request = WeightsRequest(arch, sizes, params, dtype, given, horizon, html, inputs, output)
         click.echo(write_weights(program, request), err=True)
         return
-    if arch or params or given or horizon:
-        raise click.UsageError("--arch, --params, --given and --horizon are for --target weights")
+    if arch or params or given or horizon or html or inputs:
+        raise click.UsageError("--arch, --params, --given, --horizon, --html and --inputs are for --target weights")
     written = write_program(program, target, sizes, schedule, dtype, device, batch, length, gradients=not no_grad)
     if output is None:
         click.echo(written.source, nl=False)

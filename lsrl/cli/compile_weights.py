@@ -14,6 +14,8 @@ from lsrl.cli.terminal import working
 from lsrl.program import Program
 
 ARCHITECTURES = tuple(_HELD)
+SHOWN = 32
+"""Positions of the random sequence that is drawn where none is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class WeightsRequest:
     dtype: str | None
     given: tuple[str, ...]
     horizon: int | None
+    html: Path | None
+    inputs: Path | None
     output: str | None
 
 
@@ -40,6 +44,8 @@ def write_weights(program: Program, request: WeightsRequest) -> str:
 
     if request.arch is None or request.output is None:
         raise click.UsageError("--target weights needs --arch and a folder, -o DIR")
+    if request.inputs and not request.html:
+        raise click.UsageError("--inputs is what --html draws")
     params = read_arrays(request.params) if request.params else None
     with working(f"compiling {program.name} for {request.arch}"):
         compiled = weights.compile(
@@ -52,4 +58,7 @@ def write_weights(program: Program, request: WeightsRequest) -> str:
             request.horizon or weights.HORIZON,
         )
         compiled.save(request.output)
+        if request.html:
+            arrays = read_arrays(request.inputs) if request.inputs else compiled.samples(1, SHOWN)
+            compiled.trace(arrays).save_html(request.html)
     return f"{request.output}: {program.name} as {compiled.report.summary()}"

@@ -176,7 +176,7 @@ def test_completion_knows_commands_and_the_library(tmp_path: Path) -> None:
         )
         return done.stdout.split()
 
-    assert completed("lsrl exp") == ["plain,explain"]
+    assert completed("lsrl expl") == ["plain,explain"]
     assert {"plain,std/gru", "plain,std/gru2014"} <= set(completed("lsrl check std/gr"))
     assert "plain,--types" in completed("lsrl check --t")
 

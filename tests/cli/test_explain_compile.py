@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lsrl.ir import text as graph_text
@@ -269,6 +270,14 @@ def test_compile_weights(run: Run) -> None:
     assert {path.name for path in Path("out").iterdir()} >= {"model.safetensors", "config.json", "load.py"}
     assert run("compile", "majority.lsrl", "--target", "weights", "-o", "out").status == 2
     assert run("compile", "majority.lsrl", "--target", "jax", "--arch", "lstm").status == 2
+    asked = "compile", "majority.lsrl", "--target", "weights", "--arch", "lstm", "-o", "out"
+    np.savez("in.npz", x=np.array([[1, 0, 1]]))
+    assert run(*asked, "--html", "random.html").status == 0
+    assert run(*asked, "--html", "given.html", "--inputs", "in.npz").status == 0
+    pages = [Path(name).read_text() for name in ("random.html", "given.html")]
+    assert [page.count('scope="row"') for page in pages] == [4, 4]
+    assert [page.count("<small>") for page in pages] == [4 * 32, 4 * 3]
+    assert run(*asked, "--inputs", "in.npz").status == 2
     refused = run("compile", "decay.lsrl", "--target", "weights", "--arch", "lstm", "--set", "D=2", "-o", "no")
     assert refused.status == 1
     assert "no network holds `a` (decay.lsrl:8): `sigmoid` is a smooth function that is not piecewise linear" in (

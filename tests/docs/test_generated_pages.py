@@ -20,7 +20,7 @@ UNPRINTABLE = {"E0101", "E0102", "E0103", "E0104", "E0105", "E0106", "E0108", "E
 LANGUAGE = (ROOT / "docs/language.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["errors.md", "library.md"])
+@pytest.mark.parametrize("name", ["errors.md", "library.md", "weights-table.md"])
 def test_page_is_current(name: str, golden: Golden) -> None:
     golden.check(ROOT / "docs" / name, PAGES[name]())
 

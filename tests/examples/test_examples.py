@@ -38,3 +38,15 @@ def test_digits_are_read(tmp_path: Path) -> None:
     assert accuracy[-1] > 80
     assert accuracy[0] < accuracy[3] < accuracy[-1] + 5
     assert_plot(tmp_path / "digits.png")
+
+
+def test_network_from_a_program_learns_to_be_tolerant(tmp_path: Path) -> None:
+    printed = run_python(str(ROOT / "examples/finetune_weights.py"), "--steps", "150", "-o", str(tmp_path))
+    exact, before, after, *random = numbers(printed, "%")
+    assert exact == 100
+    assert before < 87
+    assert after > before + 2
+    assert max(random) < 30
+    drawn = (tmp_path / "finetune_weights.svg").read_text()
+    published = (ROOT / "docs/images/finetune_weights.svg").read_text()
+    assert drawn.count("from the program") == published.count("from the program") == 1

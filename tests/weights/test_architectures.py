@@ -103,7 +103,7 @@ def test_nonlinear_recurrences_are_cells() -> None:
 
 @pytest.mark.parametrize("arch", ["mamba", "hawk"])
 def test_diagonal_transitions(arch: str) -> None:
-    """Lags are taps of the convolution, what turns is a table of the position; a longer line is refused."""
+    """Lags are taps of the convolution, what turns is a table of the position."""
     program = lsrl.parse(
         """
 cell turning():
@@ -122,9 +122,42 @@ cell turning():
     found = compiled(inputs)
     for name, expected in program.reference({}, inputs).outputs.items():
         np.testing.assert_array_equal(found[name], expected)
-    longer = "cell long():\n    input x: [] int(2)\n    output y = x[t-4]\n"
-    with pytest.raises(ArchitectureError, match=rf"^{arch} does not hold .* more than 3 steps late"):
-        compile_weights(lsrl.parse(longer), arch)
+
+
+@pytest.mark.parametrize("arch", ["mamba", "hawk"])
+@pytest.mark.parametrize(("lag", "depth"), [(3, 1), (4, 2), (6, 2), (7, 3), (10, 4)])
+def test_long_lines_take_several_layers(arch: str, lag: int, depth: int) -> None:
+    """Each layer reads three steps late."""
+    program = lsrl.parse(f"cell late():\n    input i: [] int(8)\n    x = float(i)\n    output y = x[t-{lag}]\n")
+    compiled = compile_weights(program, arch, horizon=100)
+    assert compiled.report.depth == depth
+    x = np.random.default_rng(0).integers(0, 8, (2, 25))
+    expected = np.concatenate([np.zeros((2, lag)), x[:, :-lag]], 1)
+    np.testing.assert_array_equal(compiled({"i": x})["y"], expected)
+    assert {error.predicted for error in compiled.report.values} == {0.0}
+
+
+@pytest.mark.parametrize("arch", ["mamba", "hawk"])
+def test_a_long_register_starts_where_the_program_says(arch: str) -> None:
+    """Every element is read, the sum of the last seven numbers too, and what arrives at the last one."""
+    program = lsrl.parse(
+        "cell register():\n    input i: [] int(4)\n    state line: [7] = 3\n"
+        "    line' = concat([float(i)], line[0:6])\n    output y = line', z = sum(line'), w = line[6] - line'[0]\n"
+    )
+    inputs = {"i": np.random.default_rng(0).integers(0, 4, (2, 20))}
+    found = compile_weights(program, arch, horizon=100)(inputs)
+    for name, expected in program.reference({}, inputs).outputs.items():
+        np.testing.assert_array_equal(found[name], expected)
+
+
+@pytest.mark.parametrize("arch", ["mamba", "hawk"])
+def test_lines_that_turn_or_start_differently_are_refused(arch: str) -> None:
+    turning = "state a, b: [] = 0\n    a' = b + float(x)\n    b' = a\n    output y = a'"
+    starting = "state a: [] = 1, b: [] = 0\n    a' = float(x)\n    b' = a\n    output y = b'"
+    for body in (turning, starting):
+        program = lsrl.parse(f"cell line():\n    input x: [] int(2)\n    {body}\n")
+        with pytest.raises(ArchitectureError, match=rf"^{arch} does not hold .* another's last value"):
+            compile_weights(program, arch, horizon=100)
 
 
 def test_unknown_architecture_and_dtype() -> None:

@@ -1,6 +1,7 @@
 """Every exact program of the library in every architecture: exact in those that hold it, refused by the others."""
 
 import pytest
+from weights_page import WITHIN
 
 import lsrl
 from lsrl.backends.given_ranges import read_given
@@ -25,7 +26,6 @@ HELD = {
     "tok2tok": EVERY,
     "vec2vec": EVERY,
 }
-WITHIN = {"sort": ("x=-8:8:1",), "vec2vec": ("low=0:1:1/64", "high=0:1:1/64", "value=-4:4:1/4")}
 
 
 def test_every_exact_program_is_here() -> None:
@@ -35,7 +35,7 @@ def test_every_exact_program_is_here() -> None:
 @pytest.mark.parametrize("name", HELD)
 def test_who_holds_it(name: str) -> None:
     cell, sizes = lsrl.load(f"std/exact/{name}").bind()
-    rows = weights_table(cell, sizes, {}, read_given(WITHIN.get(name, ())), 100, EVERY)
+    rows = weights_table(cell, sizes, {}, read_given(WITHIN.get(f"std/exact/{name}", ())), 100, EVERY)
     assert tuple(row.architecture for row in rows if row.obstacle is None) == HELD[name]
     assert {error for row in rows for error in row.errors.values()} == {0.0}
 
@@ -43,5 +43,7 @@ def test_who_holds_it(name: str) -> None:
 @pytest.mark.parametrize("name", HELD)
 def test_smallest_cell_computes_it(name: str) -> None:
     """In float32, on random sequences, every named value; a wrong one would be an error of the compilation too."""
-    compiled = compile_weights(lsrl.load(f"std/exact/{name}"), "rnn", given=WITHIN.get(name, ()), horizon=100)
+    compiled = compile_weights(
+        lsrl.load(f"std/exact/{name}"), "rnn", given=WITHIN.get(f"std/exact/{name}", ()), horizon=100
+    )
     assert {error.measured for error in compiled.report.values} == {0.0}

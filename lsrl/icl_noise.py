@@ -1,0 +1,102 @@
+"""The noise study: how wrong networks get whose numbers are noisy, by the published protocol and beyond it.
+
+Every stored number gets independent normal noise.  By the protocol every state is given its clean last value (teacher
+forcing, `taught`); without it errors add up over time.  All seeds and levels of a network run at once.  The weights of
+an architecture are perturbed in its state dict and run as the module that they are, which cannot be taught.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+
+import numpy as np
+import torch
+
+from lsrl import weights
+from lsrl.backends.arrays import Array
+from lsrl.icl_draws import Copies, copies, joined
+from lsrl.icl_sweeps import Row, Sweep
+from lsrl.icl_tasks import DERIVED, LEVELS, TASKS, Task
+
+AT_ONCE = 32
+"""How many noisy copies run at once."""
+
+
+def noise_sweep(
+    programs: Sequence[str],
+    forms: Sequence[str],
+    levels: Sequence[float] = LEVELS,
+    seeds: int = 25,
+    *,
+    taught: Sequence[bool] = (True,),
+    dtype: str = "float64",
+    tasks: Mapping[str, Task] = TASKS,
+) -> Sweep:
+    """How wrong each program is in each form at each level of noise.
+
+    Args:
+        programs: keys of `tasks`.
+        forms: `derived`, keys of `FORMS`, or architectures.
+        taught: with teacher forcing, without, or both; architectures have none.
+    """
+    settings = tuple(
+        {"program": program, "form": form, "taught": _word(teach), "dtype": dtype}
+        for program in programs
+        for form in forms
+        for teach in taught
+        if not (teach and form in weights.ARCHITECTURES)
+    )
+    draws = tuple({"noise": level, "seed": seed} for level in levels for seed in range(seeds))
+
+    def measure(setting: Row, asked: Sequence[Row]) -> list[Row]:
+        task = tasks[str(setting["program"])]
+        form = str(setting["form"])
+        if form in weights.ARCHITECTURES:
+            return [{"wrong": score} for score in _module_scores(task, form, dtype, asked)]
+        return [{"wrong": score} for score in _scores(task, form, setting["taught"] == _word(True), dtype, asked)]
+
+    return Sweep("noise", settings, draws, ("wrong",), measure)
+
+
+def _word(taught: bool) -> str:
+    return "yes" if taught else "no"
+
+
+def _scores(task: Task, form: str, taught: bool, dtype: str, asked: Sequence[Row]) -> list[float]:
+    network, precision = task.posed(form).network(task.length), getattr(torch, dtype)
+    scores: list[float] = []
+    for begin in range(0, len(asked), AT_ONCE):
+        rows = asked[begin : begin + AT_ONCE]
+        seeds = [int(row["seed"]) for row in rows]
+        inputs = torch.tensor(np.stack([task.inputs(form, seed) for seed in seeds]), dtype=precision)
+        exact = copies(network, 0.0, len(rows), 0, precision)
+        clean = exact.run(inputs)[1] if taught else None
+        noisy: Copies = joined([copies(network, float(row["noise"]), 1, int(row["seed"]), precision) for row in rows])
+        outputs = noisy.run(inputs, clean)[0].double().numpy()
+        scores += [task.score(seed, found) for seed, found in zip(seeds, outputs)]
+    return scores
+
+
+def _module_scores(task: Task, arch: str, dtype: str, asked: Sequence[Row]) -> list[float]:
+    posed = task.posed(DERIVED)
+    compiled = weights.compile(posed.program, arch, posed.sizes, dtype=dtype, given=posed.given, horizon=task.length)
+    return [_module_score(task, compiled.module, float(row["noise"]), int(row["seed"])) for row in asked]
+
+
+def _module_score(task: Task, module: torch.nn.Module, noise: float, seed: int) -> float:
+    noisy = perturbed(module, noise, seed)
+    inputs = torch.tensor(task.inputs(DERIVED, seed), dtype=next(noisy.parameters()).dtype)
+    with torch.no_grad():
+        outputs: Array = noisy(inputs).double().numpy()
+    return task.score(seed, outputs)
+
+
+def perturbed(module: torch.nn.Module, noise: float, seed: int) -> torch.nn.Module:
+    """A copy of a module with noise on every number of its state dict that is not 0."""
+    generator = torch.Generator().manual_seed(seed)
+    noisy = deepcopy(module)
+    for tensor in noisy.state_dict().values():
+        drawn = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+        tensor += (noise * drawn * (tensor != 0)).to(tensor.dtype)
+    return noisy

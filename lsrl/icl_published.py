@@ -1,0 +1,116 @@
+"""The two programs as they were published, with their constants and each of their conditionals.
+
+All conditionals of both programs have 0 as their other branch (Petrov et al., 2024, section 5 and listings 1 and 2):
+
+    optimized         two ReLUs, from which a large number is subtracted where the condition does not hold
+    step_optimized    the same, and the condition is rounded by a step first
+    multiplicative    condition times value
+
+The published `direct` and `multiplicative` compute the other branch too, and their optimized forms leave it out.  In
+the normal form a ReLU or product that is always 0 is 0, so that each pair is one network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lsrl.program import Program, parse
+
+CONDITIONALS: Mapping[str, str] = {
+    "optimized": "relu(x - big * (1 - c)) - relu(-x - big * (1 - c))",
+    "step_optimized": "relu(x - big * ramp(1/2 - c, k)) - relu(-x - big * ramp(1/2 - c, k))",
+    "multiplicative": "c * x",
+}
+
+STEPS = ("step", "clamp_step")
+"""The published step, and the same function without its cancellation."""
+
+_FUNCTIONS = """\
+from std.lsrl_original import {step} as ramp
+
+def larger(x, y, k) = ramp(x - y, k)
+
+def both(x, y, k) = relu(ramp(x, k) + ramp(y, k) - 1)
+
+def between(x, low, high, k) = both(larger(x, low, k), larger(high, x, k), k)
+
+def choose(c, x, k, big) = {conditional}
+
+"""
+
+_VEC2VEC = """
+cell vec2vec(D=1, E=1, K=1000, BIG=10000000000):
+    input width: [], low: [D], value: [E]
+    state t: [] = 0
+    state query: [D] = 0, y: [E] = 0
+
+    t' = t + 1
+    query' = query + choose(larger(3/2, t', K), low, K, BIG)
+    bumps = ramp(query' - low, K) - ramp(query' - low - width, K)
+    gate = both(larger(sum(bumps), D - 1/2, K), larger(t', 1/2, K), K)
+    y' = y + choose(gate, value, K, BIG)
+
+    output y'
+"""
+
+_TOK2TOK = """
+cell modulo(M, K):
+    state s: [2] = [cos(2 * pi / M), -sin(2 * pi / M)]
+
+    s' = concat(
+        [cos(2 * pi / M) * s[0] - sin(2 * pi / M) * s[1]],
+        [sin(2 * pi / M) * s[0] + cos(2 * pi / M) * s[1]]
+    )
+    angles = 2 * pi / M * iota(M)
+    place = larger(cos(angles) * s'[0] + sin(angles) * s'[1], cos(pi / M), K)
+
+    output count = dot(place, float(iota(M)))
+
+
+cell tok2tok(T=3, K=1000, BIG=10000000000):
+    input x: []
+    state t: [] = -1
+    state query, register: [T] = 0
+    state buffer: [T+1] = 0
+    state started_on: [] = 0
+
+    t' = t + 1
+    at = modulo(T, K)()
+    slots = between(full([T], at), iota(T) - 1/2, iota(T) + 1/2, K)
+    in_prompt = larger(t', T - 1/2, K)
+    comparing = larger(modulo(2*T, K)(), T - 1/2, K)
+    is_copy = both(in_prompt, 1 - comparing, K)
+    first_copy = both(is_copy, larger(1/2, at, K), K)
+
+    asking = choose(1 - in_prompt, x, K, BIG)
+    query' = query + choose(slots, full([T], asking), K, BIG)
+    asked = sum(choose(slots, query', K, BIG))
+    matching = both(between(x, asked - 1/2, asked + 1/2, K), comparing, K)
+    buffer' = concat(buffer[1:T+1], [matching])
+    all_matching = larger(sum(buffer'[0:T]), T - 1/2, K)
+    started_on' = started_on + choose(both(all_matching, first_copy, K), t', K, BIG)
+    copying = larger(started_on' + T - 1/2, t', K)
+    kept = both(full([T], both(is_copy, copying, K)), slots, K)
+    register' = register + choose(kept, full([T], x), K, BIG)
+
+    output y = sum(choose(slots, register', K, BIG))
+"""
+
+
+def vec2vec(conditional: str, step: str = "step") -> Program:
+    """Listing 1 for queries in the unit cube, with the sizes D, E, K (the slope of steps) and BIG.
+
+    Args:
+        conditional: a key of `CONDITIONALS`.
+        step: one of `STEPS`.
+    """
+    return parse(_functions(conditional, step) + _VEC2VEC)
+
+
+def tok2tok(conditional: str, step: str = "step") -> Program:
+    """Listing 2, with the sizes T, K and BIG; see `vec2vec`."""
+    return parse(_functions(conditional, step) + _TOK2TOK)
+
+
+def _functions(conditional: str, step: str) -> str:
+    return _FUNCTIONS.format(step=step, conditional=CONDITIONALS[conditional])

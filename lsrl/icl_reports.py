@@ -1,0 +1,208 @@
+"""What comes of experiments: a page with tables and figures, in Markdown and in HTML."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, median
+
+from lsrl.explain_text import table
+from lsrl.files import write_text
+from lsrl.icl_figures import Curves, curves_figure, save
+from lsrl.icl_sweeps import Entry, Row, grouped, number
+from lsrl.icl_tasks import TASKS
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Curves to be drawn; logarithmic axes where all numbers are positive."""
+
+    name: str
+    title: str
+    x: str
+    y: str
+    curves: Curves
+    dashed: Curves
+
+
+@dataclass(frozen=True)
+class Report:
+    """A page: a sentence of what was measured, a table, pictures."""
+
+    title: str
+    says: str
+    header: tuple[str, ...]
+    table: tuple[tuple[str, ...], ...]
+    pictures: tuple[Picture, ...]
+
+    def markdown(self) -> str:
+        lines = [f"# {self.title}", "", self.says, "", _cells(self.header), "|---" * len(self.header) + "|"]
+        lines += map(_cells, self.table)
+        for picture in self.pictures:
+            lines += ["", f"![{picture.title}]({picture.name}.svg)"]
+        return "\n".join(lines) + "\n"
+
+    def text(self) -> str:
+        """The table for a terminal."""
+        return "\n".join(table([self.header, *self.table]))
+
+    def html(self) -> str:
+        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.header)
+        rows = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>\n" for row in self.table)
+        pictures = [f'<p><img src="{each.name}.svg" alt="{html.escape(each.title)}"></p>\n' for each in self.pictures]
+        return _PAGE.format(
+            title=html.escape(self.title),
+            style=_STYLE,
+            says=html.escape(self.says),
+            table=f"<tr>{head}</tr>\n{rows}",
+            pictures="".join(pictures),
+        )
+
+
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>{title}</title>
+<style>{style}</style>
+<h1>{title}</h1>
+<p>{says}</p>
+<table>
+{table}</table>
+{pictures}</html>
+"""
+_STYLE = (
+    "body{font:15px system-ui,sans-serif;max-width:60em;margin:2em auto}"
+    "table{border-collapse:collapse}td,th{padding:.2em .7em;border-bottom:1px solid #ccc;text-align:right}"
+    "td:first-child,th:first-child{text-align:left}"
+)
+
+
+def write_report(report: Report, folder: Path) -> None:
+    """Write `report.md`, `report.html` and the figures."""
+    for picture in report.pictures:
+        figure = curves_figure(picture.curves, picture.x, picture.y, picture.title, line=picture.dashed)
+        save(figure, folder / f"{picture.name}.svg")
+    write_text(folder / "report.md", report.markdown())
+    write_text(folder / "report.html", report.html())
+
+
+def _cells(row: Sequence[str]) -> str:
+    return f"| {' | '.join(row)} |"
+
+
+def approximate_report(rows: Sequence[Row]) -> Report:
+    """Errors by the length of the prompt, and the bound."""
+    pictures = []
+    for (function,), own in grouped(rows, "function"):
+        curves = {
+            f"{arch}, {dtype}": [(number(row, "positions"), number(row, "largest")) for row in each]
+            for (arch, dtype), each in grouped(own, "arch", "dtype")
+        }
+        bound = sorted({(number(row, "positions"), number(row, "bound")) for row in own if number(row, "bound") > 0})
+        dashed = {"bound": bound} if bound else {}
+        pictures.append(Picture(f"error_{function}", f"{function}", "positions", "largest error", curves, dashed))
+    says = "The largest and the mean distance from the function at random points, and the bound that its slopes give."
+    columns = ("function", "resolution", "arch", "dtype", "seed", "positions", "largest", "mean", "bound")
+    return Report("Functions approximated in context", says, columns, _table(rows, columns), tuple(pictures))
+
+
+def tokens_report(rows: Sequence[Row]) -> Report:
+    says = "How many tokens were translated wrong, in percent."
+    columns = ("table", "arch", "dtype", "seed", "positions", "wrong")
+    return Report("Tables of words in context", says, columns, _table(rows, columns), ())
+
+
+def precision_report(rows: Sequence[Row]) -> Report:
+    """By type of numbers."""
+    says = (
+        "vec2vec: the largest distance from the value of the cell that a query is in. "
+        "tok2tok: how many tokens are wrong, in percent."
+    )
+    columns = ("task", "of", "arch", "dtype", "seed", "off")
+    return Report("Precision", says, columns, _table(rows, columns), ())
+
+
+def scaling_report(rows: Sequence[Row]) -> Report:
+    columns = (
+        "tokens",
+        "batch",
+        "arch",
+        "dtype",
+        "positions",
+        "depth",
+        "width",
+        "parameters",
+        "compile_seconds",
+        "positions_per_second",
+    )
+    curves = {
+        f"{arch}, {dtype}": [(number(row, "tokens"), number(row, "positions_per_second")) for row in each]
+        for (arch, dtype), each in grouped(rows, "arch", "dtype")
+    }
+    picture = Picture("speed", "token matching", "tokens of a word", "positions per second", curves, {})
+    says = "Token matching as networks: how large they are, how long they take to compile, and how fast they are."
+    return Report("Speed and size", says, columns, _table(rows, columns), (picture,))
+
+
+def noise_report(rows: Sequence[Row]) -> Report:
+    """Means and medians over seeds, by level; a figure for each program, with and without teacher forcing."""
+    header = ("program", "form", "taught", "dtype", *(f"{level:g}" for level in _levels(rows)))
+    lines = [
+        (*map(str, key), *(_mean_and_median(by_level) for _, by_level in grouped(own, "noise")))
+        for key, own in grouped(rows, "program", "form", "taught", "dtype")
+    ]
+    pictures = [
+        Picture(
+            f"noise_{program}_{'taught' if taught == 'yes' else 'alone'}",
+            f"{program}, {'with' if taught == 'yes' else 'without'} teacher forcing",
+            "noise",
+            TASKS[str(program)].metric,
+            {
+                str(form): [(float(level), _median(each)) for (level,), each in grouped(by_form, "noise") if level]
+                for (form,), by_form in grouped(own, "form")
+            },
+            {},
+        )
+        for (program, taught), own in grouped(rows, "program", "taught")
+    ]
+    says = (
+        "Noise on every stored number: how wrong the outputs are, by the standard deviation of the noise; means over "
+        "seeds, medians in parentheses."
+    )
+    return Report("Noise", says, header, tuple(lines), tuple(pictures))
+
+
+def _levels(rows: Sequence[Row]) -> list[Entry]:
+    return [level for (level,), _ in grouped(rows, "noise")]
+
+
+def _median(rows: Sequence[Row]) -> float:
+    return median(number(row, "wrong") for row in rows)
+
+
+def _mean_and_median(rows: Sequence[Row]) -> str:
+    return f"{fmean(number(row, 'wrong') for row in rows):.3g} ({_median(rows):.3g})"
+
+
+def _table(rows: Sequence[Row], columns: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(_shown(row[name]) for name in columns) for row in rows)
+
+
+def _shown(entry: Entry) -> str:
+    if isinstance(entry, float):
+        return "–" if math.isnan(entry) else f"{entry:.3g}"
+    return f"{entry:,}" if isinstance(entry, int) else entry
+
+
+REPORTS: Mapping[str, Callable[[Sequence[Row]], Report]] = {
+    "approximate": approximate_report,
+    "tokens": tokens_report,
+    "noise": noise_report,
+    "precision": precision_report,
+    "scaling": scaling_report,
+}
+"""What makes a page of the rows of each experiment."""

@@ -1,0 +1,125 @@
+"""What answers a prompt: a compiled network, or the program itself on one of its targets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lsrl.backends.arrays import Array, Arrays
+from lsrl.backends.given_ranges import Given
+from lsrl.compiling import compile_program
+from lsrl.program import Program
+
+if TYPE_CHECKING:
+    from lsrl.weights import CompiledWeights
+
+POSITIONS = 1 << 18
+"""How many positions are run at a time."""
+
+NARROW = ("bfloat16", "float16")
+"""Types for which nothing is derived: a network for float32 is rounded to them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Runner:
+    """A program on something that runs it.
+
+    Attributes:
+        title: what that is.
+        deviation: a bound of how far its output `y` is from the program's; nan where there is none.
+        run: outputs [B, T, *shape] for inputs [B, T, *shape] by name.
+        compiled: the network, if it is one.
+    """
+
+    title: str
+    deviation: float
+    run: Callable[[Arrays], Array]
+    compiled: CompiledWeights | None = None
+
+    def last(self, inputs: Mapping[str, Array], count: int) -> Array:
+        """The outputs of the last `count` positions, [B, count, *shape], of many sequences in several runs."""
+        batch, length = next(iter(inputs.values())).shape[:2]
+        size = max(1, POSITIONS // length)
+        parts = [
+            self.run({name: array[begin : begin + size] for name, array in inputs.items()})[:, length - count :]
+            for begin in range(0, batch, size)
+        ]
+        return np.concatenate(parts).astype(np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What is to run a program.
+
+    Attributes:
+        arch: of the compiled network; None for the program itself.
+        target: what runs the program itself.
+        dtype: of floats.
+    """
+
+    arch: str | None = None
+    target: str = "reference"
+    dtype: str = "float32"
+
+    def runner(self, program: Program, sizes: Mapping[str, int], given: Mapping[str, Given], horizon: int) -> Runner:
+        """A runner of a program with the output `y`.
+
+        Args:
+            given: ranges of the inputs.
+            horizon: the longest sequence.
+
+        Raises:
+            Refusal: the architecture does not hold the program, or the target does not know the dtype.
+        """
+        if self.arch is not None:
+            return _network(program, self.arch, sizes, self.dtype, given, horizon)
+        compiled = compile_program(program, target=self.target, sizes=sizes, dtype=self.dtype)
+        # Its comparisons are of short dyadic numbers, and of what it adds up all but one are 0.
+        largest = max(max(abs(each.low), abs(each.high)) for each in given.values())
+        deviation = _ROUNDING.get(self.dtype, math.nan) * largest
+        return Runner(str(self), deviation, lambda inputs: np.asarray(compiled({}, inputs).outputs["y"]))
+
+    def __str__(self) -> str:
+        return f"{self.arch or self.target}, {self.dtype}"
+
+
+def _network(
+    program: Program, arch: str, sizes: Mapping[str, int], dtype: str, given: Mapping[str, Given], horizon: int
+) -> Runner:
+    from lsrl import weights  # loads torch
+
+    derived = "float32" if dtype in NARROW else dtype
+    compiled = weights.compile(program, arch, sizes, dtype=derived, given=given, horizon=horizon)
+    deviation = next(error.predicted for error in compiled.report.values if error.name == "y")
+    if dtype in NARROW:
+        compiled, deviation = rounded(compiled, dtype), math.nan
+    return Runner(f"{arch}, {dtype}", deviation, lambda inputs: compiled(inputs)["y"], compiled)
+
+
+_ROUNDING = {"exact": 0.0, "float64": 2.0**-53, "float32": 2.0**-24}
+"""How far, relatively, a number is from itself in a type that holds the numbers of cells."""
+
+
+def rounded(compiled: CompiledWeights, dtype: str) -> CompiledWeights:
+    """A network with its weights and everything it computes in a narrower type."""
+    import torch
+
+    narrow = deepcopy(compiled.module).to(getattr(torch, dtype))
+
+    class Rounded(torch.nn.Module):
+        """Takes and gives what the network that it stands for did."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = narrow
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = self.inner(x.to(next(narrow.parameters()).dtype))
+            return found.float()
+
+    return replace(compiled, module=Rounded())

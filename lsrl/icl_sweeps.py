@@ -1,0 +1,120 @@
+"""Sweeps of experiments: settings measured one after the other, kept as CSV, taken up again where they were left."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lsrl.files import write_text
+from lsrl.ir.fault import Refusal
+
+Entry = str | int | float
+Row = Mapping[str, Entry]
+Told = Callable[[int, int], None]
+"""Is told how many of how many rows are there."""
+
+
+class SweepError(Refusal):
+    """Results that belong to something else."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """What is measured.
+
+    Attributes:
+        name: of the experiment.
+        settings: what one measurement is of, a compiled network say.
+        draws: what is measured of each, levels and seeds say, all at once.
+        measured: the columns that a measurement fills.
+        measure: numbers by column for each of some draws of a setting.
+    """
+
+    name: str
+    settings: tuple[Row, ...]
+    draws: tuple[Row, ...]
+    measured: tuple[str, ...]
+    measure: Callable[[Row, Sequence[Row]], Sequence[Row]]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The columns that say what a row is of."""
+        return (*self.settings[0], *self.draws[0])
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (*self.keys, *self.measured)
+
+
+def run_sweep(sweep: Sweep, path: Path, tell: Told = lambda done, total: None) -> tuple[Row, ...]:
+    """All rows of a sweep; those that a file has already are taken from it.
+
+    The file is written anew after every setting, so that what is interrupted goes on from there.  Rows of settings
+    that the sweep has not stay in it.
+
+    Raises:
+        SweepError: the file has other columns.
+    """
+    kept = read_rows(path, sweep.columns) if path.exists() else ()
+    found = {_key(row, sweep.keys): row for row in kept}
+    total = len(sweep.settings) * len(sweep.draws)
+    for number, setting in enumerate(sweep.settings):
+        missing = [draw for draw in sweep.draws if _key({**setting, **draw}, sweep.keys) not in found]
+        if missing:
+            rows = [{**setting, **draw, **row} for draw, row in zip(missing, sweep.measure(setting, missing))]
+            found |= {_key(row, sweep.keys): row for row in rows}
+            write_text(path, _text(sweep.columns, list(found.values())))
+        tell((number + 1) * len(sweep.draws), total)
+    asked = [{**setting, **draw} for setting in sweep.settings for draw in sweep.draws]
+    return tuple(found[_key(row, sweep.keys)] for row in asked)
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> tuple[Row, ...]:
+    """The rows of a file, numbers as numbers.
+
+    Raises:
+        SweepError: it has other columns.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != tuple(columns):
+            raise SweepError(f"{path}: columns are {', '.join(reader.fieldnames or ())}; expected {', '.join(columns)}")
+        return tuple({name: _entry(text) for name, text in row.items()} for row in reader)
+
+
+def grouped(rows: Sequence[Row], *names: str) -> Iterator[tuple[tuple[Entry, ...], list[Row]]]:
+    """Rows that agree in some columns, in the order in which they come first."""
+    groups: dict[tuple[Entry, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in names), []).append(row)
+    yield from groups.items()
+
+
+def number(row: Row, name: str) -> float:
+    """A measured number."""
+    return float(row[name])
+
+
+def _key(row: Row, names: Sequence[str]) -> tuple[str, ...]:
+    """As a file has it."""
+    return tuple(str(row[name]) for name in names)
+
+
+def _text(columns: Sequence[str], rows: Sequence[Row]) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _entry(text: str) -> Entry:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
