@@ -23,7 +23,8 @@ def kept(folder: str, name: str) -> tuple[Row, ...]:
 
 
 @pytest.mark.parametrize(
-    ("folder", "name"), [("noise", "noise"), ("noise_alone", "noise"), ("precision", "precision"), ("scaling", "scaling")]
+    ("folder", "name"),
+    [("noise", "noise"), ("noise_alone", "noise"), ("precision", "precision"), ("scaling", "scaling")],
 )
 def test_tables_of_the_page_are_current(folder: str, name: str) -> None:
     _, _, behind = PAGE.partition(f"<!-- {folder} -->\n\n")
@@ -51,4 +52,5 @@ def test_words_are_translated_by_every_architecture_in_float32() -> None:
 def test_errors_stay_below_their_bounds() -> None:
     rows = kept("approximate", "approximate")
     assert len(rows) == 18
-    assert all(0.8 * number(row, "bound") > 0 and number(row, "largest") <= number(row, "bound") for row in rows)
+    assert all(number(row, "largest") <= number(row, "bound") for row in rows)
+    assert all(number(row, "largest") > 0.9 * number(row, "bound") for row in rows if row["arch"] == "program")
