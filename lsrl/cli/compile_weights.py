@@ -15,7 +15,7 @@ from lsrl.program import Program
 
 ARCHITECTURES = tuple(_HELD)
 SHOWN = 32
-"""Positions of the random sequence that is drawn where none is given."""
+"""Positions of the random sequence that is drawn where none is given, within the horizon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,7 @@ def write_weights(program: Program, request: WeightsRequest) -> str:
         )
         compiled.save(request.output)
         if request.html:
-            arrays = read_arrays(request.inputs) if request.inputs else compiled.samples(1, SHOWN)
+            length = min(SHOWN, request.horizon or SHOWN)
+            arrays = read_arrays(request.inputs) if request.inputs else compiled.samples(1, length)
             compiled.trace(arrays).save_html(request.html)
     return f"{request.output}: {program.name} as {compiled.report.summary()}"

@@ -8,20 +8,20 @@ from pathlib import Path
 import rich_click as click
 
 from lsrl.backends.weights.architectures import ARCHITECTURES
-from lsrl.cli.options import Decorated, file_option
+from lsrl.cli.experiment_options import (
+    arch_option,
+    dtype_option,
+    function_options,
+    length_option,
+    output_option,
+    seeds_option,
+    table_options,
+)
+from lsrl.cli.options import file_option
 from lsrl.cli.terminal import counting
 from lsrl.icl_functions import EXAMPLES, Example, sampled_function, words_of_file
 from lsrl.icl_prompts import Table
-from lsrl.icl_runners import NARROW
-from lsrl.icl_studies import (
-    PROGRAM,
-    Sizes,
-    all_means,
-    approximate_sweep,
-    precision_sweep,
-    scaling_sweep,
-    tokens_sweep,
-)
+from lsrl.icl_studies import Sizes, all_means, approximate_sweep, precision_sweep, scaling_sweep, tokens_sweep
 from lsrl.icl_sweeps import Sweep, run_sweep
 from lsrl.icl_tasks import DERIVED, FORMS, LEVELS, PUBLISHED, TASKS
 
@@ -40,52 +40,6 @@ def command() -> None:
       lsrl experiment tokens --words capitals.csv --arch rnn --arch gru -o capitals
       lsrl experiment noise --program tok2tok --seeds 5 -o noise
     """
-
-
-output_option = click.option(
-    "-o", "output", type=click.Path(path_type=Path, file_okay=False), required=True, metavar="DIR", help="Where to."
-)
-arch_option = click.option(
-    "--arch",
-    "archs",
-    multiple=True,
-    type=click.Choice([PROGRAM, *ARCHITECTURES]),
-    default=(PROGRAM,),
-    show_default=True,
-    help="What answers: the program itself or a compiled network; may be repeated.",
-)
-dtype_option = click.option(
-    "--dtype",
-    "dtypes",
-    multiple=True,
-    type=click.Choice(["float64", "float32", *NARROW]),
-    default=("float32",),
-    show_default=True,
-    help="The type of floats; may be repeated.",
-)
-seeds_option = click.option(
-    "--seeds", default=1, show_default=True, type=click.IntRange(1), metavar="N", help="How many seeds: 0 … N-1."
-)
-
-
-def function_options(decorated: Decorated) -> Decorated:
-    """`--function` and `--samples`."""
-    named = click.option(
-        "--function", "named", type=click.Choice(list(EXAMPLES)), default="wave", show_default=True, help="By name."
-    )
-    return named(file_option("--samples", help="Samples of a function instead: values, lower and upper.")(decorated))
-
-
-def table_options(decorated: Decorated) -> Decorated:
-    """`--pairs` and `--vocabulary` of random words."""
-    pairs = click.option("--pairs", default=20, show_default=True, type=click.IntRange(1), help="Words in a table.")
-    many = click.option("--vocabulary", default=10, show_default=True, type=click.IntRange(1), help="Kinds of tokens.")
-    return pairs(many(decorated))
-
-
-length_option = click.option(
-    "--tokens", default=3, show_default=True, type=click.IntRange(1), metavar="T", help="Tokens of a word."
-)
 
 
 @command.command("approximate")
