@@ -18,10 +18,14 @@ NO_BREAK = "\N{NO-BREAK SPACE}"
 
 def title(cell: Cell) -> str:
     """The program's name and what its own docstring says."""
-    first, _, more = cell.doc.strip().partition("\n\n")
-    whole = textwrap.fill(f"{cell.name}: {' '.join(first.split())}" if first else cell.name, WIDTH)
-    rest = "\n".join(textwrap.fill(line, WIDTH) for line in textwrap.dedent(more).strip().split("\n"))
-    return f"{whole}\n\n{rest}" if rest else whole
+    first, *more = textwrap.dedent(cell.doc).strip().split("\n\n")
+    return "\n\n".join(map(_filled, [f"{cell.name}: {first}" if first else cell.name, *more]))
+
+
+def _filled(paragraph: str) -> str:
+    """Lines as long as the header's, but for a list or a formula, which is set in."""
+    set_in = any(line.startswith((" ", "- ", "* ")) for line in paragraph.split("\n"))
+    return paragraph if set_in else textwrap.fill(" ".join(paragraph.split()), WIDTH)
 
 
 def origin(source_name: str, command: str, needs: str) -> str:
