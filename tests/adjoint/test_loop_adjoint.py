@@ -60,7 +60,8 @@ def test_the_adjoint_of_a_loop_gives_its_gradients(name: str, reverse: bool) -> 
     sizes = {"D": 3, "H": 4, "K": 3, "V": 2}
     program = lsrl.parse(PROGRAMS[name])
     cell, bound = program.bind({name: sizes[name] for name in program.sizes})
-    cell = replace(cell, states=tuple(replace(state, reverse=frozenset("t" if reverse else ())) for state in cell.states))
+    turned = frozenset("t" if reverse else ())
+    cell = replace(cell, states=tuple(replace(state, reverse=turned) for state in cell.states))
     rng = np.random.default_rng(0)
 
     def draw(shape: tuple[int, ...], kind: Kind) -> np.ndarray:
