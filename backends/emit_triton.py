@@ -12,6 +12,7 @@ from dataclasses import replace
 from hashlib import sha256
 
 from lsrl.backends import torch_prelude
+from lsrl.backends.identifiers import reached
 from lsrl.backends.kernel_functions import KERNEL_FUNCTIONS
 from lsrl.backends.module_header import in_words
 from lsrl.backends.naming import Names, identifier
@@ -212,4 +213,4 @@ def _definitions(text: str, docstring: str, frame: Frame) -> list[str]:
     own = sha256((docstring + text).encode()).hexdigest()[:12]
     extent = "batch, extents" if is_grid(frame.cell) else "batch"
     known = {**torch_prelude.functions(frame.types, extent), **KERNEL_FUNCTIONS}
-    return [each.replace(NAMESPACE, f"lsrl_{own}") for each in torch_prelude.definitions(text, known)]
+    return [each.replace(NAMESPACE, f"lsrl_{own}") for each in reached(text, known)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lsrl.backends.identifiers import identifiers
+from lsrl.backends.identifiers import identifiers, reached
 from lsrl.backends.jax_place import Types
 from lsrl.backends.runtime_source import runtime
 
@@ -212,11 +212,5 @@ def imports(text: str) -> str:
 
 def definitions(text: str, types: Types) -> tuple[list[str], list[str]]:
     """One-line definitions and whole functions that the text uses, and those that these use in turn."""
-    known = {**shortcuts(types), **_functions()}
-    wanted: set[str] = set()
-    found = set(identifiers(text) & known.keys())
-    while found:
-        wanted |= found
-        found = {name for each in found for name in identifiers(known[each]) & known.keys()} - wanted
-    chosen = [known[name].strip() for name in known if name in wanted]
+    chosen = reached(text, {**shortcuts(types), **_functions()})
     return [c for c in chosen if "\n" not in c], [c for c in chosen if "\n" in c]

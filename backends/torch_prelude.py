@@ -249,13 +249,3 @@ def imports(text: str) -> str:
     """The import lines that the text needs, the standard library's first."""
     used = identifiers(text)
     return "\n".join(line for name, line in IMPORTS if name in used).strip()
-
-
-def definitions(text: str, known: Mapping[str, str]) -> list[str]:
-    """The definitions among `known` that the text uses, and those that these use in turn."""
-    wanted: set[str] = set()
-    found = set(identifiers(text) & known.keys())
-    while found:
-        wanted |= found
-        found = {name for each in found for name in identifiers(known[each]) & known.keys()} - wanted
-    return [known[name].strip() for name in known if name in wanted]

@@ -171,7 +171,7 @@ def test_the_reference_gives_its_graph(run: Run) -> None:
     [
         (("decay.lsrl", "--target", "jax"), "decay needs a value for the size D"),
         (("decay.lsrl", "--target", "jax", "--set", "D=1", "Q=2"), "decay has no size Q; its sizes are D, H"),
-        (("grid.lsrl", "--target", "triton", "--set", "K=2", "V=2", "--schedule", "scan"), "runs over y, x"),
+        (("grid.lsrl", "--target", "triton", "--set", "K=2", "V=2", "--schedule", "newton"), "runs over y, x"),
         (("decay.lsrl", "--target", "jax", "--set", "D=1", "--schedule", "h=newton"), "so `newton` cannot run it"),
         (("decay.lsrl", "--target", "jax", "--set", "D=1", "--schedule", "fast"), "there is no schedule `fast`"),
         (("decay.lsrl", "--target", "jax", "--set", "D=1", "--schedule", "g=sequential"), "its recurrences are h"),

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from lsrl.backends.identifiers import reached
 from lsrl.backends.machine_code import LIMITS, resources
 from lsrl.backends.torch_place import TYPES
-from lsrl.backends.torch_prelude import definitions, functions, imports
+from lsrl.backends.torch_prelude import functions, imports
 from support.grids import Drawn
 from support.tile_programs import TILES
 
@@ -90,7 +91,7 @@ KERNELS = (*kernels(4, 64), *kernels(8, 64))
 def test_fit(target: str) -> None:
     """As they are launched for tiles of 4 and of 8 places along each axis, and states of 64 by 64."""
     known = functions(TYPES["float32"])
-    parts = definitions(KERNELS, known)
+    parts = reached(KERNELS, known)
     text = "\n\n\n".join([imports("\n".join([*parts, KERNELS])), *parts, KERNELS])
     found = resources(text, target)
     assert len(found) == 6

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from lsrl.backends.identifiers import reached
 from lsrl.backends.machine_code import LIMITS, resources
 from lsrl.backends.torch_place import TYPES
-from lsrl.backends.torch_prelude import definitions, functions, imports
+from lsrl.backends.torch_prelude import functions, imports
 
 C, K = 64, 128
 SEQUENCES = (
@@ -62,7 +63,7 @@ KERNELS = (*kernels(1), *kernels(2))
 def test_fit(target: str) -> None:
     """With a decay in each lane, and one for each row; states of 128 rows, operands of bfloat16."""
     known = functions(TYPES["bfloat16"])
-    parts = definitions(KERNELS, known)
+    parts = reached(KERNELS, known)
     text = "\n\n\n".join([imports("\n".join([*parts, KERNELS])), *parts, KERNELS])
     found = resources(text, target)
     assert len(found) == 10

@@ -207,11 +207,6 @@ def in_pieces(run, adjoint, given, counts, length, every, reverse):
     return [*(torch.cat(parts, 1) for parts in zip(*ordered)), *totals, *lasts]
 
 
-def ordered(positions, reverse):
-    """In the order in which a state goes through them."""
-    return list(positions)[:: -1 if reverse else 1]
-
-
 @triton.jit(do_not_specialize=["T"])
 def S_kernel(
     q,  # [B, T, N, K]

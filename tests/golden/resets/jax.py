@@ -28,9 +28,9 @@ uniform = partial(jax.random.uniform, dtype=jnp.float32)
 floats = partial(jnp.asarray, dtype=jnp.float32)
 
 
-def starting(params, state, batch):
+def starting(params, state, *extent):
     """The initial states, with those that are given in place of the program's."""
-    states = initial_state(params, batch)
+    states = initial_state(params, *extent)
     if unknown := sorted(set(state or {}) - set(states)):
         raise ValueError(f"there is no state {', '.join(unknown)}; the states are {', '.join(states)}")
     return {name: jnp.asarray((state or {}).get(name, first), first.dtype) for name, first in states.items()}

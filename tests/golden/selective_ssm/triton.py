@@ -216,11 +216,6 @@ def in_pieces(run, adjoint, given, counts, length, every, reverse):
     return [*(torch.cat(parts, 1) for parts in zip(*ordered)), *totals, *lasts]
 
 
-def ordered(positions, reverse):
-    """In the order in which a state goes through them."""
-    return list(positions)[:: -1 if reverse else 1]
-
-
 @triton.jit
 def maximum(x, y):
     """The larger; NaN where one of them is."""
