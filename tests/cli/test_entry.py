@@ -145,10 +145,13 @@ def test_interruption_leaves_no_file(tmp_path: Path) -> None:
     )
     words = ("run", "long.lsrl", "--batch", "1", "--length", "100000000", "-o", "out.npz")
     process = lsrl_process(*words, cwd=tmp_path)
-    while processor_seconds(process.pid) < 2:  # by then it has started, and computes
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate()
+    try:
+        while processor_seconds(process.pid) < 2:  # by then it has started, and computes
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert err.strip() == "lsrl: interrupted"
     assert [path.name for path in tmp_path.iterdir()] == ["long.lsrl"]

@@ -139,7 +139,7 @@ def test_place_after_place() -> None:
 def test_tiles_are_stitched_by_their_borders(plain: bool) -> None:
     """A grid in two tiles, the second of which takes the borders of the first, is the whole grid to the last bit."""
     drawn = Drawn.of(GRIDS["plstm"], (4, 3))
-    fn = drawn.compiled("triton", "float32", "auto")
+    fn = drawn.compiled("triton", "float32", "dag")
     _, inputs, state = drawn.given
     module_of(fn).INTERPRETED = not plain
     whole = fn({}, inputs, state)
@@ -159,7 +159,7 @@ def tensors(drawn: Drawn) -> list[dict[str, torch.Tensor]]:
 
 def plain_module(name: str, extents: tuple[int, ...], dtype: str) -> tuple[ModuleType, list[dict[str, torch.Tensor]]]:
     drawn = Drawn.of(GRIDS[name], extents, batch=1)
-    module = module_of(drawn.compiled("triton", dtype, "auto"))
+    module = module_of(drawn.compiled("triton", dtype, "dag"))
     module.INTERPRETED = False
     return module, tensors(drawn)
 
@@ -221,7 +221,7 @@ def test_recurrences_share_their_waves() -> None:
 
 def test_work_on_whole_states_stays_in_the_waves() -> None:
     """The adjoint makes no array as large as the states of all places beside those that were kept."""
-    source = Drawn.of(GRIDS["plstm"], (2, 2)).compiled("triton", "float32", "auto").source
+    source = Drawn.of(GRIDS["plstm"], (2, 2)).compiled("triton", "float32", "dag").source
     adjoint = source[source.index("def R_D_adjoint") : source.index("class RDDerivative")]
     assert "d_ml" in adjoint
     assert " * R" not in adjoint
