@@ -142,10 +142,15 @@ def test_the_library_comes_back_as_the_same_graphs(path: Path) -> None:
 
 
 def flat(cell: Cell) -> Cell:
-    """The cell with the names that its text has: those of used cells, of windows and of axes become plain ones."""
+    """The cell with the names that its text has.
+
+    Those of used cells, of windows and of axes become plain ones, and so do lags that feed back, which are states.
+    """
     names = [named.name for named in (*cell.params, *cell.states)]
     other = any("." in name or ":" in name or name in cell.axes for name in names)
-    return elaborated(unparse(cell)) if other else cell
+    again = elaborated(unparse(cell))
+    fed_back = {state.name for state in cell.states if state.hidden} - {state.name for state in again.states}
+    return again if other or fed_back else cell
 
 
 @pytest.mark.parametrize("seed", range(40))
