@@ -49,10 +49,10 @@ def statement(node: Statement | Return) -> Document:
         case Const():
             return const(node)
         case Repeat(count=count, shared=shared, name=name, counter=counter):
-            turns = (f"{counter.id} in " if counter else "", expression(count, tight=True))
+            turns = (f"{counter.id} in " if counter else "", _value(count, tight=True))
             return ("repeat ", turns, " shared" if shared else "", f" as {name}" if name else "", ":")
         case Choice(condition=condition):
-            return ("if ", expression(condition), ":")
+            return ("if ", _value(condition), ":")
         case Return(values=values):
             return ("return ", join(", ", [_value(value) for value in values]))
 
@@ -109,7 +109,7 @@ def _parameter(parameter: Parameter) -> Document:
 
 
 def _value(node: Expr, *, tight: bool = False) -> Document:
-    """An expression at the end of a line: when it does not fit, parentheses let it go on."""
+    """An expression that ends a line, or its head: when it does not fit, parentheses let it go on."""
     document = expression(node, tight=tight)
     match node:
         case Binary() | Unary() | Reverse():

@@ -273,3 +273,10 @@ def test_axes_and_names_stay_apart() -> None:
 def test_a_program_of_nothing() -> None:
     assert format_program(Program(None, ())) == ""
     assert formatted("\n\n# only this\n\n") == "# only this\n"
+
+
+def test_a_long_condition_goes_on_in_parentheses() -> None:
+    sizes = " and ".join(f"SomeSize{n} > {n}" for n in range(12))
+    text = formatted(f"cell f(D):\n    input x: [D]\n    if {sizes}:\n        x = 2 * x\n    output y = x\n")
+    assert "    if (\n" in text
+    assert formatted(text) == text
