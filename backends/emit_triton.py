@@ -16,10 +16,11 @@ from lsrl.backends.identifiers import reached
 from lsrl.backends.kernel_functions import KERNEL_FUNCTIONS
 from lsrl.backends.module_header import in_words
 from lsrl.backends.naming import Names, identifier
+from lsrl.backends.thin import thin_values
 from lsrl.backends.torch_apply import write_apply
 from lsrl.backends.torch_directions import run_cells, runs
 from lsrl.backends.torch_draw import write_init, write_initial_state
-from lsrl.backends.torch_frame import ALONE, POSITION, SEQUENCE, Frame, narrow_values, thin_values
+from lsrl.backends.torch_frame import ALONE, POSITION, SEQUENCE, Frame, narrow_values
 from lsrl.backends.torch_header import Ways, header
 from lsrl.backends.torch_loops import Written, write_loop
 from lsrl.backends.torch_operator import NAMESPACE

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from lsrl.backends.expressions import Code, call, subscript, tupled
 from lsrl.backends.graph_text import COUNTS
+from lsrl.backends.thin import repeated
 from lsrl.backends.writer import Writer
 from lsrl.ir.schedules.rounds_form import RoundsForm
 from lsrl.ir.value import Domain, Value
@@ -39,7 +40,28 @@ def write_prepare(form: RoundsForm | None, writer: Writer, *options: str) -> Non
         writer.line(f"return {call('prepare_levels' if form is None else 'prepare_system', *given)}")
 
 
-def weights(form: RoundsForm, array: Arrays) -> list[Code]:
+def named_operands(form: RoundsForm, is_number: Callable[[Value], bool]) -> list[Value]:
+    """What weights and sources are made of, but for numbers that are repeated."""
+    scalars = {value: repeated(value) for value in form.operands}
+    return [value for value, scalar in scalars.items() if not (scalar and is_number(scalar))]
+
+
+def write_solution(
+    form: RoundsForm, writer: Writer, array: Arrays, bind: Callable[[Value], str], concatenate: str
+) -> None:
+    """The weights and sources of the system, and its solution under the names of the states."""
+    writer.blank()
+    writer.line(f"weights = {_joined(_weights(form, array), concatenate)}")
+    writer.line(f"sources = {_joined(_sources(form, array), concatenate)}")
+    if len(form.unknowns) == 1:
+        writer.line(f"{bind(form.unknowns[0].leaf)} = {_solved(form)}")
+        return
+    writer.line(f"known = {_solved(form)}")
+    for leaf, piece in _pieces(form):
+        writer.line(f"{bind(leaf)} = known[{piece}]")
+
+
+def _weights(form: RoundsForm, array: Arrays) -> list[Code]:
     """The weights of each sort of arcs, with an axis for each axis of a state, or of a matrix's rows and columns."""
     rank = len(form.unknowns[0].leaf.shape) if form.matrix is None else form.matrix
     of_matrix = [] if form.matrix is None else [":", ":"]
@@ -48,22 +70,22 @@ def weights(form: RoundsForm, array: Arrays) -> list[Code]:
     return found if len(form.axes) == rank else [subscript(code, index) for code in found]
 
 
-def solved(form: RoundsForm) -> str:
+def _solved(form: RoundsForm) -> str:
     """The call that solves the system."""
     return f"{'solved_rounds' if form.matrix is None else 'solved_matrices'}(graph, weights, sources)"
 
 
-def sources(form: RoundsForm, array: Arrays) -> list[Code]:
+def _sources(form: RoundsForm, array: Arrays) -> list[Code]:
     """What each sort of unknowns is besides what arrives."""
     return [array(each.source, COUNTS[each.leaf.domain]) for each in form.unknowns]
 
 
-def joined(codes: Sequence[Code], function: str) -> Code:
+def _joined(codes: Sequence[Code], function: str) -> Code:
     """Arrays one after the other."""
     return codes[0] if len(codes) == 1 else call(function, tupled([str(code) for code in codes]))
 
 
-def pieces(form: RoundsForm) -> Iterator[tuple[Value, str]]:
+def _pieces(form: RoundsForm) -> Iterator[tuple[Value, str]]:
     """Each sort of unknowns, and the code of where it is among all."""
     begin: list[str] = []
     for each in form.unknowns:

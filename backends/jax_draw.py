@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from lsrl.backends.expressions import Code, call, infix, method, tupled
 from lsrl.backends.jax_distributions import draw
 from lsrl.backends.jax_layout import filled
-from lsrl.backends.jax_module import ALONE, POSITION, SEQUENCE, Module, constant_leaves, repeated
+from lsrl.backends.jax_module import ALONE, POSITION, SEQUENCE, Module
 from lsrl.backends.places import inner_axes, lengths
 from lsrl.backends.statements import Statements
+from lsrl.backends.thin import constant_leaves, repeated
 from lsrl.ir.cell import Cell, Distribution, Param, State
 from lsrl.ir.dims import Shape, shape_of, shape_text
 from lsrl.ir.lattice import is_grid

@@ -13,7 +13,7 @@ from functools import partial
 from lsrl.backends import jax_prelude
 from lsrl.backends.emit_jax import assembled
 from lsrl.backends.expressions import Code, call, method, tupled
-from lsrl.backends.graph_system import joined, pieces, solved, sources, weights, write_prepare
+from lsrl.backends.graph_system import named_operands, write_prepare, write_solution
 from lsrl.backends.graph_text import (
     RESERVED,
     Leads,
@@ -31,11 +31,12 @@ from lsrl.backends.identifiers import identifiers
 from lsrl.backends.jax_draw import write_init
 from lsrl.backends.jax_einsum import einsum
 from lsrl.backends.jax_header import types_told
-from lsrl.backends.jax_module import ALONE, Module, constant_leaves, repeated
+from lsrl.backends.jax_module import ALONE, Module
 from lsrl.backends.jax_ops import PRINTERS
 from lsrl.backends.jax_place import TYPES, Printer, Types
 from lsrl.backends.naming import Names
 from lsrl.backends.statements import Statements
+from lsrl.backends.thin import constant_leaves
 from lsrl.backends.writer import Writer
 from lsrl.ir.cell import Cell
 from lsrl.ir.dims import shape_of, shape_text
@@ -174,20 +175,9 @@ class _Text:
 
     def write_system(self, function: _Function, system: RoundsForm) -> None:
         """The weights and sources of the system, and its solution."""
-        body = function.module.writer
         later = {arg for output in self.plan.cell.outputs for arg in postorder([output.value])}
-        scalars = {value: repeated(value) for value in system.operands}
-        numbers = [value for value, scalar in scalars.items() if scalar and function.module.is_number(scalar)]
-        function.write([value for value in system.operands if value not in numbers], later)
-        body.blank()
-        body.line(f"weights = {joined(weights(system, function.array), 'jnp.concatenate')}")
-        body.line(f"sources = {joined(sources(system, function.array), 'jnp.concatenate')}")
-        if len(system.unknowns) == 1:
-            body.line(f"{function.statements.bind(system.unknowns[0].leaf)} = {solved(system)}")
-            return
-        body.line(f"known = {solved(system)}")
-        for leaf, piece in pieces(system):
-            body.line(f"{function.statements.bind(leaf)} = known[{piece}]")
+        function.write(named_operands(system, function.module.is_number), later)
+        write_solution(system, function.module.writer, function.array, function.statements.bind, "jnp.concatenate")
 
     def results(self, function: _Function) -> str:
         cell = self.plan.cell

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lsrl.backends.expressions import Code, call
@@ -13,13 +13,14 @@ from lsrl.backends.jax_place import Operand, Place, Types
 from lsrl.backends.naming import Names
 from lsrl.backends.places import inner_axes
 from lsrl.backends.statements import Statements, Target
+from lsrl.backends.thin import repeated, thin_values
 from lsrl.backends.writer import Writer
 from lsrl.ir.cell import Cell
 from lsrl.ir.dims import Dim, shape_text
 from lsrl.ir.ops import Family, family
 from lsrl.ir.pipeline import VARYING
 from lsrl.ir.plan import Loop, Plan, Primitive
-from lsrl.ir.value import Kind, Value, depends_on, users
+from lsrl.ir.value import Kind, Value, depends_on
 
 SEQUENCE = ("batch", "length")
 POSITION = ("batch",)
@@ -51,8 +52,9 @@ class Module:
     @classmethod
     def of(cls, plan: Plan, names: Names, types: Types, writer: Writer) -> Module:
         """A module that runs `plan`."""
-        varying = depends_on([*plan.roots, *plan.cell.all_roots()], lambda value: value.op in VARYING)
-        return cls(plan, names, types, varying, thin_values(plan), writer)
+        roots = [*plan.roots, *plan.cell.all_roots()]
+        varying = depends_on(roots, lambda value: value.op in VARYING)
+        return cls(plan, names, types, varying, thin_values(roots, _crossing(plan)), writer)
 
     @property
     def cell(self) -> Cell:
@@ -131,37 +133,14 @@ CONVERTERS: Mapping[Kind, str] = {
 }
 
 
-def thin_values(plan: Plan) -> frozenset[Value]:
-    """Values made by `expand` that meet only whole arrays of the same shape, element by element."""
-    roots = [*plan.roots, *plan.cell.all_roots()]
-    found = users(roots)
-    crossing = {*roots}
+def _crossing(plan: Plan) -> Iterator[Value]:
+    """What loops and primitives take and give whole."""
     for stage in plan.stages:
         match stage:
             case Loop():
-                crossing |= {*stage.reads, *stage.emits}
+                yield from (*stage.reads, *stage.emits)
             case Primitive():
-                crossing |= {*stage.form.operands, *stage.form.results}
-    return frozenset(
-        v for v in found if v.op == "expand" and v not in crossing and all(_widens(user, v) for user in found[v])
-    )
-
-
-def _widens(user: Value, value: Value) -> bool:
-    """Whether another operand gives the result its shape."""
-    whole = any(arg.shape == value.shape and arg.op != "expand" for arg in user.args)
-    return family(user.op) is Family.ELEMENTWISE and whole
-
-
-def repeated(value: Value) -> Value | None:
-    """The scalar that an array repeats; None where it is no such array."""
-    scalar = value.args[0] if value.op == "expand" else value
-    return None if scalar.rank else scalar
-
-
-def constant_leaves(values: Sequence[Value]) -> list[Value]:
-    """Constant arrays among the values, which need a statement where they are used more than once."""
-    return [v for v in values if v.op == "iota" or (v.op == "const" and v.rank)]
+                yield from (*stage.form.operands, *stage.form.results)
 
 
 def _split(value: Value, code: Code, axis: int, sizes: Sequence[Dim], place: Place) -> Code:

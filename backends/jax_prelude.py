@@ -144,7 +144,7 @@ RUNTIME = (
     "jax_grid_tree",
     "jax_tiles",
     "jax_grid",
-    "jax_layers",
+    "grid_layers",
     "jax_chunk",
     "jax_scan",
     "jax_elements",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from lsrl.backends.jax_module import SEQUENCE, Module, constant_leaves
+from lsrl.backends.jax_module import SEQUENCE, Module
 from lsrl.backends.jax_primitives import write_primitive
 from lsrl.backends.line import LineSite, write_line
 from lsrl.backends.places import arrived, inner_axes
 from lsrl.backends.primitive_site import Site, needed
+from lsrl.backends.thin import constant_leaves
 from lsrl.ir.cell import State
 from lsrl.ir.dims import shape_of, shape_text
 from lsrl.ir.plan import Abreast, Loop, Parallel, Primitive, Shift, Stage

@@ -21,7 +21,7 @@ from lsrl.backends.kernel_tiles import MOST_STAGES, Tile, Tiling
 from lsrl.backends.loop_cell import LoopCell
 from lsrl.backends.naming import Names
 from lsrl.backends.statements import Statements, Target
-from lsrl.backends.torch_frame import thin_values
+from lsrl.backends.thin import thin_values
 from lsrl.backends.triton_memory import Identifiers, Memory, Role, Tensor, tensors_of
 from lsrl.backends.writer import WIDTH, Writer
 from lsrl.ir.cell import Cell

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from lsrl.backends.expressions import Code, infix, method, subscript
 from lsrl.backends.primitive_scan import coefficient_code
@@ -17,13 +18,17 @@ FEW = 8
 """Places of a tile along each axis where states are numbers."""
 
 
-def write_grid_call(form: GridForm, how: How, site: Site, permute: str) -> dict[str, str]:
-    """Write the call that runs a recurrence over a grid in tiles; the code of the last value of each of its states.
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What a framework calls the method that puts axes in another order, and the function that stacks arrays."""
 
-    Args:
-        permute: the method of the framework's arrays that puts axes in another order.
-    """
-    return _Call(form, how, site, permute).write()
+    permute: str
+    stack: str
+
+
+def write_grid_call(form: GridForm, how: How, site: Site, words: Words) -> dict[str, str]:
+    """Write the call that runs a recurrence over a grid in tiles; the code of the last value of each of its states."""
+    return _Call(form, how, site, words).write()
 
 
 def write_elements_call(form: ElementForm, how: How, site: Site) -> dict[str, str]:
@@ -49,8 +54,8 @@ def write_elements_call(form: ElementForm, how: How, site: Site) -> dict[str, st
 class _Call:
     """The call while it is written."""
 
-    def __init__(self, form: GridForm, how: How, site: Site, permute: str) -> None:
-        self.form, self.site, self.permute, self.rank = form, site, permute, form.rank
+    def __init__(self, form: GridForm, how: How, site: Site, words: Words) -> None:
+        self.form, self.site, self.words, self.rank = form, site, words, form.rank
         asked = how.side if isinstance(how, Tiles | Tree) else None
         self.tree = isinstance(how, Tree)
         self.side = asked or tile_side(form.states, site.numbers)
@@ -61,8 +66,8 @@ class _Call:
         found = [self.site.names.fresh(f"{self.form.states[0].name}_read") for _ in terms]
         results = f"{_bracketed(found)}, {_tuple(lasts)}"
         arguments = ", ".join(self.arguments([(vector, row) for _, vector, row in terms]))
-        function = "tiled_layers" if isinstance(self.form, LayeredForm) else "tiled"
-        self.site.writer.line(f"{results} = {function}({arguments})")
+        call = f"tiled_layers(tiled, {self.words.stack}, " if isinstance(self.form, LayeredForm) else "tiled("
+        self.site.writer.line(f"{results} = {call}{arguments})")
         for read in self.form.reads:
             own = [Code(each) for (of, *_), each in zip(terms, found, strict=True) if of is read]
             self.site.writer.line(f"{self.site.bind(read.result)} = {self.result(read, own)}")
@@ -113,7 +118,7 @@ class _Call:
         """The axes after the first ones in another order."""
         if tuple(perm) == tuple(range(len(perm))):
             return code
-        return method(code, self.permute, *range(before), *(axis + before for axis in perm))
+        return method(code, self.words.permute, *range(before), *(axis + before for axis in perm))
 
 
 def _bracketed(parts: Iterable[str]) -> str:

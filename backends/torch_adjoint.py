@@ -16,9 +16,10 @@ from lsrl.backends.loop_cell import LoopCell
 from lsrl.backends.loop_derivative import Derivative, loop_derivative, never
 from lsrl.backends.naming import Names
 from lsrl.backends.places import loop_extent
+from lsrl.backends.thin import thin_values
 from lsrl.backends.torch_directions import run_cells, runs
 from lsrl.backends.torch_einsum import summed_product
-from lsrl.backends.torch_frame import SEQUENCE, Frame, narrow_values, thin_values
+from lsrl.backends.torch_frame import SEQUENCE, Frame, narrow_values
 from lsrl.backends.torch_place import Printer, Types
 from lsrl.backends.torch_stages import Stages
 from lsrl.backends.torch_stencil import summed_kernel

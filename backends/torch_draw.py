@@ -9,8 +9,9 @@ from lsrl.backends.expressions import Code, call, method, shape_code, tupled
 from lsrl.backends.identifiers import identifiers
 from lsrl.backends.places import lengths, outer_lead
 from lsrl.backends.statements import Statements
+from lsrl.backends.thin import constant_leaves, repeated
 from lsrl.backends.torch_distributions import draw
-from lsrl.backends.torch_frame import Frame, constant_leaves, repeated
+from lsrl.backends.torch_frame import Frame
 from lsrl.backends.torch_layout import filled
 from lsrl.backends.writer import Writer
 from lsrl.ir.cell import Distribution, Param, State

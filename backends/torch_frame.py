@@ -10,6 +10,7 @@ from lsrl.backends.host_numbers import host_number
 from lsrl.backends.naming import Names
 from lsrl.backends.places import inner_axes
 from lsrl.backends.statements import Statements, Target
+from lsrl.backends.thin import repeated
 from lsrl.backends.torch_einsum import is_layer
 from lsrl.backends.torch_layout import filled, iota, literal, thinly
 from lsrl.backends.torch_ops import PRINTERS
@@ -18,7 +19,7 @@ from lsrl.backends.writer import Writer
 from lsrl.ir.cell import Cell
 from lsrl.ir.dims import Dim, shape_text
 from lsrl.ir.ops import Family, family
-from lsrl.ir.value import Kind, Value, postorder, users
+from lsrl.ir.value import Kind, Value, postorder
 
 SEQUENCE = ("batch", "length")
 POSITION = ("batch",)
@@ -119,36 +120,6 @@ class Frame:
             return ""
         axes = inner_axes(self.cell)[: len(self.lead)] if value in self.varying else ()
         return shape_text((*(Dim.of(axis) for axis in axes), *value.shape))
-
-
-def repeated(value: Value) -> Value | None:
-    """The scalar that an array repeats; None where it is no such array."""
-    scalar = value.args[0] if value.op == "expand" else value
-    return None if scalar.rank else scalar
-
-
-def constant_leaves(values: Iterable[Value]) -> list[Value]:
-    """Constant arrays among the values, which need a statement where they are used more than once."""
-    return [v for v in values if v.op == "iota" or (v.op == "const" and v.rank)]
-
-
-def thin_values(roots: Sequence[Value], crossing: Iterable[Value]) -> frozenset[Value]:
-    """Values made by `expand` that meet only whole arrays of the same shape, element by element.
-
-    Args:
-        crossing: values that leave the function, and so need their full shape.
-    """
-    found = users(roots)
-    whole = {*roots, *crossing}
-    return frozenset(
-        v for v in found if v.op == "expand" and v not in whole and all(_widens(user, v) for user in found[v])
-    )
-
-
-def _widens(user: Value, value: Value) -> bool:
-    """Whether another operand gives the result its shape."""
-    other = any(arg.shape == value.shape and arg.op != "expand" for arg in user.args)
-    return family(user.op) is Family.ELEMENTWISE and other
 
 
 def narrow_values(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from lsrl.backends import torch_prelude
 from lsrl.backends.emit_triton import assembled
 from lsrl.backends.expressions import Code, call, method, tupled
-from lsrl.backends.graph_system import joined, pieces, solved, sources, weights, write_prepare
+from lsrl.backends.graph_system import named_operands, write_prepare, write_solution
 from lsrl.backends.graph_text import (
     RESERVED,
     Leads,
@@ -29,8 +29,9 @@ from lsrl.backends.graph_text import (
 from lsrl.backends.identifiers import identifiers
 from lsrl.backends.naming import Names, identifier
 from lsrl.backends.statements import Statements
+from lsrl.backends.thin import constant_leaves
 from lsrl.backends.torch_draw import write_init
-from lsrl.backends.torch_frame import ALONE, Frame, constant_leaves, repeated
+from lsrl.backends.torch_frame import ALONE, Frame
 from lsrl.backends.torch_header import types_told
 from lsrl.backends.torch_ops import PRINTERS
 from lsrl.backends.torch_place import TYPES, Types
@@ -185,20 +186,9 @@ class _Text:
 
     def write_system(self, function: _Function, system: RoundsForm) -> None:
         """The weights and sources of the system, and its solution."""
-        body = function.frame.writer
         later = {arg for output in self.plan.cell.outputs for arg in postorder([output.value])}
-        scalars = {value: repeated(value) for value in system.operands}
-        numbers = [value for value, scalar in scalars.items() if scalar and function.frame.is_number(scalar)]
-        function.write([value for value in system.operands if value not in numbers], later)
-        body.blank()
-        body.line(f"weights = {joined(weights(system, function.array), 'torch.cat')}")
-        body.line(f"sources = {joined(sources(system, function.array), 'torch.cat')}")
-        if len(system.unknowns) == 1:
-            body.line(f"{function.statements.bind(system.unknowns[0].leaf)} = {solved(system)}")
-            return
-        body.line(f"known = {solved(system)}")
-        for leaf, piece in pieces(system):
-            body.line(f"{function.statements.bind(leaf)} = known[{piece}]")
+        function.write(named_operands(system, function.frame.is_number), later)
+        write_solution(system, function.frame.writer, function.array, function.statements.bind, "torch.cat")
 
     def results(self, function: _Function) -> str:
         cell = self.plan.cell

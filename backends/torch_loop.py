@@ -11,7 +11,8 @@ from lsrl.backends.loop_cell import LoopCell
 from lsrl.backends.naming import Names
 from lsrl.backends.places import loop_extent
 from lsrl.backends.statements import Statements
-from lsrl.backends.torch_frame import POSITION, SEQUENCE, Frame, constant_leaves, thin_values
+from lsrl.backends.thin import constant_leaves, thin_values
+from lsrl.backends.torch_frame import POSITION, SEQUENCE, Frame
 from lsrl.backends.torch_place import Types
 from lsrl.backends.writer import Writer
 from lsrl.ir.dims import Shape

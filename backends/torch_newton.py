@@ -14,7 +14,8 @@ from lsrl.backends.expressions import Code, method, tupled
 from lsrl.backends.identifiers import identifiers
 from lsrl.backends.naming import Names
 from lsrl.backends.newton_cell import NewtonStep, newton_step, options
-from lsrl.backends.torch_frame import SEQUENCE, Frame, constant_leaves, thin_values
+from lsrl.backends.thin import constant_leaves, thin_values
+from lsrl.backends.torch_frame import SEQUENCE, Frame
 from lsrl.backends.torch_loop import PlainLoop
 from lsrl.backends.writer import Writer
 from lsrl.ir.cell import Cell

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from lsrl.backends.expressions import Code, method
 from lsrl.backends.identifiers import identifiers
-from lsrl.backends.torch_frame import SEQUENCE, Frame, thin_values
+from lsrl.backends.thin import thin_values
+from lsrl.backends.torch_frame import SEQUENCE, Frame
 from lsrl.backends.torch_loop import PlainLoop
 from lsrl.backends.torch_stages import Stages
 from lsrl.backends.writer import Writer

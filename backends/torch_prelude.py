@@ -225,7 +225,7 @@ _FUNCTIONS: Mapping[str, str] = {
     **runtime("torch_grid_carry"),
     **runtime("torch_tiles"),
     **runtime("torch_grid"),
-    **runtime("torch_layers"),
+    **runtime("grid_layers"),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lsrl.backends.module_header import in_words
-from lsrl.backends.primitive_grid import write_grid_call
+from lsrl.backends.primitive_grid import Words, write_grid_call
 from lsrl.backends.primitive_site import Site
 from lsrl.ir.schedules.grid_cost import tile_work
 from lsrl.ir.schedules.grid_form import tile_side
@@ -17,7 +17,7 @@ MOST_ROWS, MOST_EDGES = 64, 16  # that `tile_kernels_serve` of `runtime/triton_t
 
 def write_grid(form: GridForm, how: How, site: Site) -> dict[str, str]:
     """Write the call that runs a recurrence in tiles; the code of the last value of each of its states."""
-    return write_grid_call(form, how, site, "permute")
+    return write_grid_call(form, how, site, Words("permute", "torch.stack"))
 
 
 def tiles_in_words(form: GridForm, how: How, sizes: Mapping[str, int], dtype: str) -> str:

@@ -11,8 +11,9 @@ from lsrl.backends.loop_cell import LoopCell
 from lsrl.backends.newton_cell import TOLD
 from lsrl.backends.places import arrived, inner_axes, loop_extent
 from lsrl.backends.primitive_site import Site
+from lsrl.backends.thin import constant_leaves
 from lsrl.backends.torch_directions import directed_call, runs
-from lsrl.backends.torch_frame import Frame, constant_leaves
+from lsrl.backends.torch_frame import Frame
 from lsrl.backends.torch_primitives import write_primitive
 from lsrl.ir.cell import State
 from lsrl.ir.dims import shape_of, shape_text

@@ -8,7 +8,8 @@ from lsrl.backends.expressions import Code
 from lsrl.backends.identifiers import identifiers
 from lsrl.backends.loop_steps import LoopSteps
 from lsrl.backends.statements import Statements
-from lsrl.backends.torch_frame import Frame, constant_leaves
+from lsrl.backends.thin import constant_leaves
+from lsrl.backends.torch_frame import Frame
 from lsrl.backends.triton_launch import Launch, as_pairs, contiguous
 from lsrl.backends.triton_memory import Role, Tensor
 from lsrl.backends.writer import Writer

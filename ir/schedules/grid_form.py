@@ -9,10 +9,11 @@ states, each times a number of its lane, and outer products; what later work nee
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import permutations
 from math import prod
 
-from lsrl.ir import build, ops
+from lsrl.ir import ops
 from lsrl.ir.cell import Cell, State
 from lsrl.ir.facts.linear import Term
 from lsrl.ir.facts.recurrence import Recurrence, joint
@@ -23,6 +24,7 @@ from lsrl.ir.schedules.chunk_form_values import Axes, plus, product, signed
 from lsrl.ir.schedules.grid_form_layers import layered_form
 from lsrl.ir.schedules.grid_form_parts import GridForm, Row
 from lsrl.ir.schedules.grid_form_reads import grid_reads
+from lsrl.ir.schedules.grid_form_sources import added_products
 from lsrl.ir.schedules.grid_together import check_together, tiled_together
 from lsrl.ir.schedules.how import NotLegal
 from lsrl.ir.value import Kind, Value
@@ -106,7 +108,7 @@ def _form(
 ) -> GridForm:
     states = known.states
     transition = tuple(_row(known, state, leaves, axes) for state in states)
-    pairs, gates = _sources(known, axes)
+    pairs, gates = added_products(known, partial(gated_products, axes=axes))
     keys, values = zip(*pairs)
     reads = grid_reads(cell, states, leaves, axes, transition, pairs, gates)
     return GridForm(states, len(cell.axes), travel, turned, axes.perm, transition, keys, values, gates, reads)
@@ -138,20 +140,3 @@ def _number(state: State, term: Term, axes: Axes) -> Value:
     if wide:
         raise NotLegal(f"`{state.name}'` takes a state times more than a number", wide[0])
     return signed(product(term.factors, lanes, axes.dims(axes.lanes)), term.sign)
-
-
-def _sources(known: Recurrence, axes: Axes) -> tuple[tuple[tuple[Value, Value], ...], tuple[Row, ...]]:
-    """Keys and values of all outer products, and the number with which each counts in each state."""
-    found: dict[tuple[Value, Value], dict[str, Value]] = {}
-    for state in known.states:
-        rest = known.forms[state.name].rest
-        whole = None if rest is None else build.full(state.shape, rest)
-        for key, value, number in () if whole is None else gated_products(whole, axes):
-            own = found.setdefault((key, value), {})
-            total = plus(own.get(state.name), number)
-            assert total is not None, "a sum with a number"
-            own[state.name] = total
-    if not found:
-        raise NotLegal("nothing is added to its states", known.states[0].next)
-    gates = tuple(tuple(own.get(state.name) for own in found.values()) for state in known.states)
-    return tuple(found), gates

@@ -10,6 +10,7 @@ A layer of a state is a state of the plain form, so tiles run these as they run 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import permutations
 
 from lsrl.ir import build
@@ -17,11 +18,11 @@ from lsrl.ir.cell import Cell, State
 from lsrl.ir.dims import Shape
 from lsrl.ir.facts.linear import Term
 from lsrl.ir.facts.recurrence import Recurrence
-from lsrl.ir.schedules.chunk_form_values import plus
 from lsrl.ir.schedules.coefficients import Coefficient, dense
 from lsrl.ir.schedules.grid_form_layers_reads import layered_reads
 from lsrl.ir.schedules.grid_form_layers_sources import layered_products
 from lsrl.ir.schedules.grid_form_parts import LayeredForm, Layers, Row
+from lsrl.ir.schedules.grid_form_sources import added_products
 from lsrl.ir.schedules.how import NotLegal
 from lsrl.ir.value import Value
 
@@ -46,7 +47,7 @@ def layered_form(
     for axes in _orientations(known):
         try:
             transition = tuple(_row(known, state, leaves, axes) for state in known.states)
-            products, gates = _sources(known, axes)
+            products, gates = added_products(known, partial(layered_products, axes=axes))
             reads = layered_reads(cell, known.states, leaves, axes)
         except NotLegal as fault:
             refused.append(fault)
@@ -98,20 +99,3 @@ def _in_order(matrix: Coefficient, axes: Layers) -> Value:
     assert isinstance(turned, Value), "no operand is diagonal"
     shape: Shape = tuple(axes.shape[axis] for axis in wanted)
     return build.expand(turned, shape, [at for at, axis in enumerate(axes.lanes) if axis not in names])
-
-
-def _sources(known: Recurrence, axes: Layers) -> tuple[tuple[tuple[Value, Value], ...], tuple[Row, ...]]:
-    """Keys and values of all outer products, and the numbers with which those of their layers count in each state."""
-    found: dict[tuple[Value, Value], dict[str, Value]] = {}
-    for state in known.states:
-        rest = known.forms[state.name].rest
-        whole = None if rest is None else build.full(state.shape, rest)
-        for key, value, gate in () if whole is None else layered_products(whole, axes):
-            own = found.setdefault((key, value), {})
-            total = plus(own.get(state.name), gate)
-            assert total is not None, "a sum with a number"
-            own[state.name] = total
-    if not found:
-        raise NotLegal("nothing is added to its states", known.states[0].next)
-    gates = tuple(tuple(own.get(state.name) for own in found.values()) for state in known.states)
-    return tuple(found), gates

@@ -1,17 +1,16 @@
-"""Matrix states in layers over a grid, in PyTorch: every layer is a state of `tiled` of `torch_grid`.
+"""Matrix states in layers over a grid: every layer is a state of the framework's `tiled`.
 
 Layers are axes before those of matrices and vectors: states [..., J, K, V], keys [..., JK, K], values [..., JV, V].
 """
 
-import torch
 
-from lsrl.backends.runtime.torch_grid import tiled
-
-
-def tiled_layers(starts, transition, gates, keys, values, reads, *, axes, **options):
+def tiled_layers(tiled, stack, starts, transition, gates, keys, values, reads, *, axes, **options):
     """`tiled` of states in layers.
 
     Args:
+        tiled: of `jax_grid` or `torch_grid`.
+        stack: the framework's function that stacks arrays along a new axis.
+        starts: for each state what arrives at the grid, [B, *extents of the other axes, *lanes, J, K, V].
         transition: T, a list of lists [to][from] of [B, places, *lanes, J, J], or None.
         gates: g, a list of lists [state][outer product] of [B, places, *lanes, J, JK, JV], or None.
         reads: a list of (q, w): [B, places, *lanes, JQ, K], and for each state [B, places, *lanes, JO, JQ, J] or None.
@@ -33,7 +32,7 @@ def tiled_layers(starts, transition, gates, keys, values, reads, *, axes, **opti
         axes=tuple(axis for axis in axes for _ in layers),
         **options,
     )
-    return read_layers(found, reads), stacked_layers(lasts, len(layers))
+    return read_layers(stack, found, reads), stacked_layers(stack, lasts, len(layers))
 
 
 def rows_in(vectors):
@@ -61,16 +60,16 @@ def layer_reads(query, row, layers):
     ]
 
 
-def read_layers(found, reads):
+def read_layers(stack, found, reads):
     """What was read, summed over the layers of queries: a list of [..., JO, V]."""
     results, rest = [], list(found)
     for query, row in reads:
         outs = next(each.shape[-3] for each in row if each is not None)
         parts = [[rest.pop(0) for _ in rows_in(query)] for _ in range(outs)]
-        results.append(torch.stack([sum(part) for part in parts], -2))
+        results.append(stack([sum(part) for part in parts], -2))
     return results
 
 
-def stacked_layers(lasts, count):
+def stacked_layers(stack, lasts, count):
     """States of layers put together, [..., J, K, V]."""
-    return tuple(torch.stack(lasts[first : first + count], -3) for first in range(0, len(lasts), count))
+    return tuple(stack(lasts[first : first + count], -3) for first in range(0, len(lasts), count))
