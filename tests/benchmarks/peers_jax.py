@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -12,25 +10,24 @@ Arrays = dict[str, jax.Array]
 
 
 def diagonal_step(inputs: Arrays) -> jax.Array:
-    """`h' = a h + x`, position by position; [B, T, D]."""
+    """`h' = a h + x`, position by position; [T, B, D], which is the faster layout for it."""
 
     def step(h: jax.Array, at: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         a, x = at
         h = a * h + x
         return h, h
 
-    a, x = (jnp.swapaxes(inputs[name], 0, 1) for name in "ax")
-    _, h = lax.scan(step, jnp.zeros_like(x[0]), (a, x))
-    return jnp.swapaxes(h, 0, 1)
+    _, h = lax.scan(step, jnp.zeros_like(inputs["x"][0]), (inputs["a"], inputs["x"]))
+    return h
 
 
 def diagonal_tree(inputs: Arrays) -> jax.Array:
-    """The same by composing the steps' maps in a tree."""
+    """The same by composing the steps' maps in a tree; [T, B, D]."""
 
     def compose(first: tuple[jax.Array, jax.Array], then: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         return first[0] * then[0], then[0] * first[1] + then[1]
 
-    return lax.associative_scan(compose, (inputs["a"], inputs["x"]), axis=1)[1]
+    return lax.associative_scan(compose, (inputs["a"], inputs["x"]), axis=0)[1]
 
 
 def gated_delta_step(inputs: Arrays) -> jax.Array:
@@ -50,7 +47,7 @@ def gated_delta_step(inputs: Arrays) -> jax.Array:
 
 
 def gru_step(inputs: Arrays) -> jax.Array:
-    """A GRU without coupling between units (Danieli et al., 2025, ParaGRU), its input parts computed before."""
+    """A GRU without coupling between units (Danieli et al., 2025, ParaGRU), its input parts given; [T, B, D]."""
 
     def step(h: jax.Array, at: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
         uz, ur, uh = at
@@ -59,12 +56,34 @@ def gru_step(inputs: Arrays) -> jax.Array:
         h = z * jnp.tanh(inputs["ah"] * (h * r) + uh) + (1 - z) * h
         return h, h
 
-    reads = tuple(jnp.swapaxes(inputs[name], 0, 1) for name in ("uz", "ur", "uh"))
-    return jnp.swapaxes(lax.scan(step, jnp.zeros_like(reads[0][0]), reads)[1], 0, 1)
+    reads = tuple(inputs[name] for name in ("uz", "ur", "uh"))
+    return lax.scan(step, jnp.zeros_like(reads[0][0]), reads)[1]
 
 
-PEERS: dict[str, dict[str, Callable[[Arrays], jax.Array]]] = {
-    "diagonal": {"lax.scan": diagonal_step, "lax.associative_scan": diagonal_tree},
-    "gated_delta": {"lax.scan": gated_delta_step},
-    "diagonal_gru": {"lax.scan": gru_step},
-}
+def lstm(inputs: Arrays) -> jax.Array:
+    """The LSTM of std/lstm, the product with its inputs over all positions at once; x [T, B, D]."""
+
+    def step(state: tuple[jax.Array, jax.Array], drive: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+        h, c = state
+        i, f, g, o = jnp.split(drive + h @ inputs["W_hh"].T, 4, -1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        return (h, c), h
+
+    drive = inputs["x"] @ inputs["W_ih"].T + inputs["b_ih"] + inputs["b_hh"]
+    zero = jnp.zeros((drive.shape[1], inputs["W_hh"].shape[1]))
+    return lax.scan(step, (zero, zero), drive)[1]
+
+
+def gru(inputs: Arrays) -> jax.Array:
+    """The GRU of std/gru, in the same way."""
+
+    def step(h: jax.Array, drive: jax.Array) -> tuple[jax.Array, jax.Array]:
+        xr, xz, xn = jnp.split(drive, 3, -1)
+        hr, hz, hn = jnp.split(h @ inputs["W_hh"].T + inputs["b_hh"], 3, -1)
+        r, z = jax.nn.sigmoid(xr + hr), jax.nn.sigmoid(xz + hz)
+        h = (1 - z) * jnp.tanh(xn + r * hn) + z * h
+        return h, h
+
+    drive = inputs["x"] @ inputs["W_ih"].T + inputs["b_ih"]
+    return lax.scan(step, jnp.zeros((drive.shape[1], inputs["W_hh"].shape[1])), drive)[1]
