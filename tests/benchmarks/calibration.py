@@ -1,4 +1,4 @@
-"""What the machine at hand can do, measured: the rates that floors are computed from, and a loop that times are told in.
+"""What the machine at hand can do, measured: rates that floors are computed from, and a loop that times are told in.
 
     python tests/benchmarks/calibration.py [--device cuda]
 """

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/dense.py [--quick] [--device cuda] [-o FILE.json]
 
-A cell that `torch.nn` lacks stands beside `torch.nn.LSTM` as a yardstick: time per matrix product of a step is compared.
+A cell that `torch.nn` lacks stands beside `torch.nn.LSTM` as a yardstick: times per matrix product are compared.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 import dense_peers
 import numpy as np
 import peers_torch
-from dense_peers import COMPILED, FLASH, LAX, NN, RECURRENT, YARDSTICK
+from dense_names import COMPILED, FLASH, LAX, LSTM_PRODUCTS, NN, RECURRENT, YARDSTICK
 from drawing import Source, batch_major, time_major
-from families import CPU, CUDA, FLOAT, Family, Missing, Row, Work, both
+from families import CUDA, FLOAT, Family, Missing, Row, Work, both
 from running import run
 from ways import Arrays, Layer, Way
 
@@ -40,7 +40,13 @@ PARAMS: Mapping[str, Mapping[str, str]] = {
 }
 PARAMS = {**PARAMS, "std/slstm": PARAMS["std/headwise_lstm"]}
 """The shapes of what is learned, in sizes; `4H` is 4 times H."""
-PRODUCTS = {"std/lstm": 8, "std/gru": 6, "std/rnn": 2, "std/peephole_lstm": 8, "std/coupled_lstm": 6, "std/janet": 4}
+PRODUCTS = {
+    **dict.fromkeys(("std/lstm", "std/peephole_lstm"), LSTM_PRODUCTS),
+    "std/gru": 6,
+    "std/coupled_lstm": 6,
+    "std/janet": 4,
+    "std/rnn": 2,
+}
 """Matrix products of a step, those of its inputs too."""
 GATES = ("i", "f", "z", "o")  # inputs of a cell in heads
 OUTPUTS = {"std/coupled_lstm": "y"}
@@ -125,8 +131,6 @@ def peers(row: Row) -> Iterator[Way | Layer | Missing]:
         elif name == COMPILED:
             yield Way(COMPILED, "torch", peers_torch.compiled(peers_torch.lstm_loop), time_major, batch_major)
             yield Way("PyTorch loop", "torch", peers_torch.lstm_loop, time_major, batch_major)
-    if row.device == CPU and row.program == "std/lstm" and LAX in row.peers and row.length <= 64:
-        yield Way("PyTorch loop", "torch", peers_torch.lstm_loop, time_major, batch_major)
 
 
 FAMILY = Family(

@@ -10,13 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from dense_names import FLASH, LAX, NN, RECURRENT, YARDSTICK
 from drawing import batch_major, time_major
 from families import CPU, Missing, Row
 from ways import Arrays, Layer, Way
-
-NN, YARDSTICK = "torch.nn", "torch.nn.LSTM, as a yardstick"
-LAX, RECURRENT, FLASH = "lax.scan", "torchrecurrent", "flashrnn"
-COMPILED = "torch.compile of the loop"
 
 LAYERS = {"std/lstm": torch.nn.LSTM, "std/gru": torch.nn.GRU, "std/rnn": torch.nn.RNN}
 OWN = {"weight_ih_l0": "W_ih", "weight_hh_l0": "W_hh", "bias_ih_l0": "b_ih", "bias_hh_l0": "b_hh"}

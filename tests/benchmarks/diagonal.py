@@ -27,7 +27,7 @@ SCAN, ASSOCIATIVE, REFERENCE = "lax.scan", "lax.associative_scan", "accelerated-
 
 
 def _row(batch: int, length: int, width: int, peers: tuple[str, ...] = (), **more: object) -> Row:
-    name = f"B={batch}, T={length}, D={width}"
+    name = ", ".join([f"B={batch}, T={length}, D={width}", *map(str, filter(None, [more.get("dtype")]))])
     return Row(name, PROGRAM, batch, length, {"D": width}, peers=peers, **more)  # type: ignore[arg-type]
 
 

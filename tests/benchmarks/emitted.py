@@ -23,8 +23,6 @@ from lsrl.ir.fault import Refusal
 FOLDER = Path(__file__).parents[2] / "build/benchmarks/modules"
 GPU = "h200"  # what `auto` chooses for
 REFUSED = "# refused: "
-FRAMEWORKS = {"jax": "jax"}
-"""Of targets that are none of PyTorch."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +70,11 @@ def _compiled(row: Row, target: str, schedule: str) -> str:
     return f"# {found.schedule}\n{found.source}"
 
 
+def framework(target: str) -> str:
+    """What the modules of a target are functions of."""
+    return "jax" if target == "jax" else "torch"
+
+
 def module(found: Written, name: str) -> ModuleType:
     """It, loaded."""
     return load_module(found.source, f"lsrl_benchmark_{sha256(name.encode()).hexdigest()[:8]}")
@@ -101,4 +104,4 @@ def _way(row: Row, params: Arrays, name: str, target: str, schedule: str) -> tup
         inputs = {each: array for each, array in given.items() if each not in params}
         return apply(own, inputs)[0][row.output]
 
-    return Way(name, FRAMEWORKS.get(target, "torch"), run), found.schedule
+    return Way(name, framework(target), run), found.schedule

@@ -1,4 +1,4 @@
-"""What a benchmark of one family of programs says: its rows, their arrays, their peers, and the work they cannot avoid."""
+"""A family of programs to measure: its rows, their arrays, their peers, and the work that no way can avoid."""
 
 from __future__ import annotations
 
@@ -86,6 +86,7 @@ class Family:
         work: of each pass.
         packages: whose versions are recorded.
         passes: those that are measured.
+        elsewhere: seconds by name of what runs in processes of its own.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Family:
     work: Callable[[Row], Mapping[str, Work]]
     packages: tuple[str, ...] = ()
     passes: tuple[str, ...] = PASSES
+    elsewhere: Callable[[Row], Mapping[str, float]] = lambda row: {}
 
 
 def both(forward: Work, training: Work) -> dict[str, Work]:

@@ -1,147 +1,150 @@
-"""The results of `schedules.py` as a page of the documentation and its plots.
+"""All results as a page of the documentation and its plots.
 
-    python tests/benchmarks/report.py [tests/benchmarks/results/schedules_cpu.json]
+    python tests/benchmarks/report.py
 
-Writes docs/performance.md and docs/images/schedules_*.svg.
+Reads tests/benchmarks/results/*.json; writes docs/performance.md and docs/images/speed_*.svg.  Grids and graphs have a
+page of their own, which `grids_report.py` writes.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
+from goals import RESULTS, Record, Verdict, seconds, verdicts
+from plots import over_length, plot_all
+from report_costs import costs
+from report_words import FAMILIES, GPU, INTRODUCTION, RUN
+
+Results = Mapping[str, Any]
 
 ROOT = Path(__file__).parents[2]
-PEERS = ("lax.scan", "lax.associative_scan", "PyTorch loop", "torch.compile of the loop", "fla, plain chunks")
-WAYS = ("auto", "sequential", "scan", "chunk", "newton", *PEERS)
-TITLES = {
-    "diagonal": "`h' = a * h + x`, gates as inputs",
-    "gated_delta": "the gated delta rule, a K x K memory in each of 4 heads",
-    "diagonal_gru": "a GRU without coupling between units, its input parts given",
-}
-INTRODUCTION = """# Performance
-
-What every schedule costs against what people write by hand. All ways of one row ran in turns in one process, float32;
-a number is the median of its rounds in milliseconds, behind it the quartiles. `auto` is what the compiler chose for a
-CPU, this batch and this length. Times are those of one machine: look at ratios. `auto` weighs a forward and a backward
-pass together, so that a forward pass alone may have a faster schedule; and it is one of the others under another name,
-so that its distance from that one tells how exact the ratios are.
-
-Measured by `python tests/benchmarks/schedules.py`; `python tests/benchmarks/report.py` makes this page of the results.
-"""
+PASSES = ("forward", "forward and backward")
+DEVICES = {"cpu": "CPU", "cuda": "GPU"}
 
 
-def page(results: Mapping[str, Any]) -> str:
-    """The text of the page."""
-    rows: list[dict[str, Any]] = results["rows"]
-    parts = [INTRODUCTION, f"Machine: {', '.join(f'{k} {v}' for k, v in results['machine'].items())}.", *_summary(rows)]
-    for family in dict.fromkeys(row["family"] for row in rows):
-        own = [row for row in rows if row["family"] == family]
-        parts.append(f"## {family}\n\n{TITLES[family]}.\n\n![Time over length](images/schedules_{family}.svg)")
-        for target in dict.fromkeys(row["target"] for row in own):
-            for what in dict.fromkeys(row["pass"] for row in own):
-                chosen = [row for row in own if (row["target"], row["pass"]) == (target, what)]
-                parts.append(f"### {target}, {what}\n\n{_table(chosen)}")
-    return "\n\n".join(part.strip() for part in parts) + "\n"
+def page(results: Mapping[str, Mapping[str, Results]]) -> str:
+    """The text of the page, of the results of each family by device."""
+    parts = [INTRODUCTION, *_goals(tuple(verdicts()))]
+    for device, families in results.items():
+        parts += _families(families, device)
+    parts += costs()
+    if "cuda" not in results:
+        parts.append(GPU)
+    return "\n\n".join(part.strip() for part in (*parts, "## Run it", RUN)) + "\n"
 
 
-def _summary(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """How `auto` stands beside the best schedule and the best peer of each row."""
-    yield "## `auto` beside the best"
-    lines = [
-        "| program | batch x length, sizes | target | pass | best schedule | auto : best | best peer | peer : auto |"
-    ]
-    lines.append("|---|---|---|---|---|--:|---|--:|")
-    for row in rows:
-        times = {name: timing["median"] for name, timing in row["times"].items()}
-        auto = next(name for name in times if name.startswith("auto"))
-        own = {name: seconds for name, seconds in times.items() if name not in PEERS and name != auto}
-        peers = {name: seconds for name, seconds in times.items() if name in PEERS}
-        best, peer = min(own, key=own.__getitem__), min(peers, key=peers.__getitem__)
-        place = f"{row['batch']} x {row['length']}, {_sizes(row)}"
-        ratios = f"{best} | {times[auto] / own[best]:.2f} | {peer} | {peers[peer] / times[auto]:.2f}"
-        lines.append(f"| {row['family']} | {place} | {row['target']} | {row['pass']} | {ratios} |")
-    yield "\n".join(lines)
+def _goals(found: Sequence[Verdict]) -> Iterator[str]:
+    """What is reached and what is not, as a table for each device."""
+    yield "## Goals"
+    measured = [each for each in found if each.found is not None]
+    reached = sum(each.reached for each in measured)
+    yield f"{reached} of {len(measured)} goals that were measured are reached; {len(found) - len(measured)} were not."
+    for device, name in DEVICES.items():
+        lines = [f"| on a {name} | pass | goal | found | |", "|---|---|---|--:|---|"]
+        for each in (each for each in found if each.goal.device == device):
+            number = "" if each.found is None else f"{each.found:.2f}"
+            asked = f"{each.goal.wanted:g} {each.goal.kind} {each.goal.against}"
+            lines.append(f"| {each.goal.family}: {each.row} | {each.each} | {asked} | {number} | {each.words} |")
+        yield "\n".join(lines)
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    ways = list(dict.fromkeys(_column(name) for row in rows for name in row["times"]))
-    lines = [f"| batch x length, sizes | {' | '.join(ways)} |", f"|---|{'--:|' * len(ways)}"]
-    for row in rows:
-        times = {_column(name): timing for name, timing in row["times"].items()}
-        cells = [_cell(times[way]) if way in times else "" for way in ways]
-        lines.append(f"| {row['batch']} x {row['length']}, {_sizes(row)} | {' | '.join(cells)} |")
+def _families(families: Mapping[str, Results], device: str) -> Iterator[str]:
+    for family, found in families.items():
+        records = found["rows"]
+        yield FAMILIES[family] if device == "cpu" else f"## {family} on a {DEVICES[device]}"
+        yield _machine(found)
+        yield f"![Times of the ways over ours](images/speed_{family}_{device}.svg)"
+        if over_length(records):
+            yield f"![Time over the length](images/speed_{family}_{device}_lengths.svg)"
+        yield _summary(records)
+        yield _lost(records)
+        for each in (each for each in PASSES if any(record["pass"] == each for record in records)):
+            yield f"### {family} on a {DEVICES[device]}, {each}"
+            yield _table([record for record in records if record["pass"] == each])
+
+
+def _machine(found: Results) -> str:
+    named = ", ".join(f"{name} {version}" for name, version in found["machine"].items() if version != "missing")
+    rates = "; ".join(
+        f"{dtype}: memory {each['memory'] / 1e9:.3g} GB/s, matrix products {each['matrix'] / 1e9:.4g} GFLOP/s, "
+        f"a dependent addition {each['step'] * 1e9:.3g} ns"
+        for dtype, each in found["rates"].items()
+    )
+    targets = ", ".join(sorted({f"`{record['target']}`" for record in found["rows"]}))
+    return f"Machine: {named}. Measured rates, {rates}. Ours is the target {targets}."
+
+
+def _peers(record: Record) -> dict[str, float]:
+    """The times of what is not ours and computes the same."""
+    ways = (*record["times"], *record["once"])
+    return {way: seconds(record, way) or 0 for way in ways if not way.startswith("ours") and "yardstick" not in way}
+
+
+def _summary(records: Sequence[Record]) -> str:
+    """Ours beside the fastest peer and the floor."""
+    lines = ["| program and sizes | pass | schedule | ours, ms | best peer | peer : ours | ours : floor | floor |"]
+    lines.append("|---|---|---|--:|---|--:|--:|---|")
+    for record in records:
+        own, peers, floor = seconds(record, "ours") or 0, _peers(record), record["floor"]
+        best = min(peers, key=peers.__getitem__, default="")
+        kind = max(floor, key=floor.__getitem__)
+        ratio = f"{peers[best] / own:.2f}" if best else ""
+        cells = (record["row"], record["pass"], f"`{record['schedule']}`", f"{own * 1e3:.3g}", best, ratio)
+        lines.append(f"| {' | '.join((*cells, f'{own / floor[kind]:.1f}', kind))} |")
     return "\n".join(lines)
 
 
-def _column(name: str) -> str:
-    """`auto` in one column, whatever it chose."""
-    return "auto" if name.startswith("auto") else name
+def _lost(records: Sequence[Record]) -> str:
+    """Which ways are faster than ours, and which did not run, in words."""
+    found = []
+    for record in records:
+        own = seconds(record, "ours") or 0
+        ways = [way for way in (*record["times"], *record["once"]) if way != "ours" and "yardstick" not in way]
+        faster = [f"{way} ({own / taken:.2f})" for way in ways if own > 1.1 * (taken := seconds(record, way) or own)]
+        found += [f"{record['row']}, {record['pass']}: {', '.join(faster)}"] if faster else []
+    said = "; ".join(found) if found else "nothing"
+    missing = {f"{way} ({why})" for record in records for way, why in record["missing"].items()}
+    absent = f" Not run: {'; '.join(sorted(missing))}." if missing else ""
+    return f"Faster than ours by a tenth or more, and how many times: {said}.{absent}"
 
 
-def _cell(timing: Mapping[str, float]) -> str:
-    low, middle, high = (timing[name] * 1e3 for name in ("lower", "median", "upper"))
-    return f"{middle:.3g} ({low:.3g}-{high:.3g})"
+def _table(records: Sequence[Record]) -> str:
+    """All times."""
+    ways = list(dict.fromkeys(way for record in records for way in (*record["times"], *record["once"])))
+    ways.sort(key=lambda way: not way.startswith("ours"))
+    lines = [f"| program and sizes | {' | '.join(ways)} | floor |", f"|---|{'--:|' * len(ways)}--:|"]
+    for record in records:
+        floor = max(record["floor"].values()) * 1e3
+        lines.append(f"| {record['row']} | {' | '.join(_cell(record, way) for way in ways)} | {floor:.3g} |")
+    return "\n".join(lines)
 
 
-def _sizes(row: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={number}" for name, number in row["sizes"].items())
+def _cell(record: Record, way: str) -> str:
+    if way in record["times"]:
+        low, middle, high = (record["times"][way][name] * 1e3 for name in ("lower", "median", "upper"))
+        return f"{middle:.3g} ({low:.3g}-{high:.3g})"
+    return f"{record['once'][way] * 1e3:.3g}, once" if way in record["once"] else ""
 
 
-def plot(rows: Iterable[Mapping[str, Any]], family: str, file: Path) -> None:
-    """Time over length for the sizes that were measured at most lengths, one panel for each target and pass."""
-    own = [row for row in rows if row["family"] == family]
-    sizes = max((_sizes(row) for row in own), key=[_sizes(row) for row in own].count)
-    chosen = [row for row in own if _sizes(row) == sizes]
-    panels = list(dict.fromkeys((row["target"], row["pass"]) for row in chosen))
-    figure, axes = plt.subplots(1, len(panels), figsize=(3.6 * len(panels), 3.4), sharey=True, squeeze=False)
-    for axis, panel in zip(axes[0], panels):
-        _panel(axis, [row for row in chosen if (row["target"], row["pass"]) == panel], panel)
-    axes[0][0].set_ylabel("milliseconds")
-    figure.suptitle(f"{family}, {sizes}", fontsize=10)
-    figure.tight_layout()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, metadata={"Date": None})
-    plt.close(figure)
-
-
-def _panel(axis: Any, rows: Sequence[Mapping[str, Any]], panel: tuple[str, str]) -> None:
-    ways = list(dict.fromkeys(_column(name) for row in rows for name in row["times"]))
-    for way in ways:
-        found = [(row["length"], _of(row, way)) for row in rows]
-        found = [(length, timing) for length, timing in found if timing]
-        lengths = [length for length, _ in found]
-        style, color = ("--" if way in PEERS else "-"), f"C{WAYS.index(way)}"
-        middle = [timing["median"] * 1e3 for _, timing in found]
-        axis.plot(lengths, middle, style, color=color, marker="o", markersize=3, label=way, linewidth=1.2)
-        low, high = ([timing[name] * 1e3 for _, timing in found] for name in ("lower", "upper"))
-        axis.fill_between(lengths, low, high, color=color, alpha=0.2, linewidth=0)
-    axis.set_xscale("log", base=2)
-    axis.set_yscale("log")
-    axis.set_xlabel("length")
-    axis.set_title(", ".join(panel), fontsize=9)
-    axis.legend(fontsize=6)
-
-
-def _of(row: Mapping[str, Any], way: str) -> Mapping[str, float] | None:
-    return next((timing for name, timing in row["times"].items() if _column(name) == way), None)
+def stored() -> dict[str, dict[str, Results]]:
+    """The results of each family by device; those devices that have any."""
+    paths = {device: {family: RESULTS / f"{family}_{device}.json" for family in FAMILIES} for device in DEVICES}
+    found = {
+        device: {family: json.loads(path.read_text()) for family, path in families.items() if path.exists()}
+        for device, families in paths.items()
+    }
+    return {device: families for device, families in found.items() if families}
 
 
 def main() -> None:
     """Write the page and its plots."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("results", type=Path, nargs="?", default=Path(__file__).parent / "results/schedules_cpu.json")
-    results = json.loads(parser.parse_args().results.read_text())
-    mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "lsrl"
-    for family in dict.fromkeys(row["family"] for row in results["rows"]):
-        plot(results["rows"], family, ROOT / f"docs/images/schedules_{family}.svg")
+    results = stored()
     (ROOT / "docs/performance.md").write_text(page(results))
+    drawn = {f"{family}_{device}": found["rows"] for device, every in results.items() for family, found in every.items()}
+    plot_all(drawn, ROOT / "docs/images")
 
 
 if __name__ == "__main__":

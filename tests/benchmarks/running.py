@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import gc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -44,32 +44,39 @@ class BenchmarkError(Exception):
 
 @dataclass(frozen=True)
 class Bench:
-    """How rows are measured: what `ours` is, about how many seconds each way takes, and the machine's rates by type."""
+    """How rows are measured.
+
+    Attributes:
+        target: what `ours` is.
+        seconds: for each way, about.
+        rates: of the machine, by type of number.
+        beside: targets that are measured beside it.
+    """
 
     target: str
     seconds: float
     rates: Mapping[str, Rates]
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A row with its arrays in place: the calls of each way, which of them compute the same, and what cannot run."""
+    """A row with its arrays in place: each way and its calls, ours first, and why others cannot run."""
 
+    ways: Mapping[str, Way | Layer]
     calls: Mapping[str, Calls]
-    same: Mapping[str, bool]
-    differentiable: Mapping[str, bool]
     missing: Mapping[str, str]
     schedule: str
 
 
-def prepared(family: Family, row: Row, target: str) -> Ready:
-    """Every way of a row.
+def prepared(family: Family, row: Row, target: str, beside: tuple[str, ...]) -> Ready:
+    """Every way of a row; see `Bench`.
 
     Raises:
         BenchmarkError: ours is refused.
     """
     params, inputs = family.draw(row)
-    own = emitted.ways(row, params, target, BESIDE[row.device])
+    own = emitted.ways(row, params, target, beside)
     first, schedule = own[0]
     if isinstance(first, Missing):
         raise BenchmarkError(f"{row.name}: {first.why}")
@@ -78,9 +85,8 @@ def prepared(family: Family, row: Row, target: str) -> Ready:
     arrays = {**params, **inputs}
     cotangent = _cotangent(first, arrays, row)
     return Ready(
+        {way.name: way for way in found},
         {way.name: calls(way, arrays, cotangent, row.device, _dtype(row, way)) for way in found},
-        {way.name: way.same for way in found},
-        {way.name: way.differentiable for way in found},
         {each.name: each.why for each in every if isinstance(each, Missing)},
         schedule,
     )
@@ -98,7 +104,8 @@ def _cotangent(first: Way, arrays: Arrays, row: Row) -> np.ndarray:
 
 def measured(family: Family, row: Row, bench: Bench) -> Iterator[dict[str, Any]]:
     """A record for each pass of a row."""
-    ready = prepared(family, row, bench.target)
+    ready = prepared(family, row, bench.target, bench.beside)
+    foreign = family.elsewhere(row)
     for each in family.passes:
         once = _compared(ready, each, row)
         quick = {name: _call(ready.calls[name], each) for name, seconds in once.items() if seconds <= SLOWEST}
@@ -114,7 +121,7 @@ def measured(family: Family, row: Row, bench: Bench) -> Iterator[dict[str, Any]]
             "dtype": row.dtype,
             "products": row.products,
             "times": {name: asdict(timing) for name, timing in times.items()},
-            "once": {name: seconds for name, seconds in once.items() if name not in times},
+            "once": {name: seconds for name, seconds in (once | foreign).items() if name not in times},
             "missing": dict(ready.missing),
             "floor": family.work(row)[each].floor(bench.rates[row.dtype]),
         }
@@ -135,7 +142,7 @@ def _compared(ready: Ready, each: str, row: Row) -> dict[str, float]:
     seconds: dict[str, float] = {}
     right: Arrays | None = None
     for name, made in ready.calls.items():
-        if each == TRAINING and not ready.differentiable[name]:
+        if each == TRAINING and not ready.ways[name].differentiable:
             continue
         begin = perf_counter()
         found = _call(made, each)()
@@ -143,7 +150,7 @@ def _compared(ready: Ready, each: str, row: Row) -> dict[str, float]:
         arrays = {"": found} if each == FORWARD else found
         numbers = {key: made.numpy(array) for key, array in arrays.items() if not key.startswith("own ")}
         right = numbers if right is None else right
-        wrong = errors(numbers, right) if ready.same[name] else {}
+        wrong = errors(numbers, right) if ready.ways[name].same else {}
         if any(error > near for error in wrong.values()):
             raise BenchmarkError(f"{row.name}, {each}: {name} differs from ours by {wrong}")
         del found, arrays, numbers
@@ -159,9 +166,9 @@ def errors(found: Arrays, right: Arrays) -> dict[str, float]:
 
     An array whose numbers are a thousandth of the others' counts as that large: a gradient that is zero is rounding.
     """
-    usual = max(_size(array) for array in right.values())
-    part = {key: max(_size(right[key]), 1e-3 * usual) / max(_size(right[key]), 1e-30) for key in found}
-    return {key: disagreement(array, right[key]) / part[key] for key, array in found.items()}
+    sizes = {key: max(_size(array), 1e-30) for key, array in right.items()}
+    least = 1e-3 * max(sizes.values())
+    return {key: disagreement(array, right[key]) * sizes[key] / max(sizes[key], least) for key, array in found.items()}
 
 
 def _size(array: np.ndarray) -> float:
@@ -182,8 +189,8 @@ def show(record: Mapping[str, Any]) -> Iterator[str]:
     yield f"    {record['floor'][kind] * 1e3:10.3f} ms  ours : floor {own / record['floor'][kind]:.1f} ({kind})"
 
 
-def run(family: Family) -> None:
-    """The command of a family."""
+def run(family: Family, words: Sequence[str] | None = None) -> None:
+    """The command of a family; its words are those of the command line if none are given."""
     parser = argparse.ArgumentParser(description=family.about)
     parser.add_argument("--quick", action="store_true", help="small rows, seconds in all")
     parser.add_argument("--device", choices=DEVICES, default=CPU)
@@ -192,7 +199,7 @@ def run(family: Family) -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="for each way, about")
     parser.add_argument("--emit", action="store_true", help="write our modules, for a machine without the compiler")
     parser.add_argument("-o", type=Path, help="default: tests/benchmarks/results/FAMILY_DEVICE.json, quick ones: build")
-    given = parser.parse_args()
+    given = parser.parse_args(words)
     rows = [row for row in family.rows if row.device == given.device and (row.quick or not given.quick)]
     rows = [row for row in rows if given.row is None or given.row in row.name]
     target = given.target or TARGETS[given.device]
@@ -207,7 +214,7 @@ def run(family: Family) -> None:
         file.unlink(missing_ok=True)
     for row in rows:
         records = []
-        for record in measured(family, row, Bench(target, given.seconds, rates)):
+        for record in measured(family, row, Bench(target, given.seconds, rates, BESIDE[given.device])):
             print("\n".join(show(record)), flush=True)
             records.append(record)
         save(file, records, KEYS, about)

@@ -1,6 +1,6 @@
 """Matrix memories in chunks: ours beside flash-linear-attention and mlstm_kernels.
 
-    python tests/benchmarks/chunk.py [--quick] [--device cuda] [-o FILE.json]
+    python tests/benchmarks/chunks.py [--quick] [--device cuda] [-o FILE.json]
 
 On a CPU the peers are their plain PyTorch forms, on a GPU their kernels.
 """
@@ -9,18 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import chunk_peers
-from chunk_peers import FLA, LOOP, MLSTM, SCAN
+import chunks_peers
+from chunks_peers import FLA, LOOP, MLSTM, SCAN
 from drawing import Source
-from families import CPU, CUDA, FLOAT, Family, Missing, Row, Work, both
+from families import CUDA, FLOAT, Family, Missing, Row, Work, both
 from running import run
 from ways import Arrays, Layer, Way
 
 PRODUCTS = {"gated_delta": 3, "delta": 3, "kda": 3, "gla": 2, "simple_gla": 2, "retention": 2, "mlstm": 2}
 """Reads and writes of a whole memory in a step."""
 GIVEN = {
-    **{"gated_delta": (3, 2), "delta": (3, 1), "kda": (4, 1), "gla": (4, 0)},
-    **{"simple_gla": (3, 1), "retention": (3, 0), "mlstm": (3, 2)},
+    "gated_delta": (3, 2),
+    "delta": (3, 1),
+    "kda": (4, 1),
+    "gla": (4, 0),
+    "simple_gla": (3, 1),
+    "retention": (3, 0),
+    "mlstm": (3, 2),
 }
 """Vectors and numbers that a head reads at a position."""
 
@@ -71,7 +76,7 @@ def draw(row: Row) -> tuple[Arrays, Arrays]:
         case "simple_gla":
             return {}, {**found, "g": -source.gate(*lead) / 8}
         case "retention":
-            return {"gamma": chunk_peers.decays(row.sizes["N"])}, found
+            return {"gamma": chunks_peers.decays(row.sizes["N"])}, found
         case "mlstm":
             return {}, {**found, "i": source.normal(*lead), "f": 3 + source.normal(*lead)}
     raise ValueError(f"{row.program} is no program of this benchmark")
@@ -89,7 +94,7 @@ def work(row: Row) -> Mapping[str, Work]:
 
 def peers(row: Row) -> Iterator[Way | Layer | Missing]:
     if FLA in row.peers:
-        yield chunk_peers.fla(row)
+        yield chunks_peers.fla(row)
     if SCAN in row.peers:
         import peers_jax
 
@@ -99,11 +104,11 @@ def peers(row: Row) -> Iterator[Way | Layer | Missing]:
 
         yield Way(LOOP, "torch", peers_torch.gated_delta_loop)
     if MLSTM in row.peers:
-        yield chunk_peers.mlstm_kernels(row)
+        yield chunks_peers.mlstm_kernels(row)
 
 
 FAMILY = Family(
-    name="chunk",
+    name="chunks",
     about="matrix memories in chunks beside flash-linear-attention and mlstm_kernels",
     rows=ROWS,
     draw=draw,
