@@ -58,11 +58,11 @@ def fla(row: Row) -> Way | Missing:
 def _called(cell: str, kind: Any, scale: float) -> Function:
     """Gates by their logarithms."""
     forms: dict[str, Function] = {
-        "gated_delta": lambda a: kind(a["q"], a["k"], a["v"], a["a"].log(), a["b"], scale=scale),
+        "gated_delta": lambda a: kind(a["q"], a["k"], a["v"], a["a"].float().log(), a["b"], scale=scale),
         "delta": lambda a: kind(a["q"], a["k"], a["v"], a["b"], scale=scale),
-        "kda": lambda a: kind(a["q"], a["k"], a["v"], a["a"].log(), a["b"], scale=scale),
+        "kda": lambda a: kind(a["q"], a["k"], a["v"], a["a"].float().log(), a["b"], scale=scale),
         "simple_gla": lambda a: kind(a["q"], a["k"], a["v"], a["g"], scale=scale),
-        "retention": lambda a: kind(a["q"], a["k"], a["v"], _everywhere(a["gamma"].log(), a["q"]), scale=scale),
+        "retention": lambda a: kind(a["q"], a["k"], a["v"], _everywhere(a["gamma"].float().log(), a["q"]), scale=scale),
         "gla": lambda a: kind(a["q"], a["k"], a["v"], a["log_a"]),
     }
     form = forms[cell]

@@ -107,7 +107,7 @@ def measured(family: Family, row: Row, bench: Bench) -> Iterator[dict[str, Any]]
     ready = prepared(family, row, bench.target, bench.beside)
     foreign = family.elsewhere(row)
     for each in family.passes:
-        once = _compared(ready, each, row)
+        once = compared(ready, each, row)
         quick = {name: _call(ready.calls[name], each) for name, seconds in once.items() if seconds <= SLOWEST}
         times = in_turns(quick, bench.seconds)
         yield {
@@ -132,7 +132,7 @@ def _call(made: Calls, each: str) -> Callable[[], Any]:
     return made.forward if each == FORWARD else made.training
 
 
-def _compared(ready: Ready, each: str, row: Row) -> dict[str, float]:
+def compared(ready: Ready, each: str, row: Row) -> dict[str, float]:
     """Seconds of the second call of each way; a first one that is slow is the only one.
 
     Raises:
