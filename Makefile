@@ -6,10 +6,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # One process for each core; each test goes to whichever is free.
 WORKERS ?= auto
+# What runs the original interpreter, and the families that are measured on a GPU.
+ORIGINAL_PYTHON ?= python3
+ON_GPU := diagonal dense diagonal_gru chunks
 EXTRAS := torch,triton,jax,demo,peers,dev,docs,bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-gpu lint types docs pages clean
+.PHONY: help setup demo test test-all test-gpu bench bench-page bench-modules bench-gpu lint types docs pages clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -38,6 +41,26 @@ test-all: $(READY)  ## run all tests that need no GPU
 
 test-gpu: $(READY)  ## run the tests that need a CUDA device
 	TRITON_INTERPRET=0 $(BIN)/python -m pytest -m gpu
+
+bench: $(READY)  ## measure every family on this CPU beside its peers (some ten minutes), and write the page
+	$(BIN)/python tests/benchmarks/diagonal.py
+	$(BIN)/python tests/benchmarks/dense.py
+	$(BIN)/python tests/benchmarks/diagonal_gru.py
+	$(BIN)/python tests/benchmarks/chunks.py
+	$(BIN)/python tests/benchmarks/exact.py $(if $(ORIGINAL),--original $(ORIGINAL) --original-python $(ORIGINAL_PYTHON))
+	$(BIN)/python tests/benchmarks/compile_time.py --rounds 1
+	$(BIN)/python tests/benchmarks/costs.py
+	$(BIN)/python tests/benchmarks/report.py
+
+bench-page: $(READY)  ## write the page of measurements, and its plots, from the results that are there
+	$(BIN)/python tests/benchmarks/report.py
+
+# The device needs PyTorch, Triton and NumPy; our modules come from here where it lacks the compiler.
+bench-modules: $(READY)  ## write the modules that bench-gpu runs, into build/benchmarks/modules
+	set -e; for family in $(ON_GPU); do $(BIN)/python tests/benchmarks/$$family.py --device cuda --emit; done
+
+bench-gpu:  ## measure the families on a CUDA device, with PYTHON
+	set -e; for family in $(ON_GPU); do PYTHONPATH=. $(PYTHON) tests/benchmarks/$$family.py --device cuda; done
 
 lint: $(READY)  ## style, import order, forbidden imports
 	$(BIN)/ruff check .

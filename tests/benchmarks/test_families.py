@@ -48,7 +48,8 @@ def test_a_record_has_times_floor_and_what_is_missing() -> None:
         own = record["times"].get("ours", {}).get("median") or record["once"]["ours"]
         assert 0 < own < 60
         assert record["missing"] == {"another": "it is not there"}
-        assert record["floor"]["memory"] == {"forward": 3, "forward and backward": 8}[record["pass"]] * 4 * 2 * LENGTH * 8 / 1e9
+        arrays = {"forward": 3, "forward and backward": 8}[record["pass"]]
+        assert record["floor"]["memory"] == arrays * 4 * 2 * LENGTH * 8 / 1e9
         assert any("another: it is not there" in line for line in running.show(record))
 
 
