@@ -11,12 +11,13 @@ _DIRECTORY = Path(__file__).parent / "c"
 _FILES = ("whole", "{real}", "plain", "numbers", "product")
 """In the order of definition: a file uses itself, those before it, and the conversions of `half`."""
 
+_INCLUDES = "#include <stdbool.h>\n#include <stdint.h>"
 _COMMENTS = re.compile(r"//[^\n]*")
 _NAMES = re.compile(r"[A-Za-z_]\w*")
 _DEFINED = re.compile(
     r"^\s*# *define (?P<macro>\w+)"
     r"|^typedef [^;]*?(?P<type>\w+)(?: __attribute__\(\(.*\)\))?;"
-    r"|^static [^(=]*?(?P<name>\w+)(?:\(|\[|\s*=)",
+    r"|^(?:static|COPIED) [^(=]*?(?P<name>\w+)(?:\(|\[|\s*=)",
     re.MULTILINE,
 )
 _STORED = {
@@ -34,11 +35,12 @@ def needed(code: str, real: str, stored: str = "") -> str:
     Args:
         code: C text.
         real: "float" or "double", the type `real` of all functions.
-        stored: how the matrices that `pack` reads lie in memory: "float", "double", "bfloat16", "float16"; else as `real`.
+        stored: how the matrices that `pack` reads lie in memory: "float", "double", "bfloat16" or "float16".
     """
     known = _definitions(real, stored or real)
     wanted = _reached(code, known)
-    return "\n\n".join(["#include <stdint.h>", *dict.fromkeys(known[name] for name in known if name in wanted)]) + "\n"
+    used = dict.fromkeys(block for name, block in known.items() if name in wanted)
+    return "\n\n".join([_INCLUDES, *used]) + "\n"
 
 
 def _reached(code: str, known: Mapping[str, str]) -> frozenset[str]:

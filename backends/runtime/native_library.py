@@ -1,5 +1,6 @@
 """How an emitted module compiles the C that it carries, keeps what was compiled, and loads it."""
 
+import atexit
 import ctypes
 import functools
 import hashlib
@@ -10,61 +11,86 @@ import subprocess
 import tempfile
 import warnings
 
-FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared", "-w")
-
 
 @functools.cache
 def compiler():
     """The command of the system's C compiler, None where there is none; the variable CC goes first."""
-    commands = [shlex.split(command) for command in (os.environ.get("CC", ""), "cc", "gcc", "clang")]
-    return next((command for command in commands if command and shutil.which(command[0])), None)
+    wanted = [shlex.split(command) for command in (os.environ.get("CC", ""), "cc", "gcc", "clang")]
+    commands = [(shutil.which(program), *options) for program, *options in filter(None, wanted)]
+    return next((command for command in commands if command[0]), None)
 
 
 @functools.cache
 def announce_plain():
-    """Says once that loops run in plain PyTorch."""
+    """Says once that there is no C compiler."""
     warnings.warn("no C compiler was found (set CC): loops run in plain PyTorch, which is slower", stacklevel=2)
 
 
 @functools.cache
+def compiling():
+    """The command that compiles C text from its standard input, but for what it says of threads and of the result.
+
+    Comparisons do not trap and functions set no errno, so that loops vectorise; nothing else about numbers is relaxed.
+    """
+    machine = "-mcpu=native" if os.uname().machine in ("aarch64", "arm64") else "-march=native"
+    numbers = ("-O3", machine, "-fno-math-errno", "-fno-trapping-math")
+    return [*compiler(), *numbers, "-Werror=implicit-function-declaration", "-w", "-fPIC", "-shared", "-x", "c"]
+
+
+@functools.cache
+def compiler_and_machine():
+    """What the compiler would run: its words name its version, and what it knows of this machine's processor."""
+    asked = subprocess.run([*compiling(), "-###", "-E", os.devnull], capture_output=True, text=True, cwd=os.sep)
+    return asked.stdout + asked.stderr
+
+
+@functools.cache
 def library(code):
-    """The library that C text compiles to: compiled once, and kept for later processes."""
-    name = hashlib.sha256("\0".join([code, *compiler(), *FLAGS, machine()]).encode()).hexdigest()[:32]
-    path = os.path.join(kept(), f"{name}.so")
+    """The library that C text compiles to: compiled once, and kept for later processes.
+
+    It is kept under a name that tells the text, the compiler and the machine apart.
+    """
+    if compiler() is None:
+        raise RuntimeError("there is no C compiler: none of $CC, cc, gcc and clang can be run")
+    name = hashlib.sha256(f"{code}\0{compiling()}\0{compiler_and_machine()}".encode()).hexdigest()
+    path = os.path.join(kept_in(), f"{name[:32]}.so")
     if not os.path.exists(path):
         compile_to(path, code)
     return ctypes.CDLL(path)
 
 
-@functools.cache
-def machine():
-    """What the compiler makes of this machine: its own version, and what the processor can do."""
-    asked = [*compiler(), "-march=native", "-dM", "-E", "-x", "c", os.devnull]
-    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+def compile_to(path, code):
+    """Compiles C text to a shared library, which appears under its name when it is whole.
+
+    Where the compiler has no OpenMP, as on macOS, it is compiled for one thread.
+    """
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as folder:
+        built = os.path.join(folder, "built.so")
+        for threads in ("-fopenmp", "-fopenmp-simd"):
+            command = [*compiling(), threads, "-", "-o", built, "-lm"]
+            run = subprocess.run(command, input=code, capture_output=True, text=True)
+            if run.returncode == 0:
+                os.replace(built, path)
+                return
+    raise RuntimeError(f"{' '.join(command)} failed:\n{run.stderr}")
 
 
 @functools.cache
-def kept():
-    """The folder of compiled libraries, this user's alone; one for this process where it cannot be written."""
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+def kept_in():
+    """The folder of compiled libraries: one for this process alone where ours cannot be written, or others can."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     folder = os.environ.get("LSRL_CACHE") or os.path.join(cache, "lsrl")
+    if not is_ours(folder):
+        folder = tempfile.mkdtemp(prefix="lsrl-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def is_ours(folder):
+    """Whether a folder, which is made where there is none, can be written by this user and by nobody else."""
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
+        found = os.stat(folder)
     except OSError:
-        pass
-    return folder if os.access(folder, os.W_OK | os.X_OK) else tempfile.mkdtemp(prefix="lsrl-")
-
-
-def compile_to(path, code):
-    """Compiles C text to a shared library, which appears under its name when it is whole."""
-    with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as folder:
-        source, built = os.path.join(folder, "loops.c"), os.path.join(folder, "loops.so")
-        with open(source, "w", encoding="utf-8") as file:
-            file.write(code)
-        for parallel in ("-fopenmp", "-fopenmp-simd"):
-            run = subprocess.run(
-                [*compiler(), *FLAGS, parallel, source, "-o", built, "-lm"], capture_output=True, text=True
-            )
-            if run.returncode == 0:
-                return os.replace(built, path)
-    raise RuntimeError(f"the C compiler {' '.join(compiler())} failed:\n{run.stderr}")
+        return False
+    return found.st_uid == os.geteuid() and not found.st_mode & 0o022 and os.access(folder, os.W_OK | os.X_OK)

@@ -4,6 +4,9 @@ static inline int64_t abs_int(int64_t x) { return x < 0 ? (int64_t)-(uint64_t)x 
 // -1, 0 or 1.
 static inline int64_t sign_int(int64_t x) { return (x > 0) - (x < 0); }
 
+// x where it is above 0, else 0.
+static inline int64_t relu_int(int64_t x) { return x > 0 ? x : 0; }
+
 // The larger.
 static inline int64_t maximum_int(int64_t x, int64_t y) { return x > y ? x : y; }
 
