@@ -8,10 +8,10 @@ from functools import cache
 from pathlib import Path
 
 _DIRECTORY = Path(__file__).parent / "c"
-_FILES = ("whole", "{real}", "plain", "numbers", "product")
+_FILES = ("memory", "whole", "{real}", "plain", "numbers", "product")
 """In the order of definition: a file uses itself, those before it, and the conversions of `half`."""
 
-_INCLUDES = "#include <stdbool.h>\n#include <stdint.h>"
+_INCLUDES = "\n".join(f"#include <{name}.h>" for name in ("math", "stdbool", "stdint", "stdlib"))
 _COMMENTS = re.compile(r"//[^\n]*")
 _NAMES = re.compile(r"[A-Za-z_]\w*")
 _DEFINED = re.compile(

@@ -8,19 +8,17 @@ are no work: whoever reads them reads the array behind them at another index.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
 
 from lsrl.backends.expressions import Code, infix
 from lsrl.backends.kernel_form import KernelForm, NoKernel, row_major
 from lsrl.backends.native.operations import PRINTERS
-from lsrl.ir.dims import Dim, Shape
+from lsrl.ir.cell import State
+from lsrl.ir.dims import Dim, Shape, shape_text
 from lsrl.ir.infer import dim, integer, integers
 from lsrl.ir.ops import Family, family
-from lsrl.ir.value import Value, postorder, users
-
-INDICES = "ijklmn"
-"""The variables of a nest's loops, outermost first."""
+from lsrl.ir.value import Value
 
 MOVES = ("expand", "transpose", "slice", "select", "flip", "reshape")
 FOLDS = ("reduce_prod", "reduce_max", "reduce_min", "reduce_any", "reduce_all", "argmax", "argmin")
@@ -62,34 +60,59 @@ class Nests:
         nests: in the order of execution.
         place: the number of the nest that computes a value.
         arrays: computed values that are kept in an array, since not only their own nest reads them.
-        readers: the nests that read an arriving state; those that read it elsewhere than where they write count twice.
+        copied: moves, and parts of what lies in memory, that are computed all the same.
+        readers: of every arriving state the nests that read it, and whether that is each element in its own turn.
     """
 
     nests: tuple[Nest, ...]
     place: Mapping[Value, int]
-    arrays: frozenset[Value]
-    readers: Mapping[str, frozenset[int]]
+    arrays: tuple[Value, ...]
+    copied: tuple[Value, ...]
+    readers: Mapping[str, frozenset[tuple[int, bool]]]
+
+    def written_in_place(self, state: State) -> bool:
+        """Whether the next value can take the place of the arriving one, which nobody reads any more."""
+        own = self.place.get(state.next)
+        if own is None or self.nests[own].work is not Work.ELEMENTS:
+            return False
+        return all(place < own or (place == own and beside) for place, beside in self.readers.get(state.name, ()))
 
 
 PrintDim = Callable[[Dim], Code]
 
 
-def nests_of(form: KernelForm, is_number: Callable[[Value], bool], print_dim: PrintDim) -> Nests:
+def nests_of(
+    form: KernelForm,
+    is_number: Callable[[Value], bool],
+    print_dim: PrintDim,
+    is_cut: Callable[[Value, int], bool],
+) -> Nests:
     """The nests of a loop's position.
 
     Args:
         is_number: whether a value is written as a number wherever it is read.
         print_dim: a size as an expression.
+        is_cut: whether a thread may run a part of an axis of a value; values of a nest agree on that.
 
     Raises:
         NoKernel: names the operation that has no form in C, and its line.
     """
-    return _Scheduler(form, is_number, print_dim).scheduled()
+    return _Scheduler(form, is_number, print_dim, is_cut).scheduled()
 
 
 def identity(value: Value) -> Index:
     """An element in the nest over a value's own axes."""
-    return Index(tuple(Code(INDICES[axis]) for axis in range(value.rank)))
+    return Index(tuple(map(Code, indices(value.shape))))
+
+
+def indices(shape: Shape) -> tuple[str, ...]:
+    """The variables of the loops over a shape: `i_h` for an axis of H elements."""
+    names: list[str] = []
+    for axis, size in enumerate(shape):
+        words = str(size)
+        name = f"i_{words.lower()}" if words.isidentifier() else f"i_{axis}"
+        names.append(name if name not in names else f"{name}_{axis}")
+    return tuple(names)
 
 
 def resolved(value: Value, index: Index, stops: Callable[[Value], bool], print_dim: PrintDim) -> tuple[Value, Index]:
@@ -100,11 +123,11 @@ def resolved(value: Value, index: Index, stops: Callable[[Value], bool], print_d
     """
     while value.op in MOVES and not stops(value):
         (inner,) = value.args
-        value, index = inner, _moved(value, inner, index, print_dim)
+        value, index = inner, moved(value, inner, index, print_dim)
     return value, index
 
 
-def _moved(value: Value, inner: Value, index: Index, print_dim: PrintDim) -> Index:
+def moved(value: Value, inner: Value, index: Index, print_dim: PrintDim) -> Index:
     """The index in the operand of a move."""
     axes = index.axes
     match value.op:
@@ -184,33 +207,88 @@ def is_elements(value: Value) -> bool:
     return value.op == "gather" or (family(value.op) is Family.ELEMENTWISE and value.op in PRINTERS)
 
 
-@dataclass(slots=True)
-class _Scheduler:
-    """Nests while they are found."""
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """One value that another reads: behind moves, and whether in the same turn of a nest over all elements."""
 
-    form: KernelForm
-    is_number: Callable[[Value], bool]
-    print_dim: PrintDim
-    found: list[tuple[Work, Shape, list[Value]]] = field(default_factory=list)
-    place: dict[Value, int] = field(default_factory=dict)
-    arrays: set[Value] = field(default_factory=set)
-    readers: dict[str, set[int]] = field(default_factory=dict)
-    stops: set[Value] = field(default_factory=set)
+    leaf: Value
+    beside: bool
+
+
+class _Scheduler:
+    """Puts every value into a stage; what is in one stage only reads, but for its own nest, what is in those before."""
+
+    def __init__(
+        self,
+        form: KernelForm,
+        is_number: Callable[[Value], bool],
+        print_dim: PrintDim,
+        is_cut: Callable[[Value, int], bool],
+    ) -> None:
+        self.form, self.is_number, self.print_dim, self.is_cut = form, is_number, print_dim, is_cut
+        body = [v for v in form.body if not is_number(v)]
+        self._check(body)
+        self.copied = tuple(dict.fromkeys(self._copied(body)))
+        in_memory = [v for v in self.copied if v in form.views]
+        self.made = (*in_memory, *(v for v in body if v.op not in MOVES or v in self.copied))
+        self.reads = {value: tuple(self._reads(value)) for value in self.made}
 
     def scheduled(self) -> Nests:
-        body = [v for v in self.form.body if not self.is_number(v)]
-        self._check(body)
-        self.stops = self._read_whole(body)
-        for value in body:
-            if value.op not in MOVES or value in self.stops:
-                self._put(value)
+        stages = self._latest(self._earliest())
+        keys = {value: self._key(value, stages[value]) for value in self.made}
+        order = {key: number for number, key in enumerate(sorted(dict.fromkeys(keys.values())))}
+        place = {value: order[key] for value, key in keys.items()}
+        members: list[list[Value]] = [[] for _ in order]
+        for value in self.made:
+            members[place[value]].append(value)
+        nests = tuple(Nest(self.work(own[0]), own[0].shape, tuple(own)) for own in members)
+        return Nests(nests, place, self._arrays(place), self.copied, self._readers(place))
+
+    def _key(self, value: Value, stage: int) -> tuple[int, int, str]:
+        """What the values of a nest share; element-wise work comes behind everything else of its stage."""
+        if self.work(value) is not Work.ELEMENTS:
+            return stage, self.made.index(value), ""
+        cut = "".join(str(int(self.is_cut(value, axis))) for axis in range(value.rank))
+        return stage, len(self.made), f"{shape_text(value.shape)} {cut}"
+
+    def _earliest(self) -> dict[Value, int]:
+        """The first stage in which everything that a value reads is there."""
+        stages: dict[Value, int] = {}
+        for value in self.made:
+            known = [(read, stages[read.leaf]) for read in self.reads[value] if read.leaf in stages]
+            stages[value] = max((stage + (not read.beside) for read, stage in known), default=0)
+        return stages
+
+    def _latest(self, stages: dict[Value, int]) -> dict[Value, int]:
+        """Element-wise work moves to its first reader, so that what it computes stays in registers."""
+        wanted: dict[Value, int] = {}
+        for value in reversed(self.made):
+            if self.work(value) is Work.ELEMENTS and value in wanted:
+                stages[value] = max(stages[value], wanted[value])
+            for read in self.reads[value]:
+                if read.leaf in stages:
+                    latest = stages[value] - (not read.beside)
+                    wanted[read.leaf] = min(latest, wanted.get(read.leaf, latest))
+        return stages
+
+    def _arrays(self, place: Mapping[Value, int]) -> tuple[Value, ...]:
+        found = {value for value in self.made if self.work(value) is not Work.ELEMENTS or value in self.copied}
+        for value in self.made:
+            for read in self.reads[value]:
+                if read.leaf in place and (place[read.leaf] != place[value] or not read.beside):
+                    found.add(read.leaf)
         for value in self._kept():
-            leaf, index = self.leaf(value, identity(value))
-            if leaf in self.place and (leaf is not value or self.work(leaf) is not Work.ELEMENTS):
-                self.arrays.add(leaf)
-        nests = tuple(Nest(work, domain, tuple(values)) for work, domain, values in self.found)
-        readers = {name: frozenset(places) for name, places in self.readers.items()}
-        return Nests(nests, self.place, frozenset(self.arrays), readers)
+            leaf, _ = self.leaf(value, identity(value))
+            found |= {leaf} if leaf in place and leaf is not value else set()
+        return tuple(value for value in self.made if value in found)
+
+    def _readers(self, place: Mapping[Value, int]) -> dict[str, frozenset[tuple[int, bool]]]:
+        found: dict[str, set[tuple[int, bool]]] = {}
+        for value in self.made:
+            for read in self.reads[value]:
+                if read.leaf.op == "state":
+                    found.setdefault(str(read.leaf.attr("name")), set()).add((place[value], read.beside))
+        return {name: frozenset(places) for name, places in found.items()}
 
     def _kept(self) -> Iterator[Value]:
         yield from (output.value for output in self.form.cell.outputs)
@@ -222,83 +300,50 @@ class _Scheduler:
                 places = self.form.cell.spans.get(value, ())
                 where = f" in line {places[0].line}" if places else ""
                 raise NoKernel(f"`{value.op}`{where} has no form in C")
-            if value.rank > len(INDICES):
-                raise NoKernel(f"a value has {value.rank} axes")
 
-    def _read_whole(self, body: Sequence[Value]) -> set[Value]:
-        """Moves that are computed into an array all the same: what a product with a matrix multiplies must be one."""
-        found = users(body)
-        reshaped = (v.args[0] for v in found if v.op == "reshape" and v not in self.form.views)
-        wanted = [v for v in reshaped if v.op in MOVES and v.op != "reshape" and v not in self.form.views]
-        wanted += [vector for v in body if (vector := static_product(self.form, v)) is not None]
-        return {v for v in wanted if v in self.form.views or v.op in MOVES}
+    def _copied(self, body: Sequence[Value]) -> Iterator[Value]:
+        """What is read as a whole, in order, so that it must lie in an array."""
+        views = self.form.views
+        for value in body:
+            vectors = static_product(self.form, value)
+            if vectors is not None and (vectors in views or vectors.op in MOVES):
+                yield vectors
+            if value.op == "reshape" and (value.args[0] in views or value.args[0].op in MOVES):
+                yield value.args[0]
 
     def leaf(self, value: Value, index: Index) -> tuple[Value, Index]:
         return resolved(value, index, self.is_leaf, self.print_dim)
 
     def is_leaf(self, value: Value) -> bool:
-        return value in self.form.views or value in self.stops or self.is_number(value)
+        return value in self.form.views or value in self.copied or self.is_number(value)
 
     def work(self, value: Value) -> Work:
-        if value.op in MOVES or value in self.form.views or is_elements(value):
+        if value in self.copied or is_elements(value):
             return Work.ELEMENTS
         if value.op in SUMS:
             return Work.PRODUCT if static_product(self.form, value) is not None else Work.SUM
         return Work.JOIN if value.op == "concat" else Work.FOLD
 
-    def _put(self, value: Value) -> None:
-        work = self.work(value)
-        reads = list(self._reads(value, work))
-        after = 0
-        for leaf, index in reads:
-            if leaf in self.place:
-                beside = work is Work.ELEMENTS and self._is_beside(leaf, value, index)
-                after = max(after, self.place[leaf] + (not beside))
-        place = self._nest(work, value, after)
-        self.place[value] = place
-        for leaf, index in reads:
-            if leaf in self.place and leaf is not value and (self.place[leaf] != place or index != identity(value)):
-                self.arrays.add(leaf)
-            if leaf.op == "state":
-                own = index == identity(value) and work is Work.ELEMENTS
-                self.readers.setdefault(str(leaf.attr("name")), set()).add(place if own else -place - 1)
-        if work is not Work.ELEMENTS or value in self.stops:
-            self.arrays.add(value)
+    def _reads(self, value: Value) -> Iterator[_Read]:
+        """What a value reads."""
+        own = identity(value)
+        elements = self.work(value) is Work.ELEMENTS
+        for arg, index in self._operands(value, own):
+            leaf, at = self.leaf(arg, index)
+            if not self.is_number(leaf):
+                beside = elements and at == own and leaf.shape == value.shape
+                made = leaf.op == "state" or self.work(leaf) is Work.ELEMENTS
+                yield _Read(leaf, beside and made)
 
-    def _is_beside(self, leaf: Value, value: Value, index: Index) -> bool:
-        """Whether the element that is read is computed in the same turn of the nest."""
-        same = index == identity(value) and leaf.shape == value.shape
-        return same and self.work(leaf) is Work.ELEMENTS and leaf not in self.stops
-
-    def _nest(self, work: Work, value: Value, after: int) -> int:
-        """The first nest from `after` on that the value can join, or a new one."""
-        if work is Work.ELEMENTS:
-            for place in range(after, len(self.found)):
-                if self.found[place][0] is work and self.found[place][1] == value.shape:
-                    self.found[place][2].append(value)
-                    return place
-        self.found.append((work, value.shape, [value]))
-        return len(self.found) - 1
-
-    def _reads(self, value: Value, work: Work) -> Iterator[tuple[Value, Index]]:
-        """What a value reads, behind moves; by index where it is computed element by element."""
-        if value in self.stops:
-            value_index = identity(value)
-            if value in self.form.views:
-                return
-            inner = value.args[0]
-            yield from self._behind(inner, _moved(value, inner, value_index, self.print_dim))
-        elif work is Work.ELEMENTS:
-            for arg, index in operands(value, identity(value)):
-                yield from self._behind(arg, index)
+    def _operands(self, value: Value, own: Index) -> Iterator[tuple[Value, Index]]:
+        if value in self.copied:
+            if value not in self.form.views:
+                inner = value.args[0]
+                yield inner, moved(value, inner, own, self.print_dim)
+        elif self.work(value) is Work.ELEMENTS:
+            yield from operands(value, own)
         else:
-            for arg in value.args:
-                leaf, _ = self.leaf(arg, identity(arg))
-                yield leaf, Index((Code("elsewhere"),))
-
-    def _behind(self, arg: Value, index: Index) -> Iterator[tuple[Value, Index]]:
-        if not self.is_number(arg):
-            yield self.leaf(arg, index)
+            yield from ((arg, identity(arg)) for arg in value.args)
 
 
 def static_product(form: KernelForm, value: Value) -> Value | None:
@@ -321,8 +366,3 @@ def static_product(form: KernelForm, value: Value) -> Value | None:
     shared, outer, inner = result[:-1], result[-1], vector[-1]
     fits = vector[:-1] == shared and outer not in vector and inner not in result
     return arg if fits and sorted(matrix) == sorted(shared + outer + inner) else None
-
-
-def reached(values: Iterable[Value]) -> frozenset[Value]:
-    """The values and everything that they are computed from."""
-    return frozenset(postorder(values))

@@ -94,3 +94,19 @@ def is_ours(folder):
     except OSError:
         return False
     return found.st_uid == os.geteuid() and not found.st_mode & 0o022 and os.access(folder, os.W_OK | os.X_OK)
+
+
+def runs_native(tensor):
+    """Whether C functions run where the tensor is: on a CPU with a compiler."""
+    if compiler() is None:
+        announce_plain()
+        return False
+    return tensor.device.type == "cpu"
+
+
+def run_native(function, tensors, numbers):
+    """Calls a C function: pointers first, then whole numbers as `long` and others as `double`, threads last."""
+    pointers = (ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors)
+    following = (ctypes.c_double(x) if isinstance(x, float) else ctypes.c_long(x) for x in numbers)
+    function.restype = None
+    function(*pointers, *following)
