@@ -1,38 +1,85 @@
+// The bits of a number.
+typedef uint32_t word;
+
 // The compiler's own form of a function of <math.h>.
 #define libm(name) __builtin_##name##f
 
-// e^x.
-static inline real exp_(real x) { return libm(exp)(x); }
+// How a number is laid out: bits of fraction below those of the exponent, and what the exponent counts from.
+#define FRACTION_BITS 23
+#define EXPONENT_BIAS 127
+#define LEAST_NORMAL 0x1p-126f
 
-// e^x - 1, without loss of digits near 0.
-static inline real expm1_(real x) { return libm(expm1)(x); }
+// Added to a number of few digits, it leaves the nearest whole number in the last bits.
+#define ROUNDING 0x1.8p23f
 
-// The natural logarithm.
-static inline real log_(real x) { return libm(log)(x); }
+// 1 / ln 2, and ln 2 in two parts: whole multiples of the first are exact.
+#define PER_LN2 1.44269504f
+#define LN2_HIGH 0x1.62e4p-1f
+#define LN2_LOW 0x1.7f7d1cp-20f
 
-// log(1 + x), without loss of digits near 0.
-static inline real log1p_(real x) { return libm(log1p)(x); }
+// Where e^x is infinite, where it is 0, and where e^x - 1 is -1.
+#define EXP_MOST 89.0f
+#define EXP_LEAST -104.0f
+#define EXPM1_LEAST -18.0f
 
-// The hyperbolic tangent.
-static inline real tanh_(real x) { return libm(tanh)(x); }
+// Where tanh(x) is 1; where erfc(x / sqrt 2) is 0; what `tail_series` is centred at; the upper half of a fraction.
+#define TANH_MOST 10.0f
+#define TAIL_MOST 15.0f
+#define TAIL_CENTRE 4
+#define UPPER_HALF 0xfffff000u
 
-// The error function.
-static inline real erf_(real x) { return libm(erf)(x); }
+// (e^z - 1 - z) / z^2 for |z| <= ln 2 / 2, to 2^-28.
+static inline real exp_series(real z) {
+    real sum = 0.00138131409f;
+    sum = sum * z + 0.00836941894f;
+    sum = sum * z + 0.0416684569f;
+    sum = sum * z + 0.166665148f;
+    return sum * z + 0.499999931f;
+}
 
-// The normal distribution function, twice: erfc(-x / sqrt 2).
-static inline real twice_normal(real x) { return libm(erfc)(x * (real)-0.70710678118654752440); }
+// (log((1 + s) / (1 - s)) / s - 2) / z of z = s^2, for s of 1 + s : 1 - s in [sqrt 0.5, sqrt 2], to 2^-30.
+static inline real log_series(real z) {
+    real sum = 0.298852073f;
+    sum = sum * z + 0.399770793f;
+    return sum * z + 0.666667798f;
+}
 
-// The sine of an angle in radians.
-static inline real sin_(real x) { return libm(sin)(x); }
+// (sin(r) / r - 1) / z of z = r^2, for |r| <= pi / 4, to 2^-28.
+static inline real sin_series(real z) {
+    real sum = -0.000195108333f;
+    sum = sum * z + 0.00833213149f;
+    return sum * z - 0.166666542f;
+}
 
-// The cosine of an angle in radians.
-static inline real cos_(real x) { return libm(cos)(x); }
+// (cos(r) - 1 + z / 2) / z^2 of z = r^2, for |r| <= pi / 4, to 2^-33.
+static inline real cos_series(real z) {
+    real sum = 0.0000244312327f;
+    sum = sum * z - 0.00138873065f;
+    return sum * z + 0.0416666457f;
+}
 
-// The tangent of an angle in radians.
-static inline real tan_(real x) { return libm(tan)(x); }
+// erf(x) / x - 1 of z = x^2, for |x| <= 3/4, to 2^-35.
+static inline real erf_series(real z) {
+    real sum = 0.000094612609f;
+    sum = sum * z - 0.000835536808f;
+    sum = sum * z + 0.00521669022f;
+    sum = sum * z - 0.0268647426f;
+    sum = sum * z + 0.112837783f;
+    sum = sum * z - 0.376126384f;
+    return sum * z + 0.128379167f;
+}
 
-// The angle of the point (x, y), in (-pi, pi].
-static inline real atan2_(real y, real x) { return libm(atan2)(y, x); }
-
-// x to the power y; whole y for negative x.
-static inline real power(real x, real y) { return libm(pow)(x, y); }
+// (x + 4) e^(x^2 / 2) erfc(x / sqrt 2) of z = (x - 4) / (x + 4), for x in [0, 15], to 2^-30.
+static inline real tail_series(real z) {
+    real sum = -0.0000901211127f;
+    sum = sum * z - 0.00043856593f;
+    sum = sum * z + 0.000343720187f;
+    sum = sum * z + 0.00327097103f;
+    sum = sum * z - 0.00698444112f;
+    sum = sum * z - 0.0150852266f;
+    sum = sum * z + 0.120796707f;
+    sum = sum * z - 0.373043148f;
+    sum = sum * z + 0.77427461f;
+    sum = sum * z - 1.2157933f;
+    return sum * z + 1.51057026f;
+}
