@@ -9,7 +9,7 @@ from pathlib import Path
 
 _DIRECTORY = Path(__file__).parent / "c"
 _FILES = ("memory", "whole", "{real}", "plain", "numbers", "product")
-"""In the order of definition: a file uses itself, those before it, and the conversions of `half`."""
+"""In the order of definition: a file uses itself, those before it, and `inline` and `half`."""
 
 _INCLUDES = "\n".join(f"#include <{name}.h>" for name in ("math", "stdbool", "stdint", "stdlib"))
 _COMMENTS = re.compile(r"//[^\n]*")
@@ -17,7 +17,7 @@ _NAMES = re.compile(r"[A-Za-z_]\w*")
 _DEFINED = re.compile(
     r"^\s*# *define (?P<macro>\w+)"
     r"|^typedef [^;]*?(?P<type>\w+)(?: __attribute__\(\(.*\)\))?;"
-    r"|^(?:static|COPIED) [^(=]*?(?P<name>\w+)(?:\(|\[|\s*=)",
+    r"|^(?:\w+ )+\*?(?P<function>\w+)\(",
     re.MULTILINE,
 )
 _STORED = {
@@ -63,8 +63,9 @@ def _definitions(real: str, stored: str) -> Mapping[str, str]:
     """Every definition by the names that it defines, in an order in which a compiler can read them."""
     of_memory, loaded = _STORED[stored]
     types = [f"typedef {real} real;", f"typedef {of_memory} data;"]
-    load = f"// A number of a matrix in memory.\nstatic inline real load_data(data value) {{ return {loaded}; }}"
-    blocks = [*types, *_blocks("half"), load, *(block for file in _FILES for block in _blocks(file.format(real=real)))]
+    load = f"// A number of a matrix in memory.\nINLINE real load_data(data value) {{ return {loaded}; }}"
+    functions = (block for file in _FILES for block in _blocks(file.format(real=real)))
+    blocks = [*types, *_blocks("inline"), *_blocks("half"), load, *functions]
     return {name: block for block in blocks for name in _defined(block)}
 
 

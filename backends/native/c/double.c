@@ -28,8 +28,11 @@ typedef uint64_t word;
 #define TAIL_CENTRE 5
 #define UPPER_HALF 0xfffffffff8000000u
 
+// The largest angle that is reduced in parts.
+#define ANGLE_MOST 1e9
+
 // (e^z - 1 - z) / z^2 for |z| <= ln 2 / 2, to 2^-58.
-static inline real exp_series(real z) {
+INLINE real exp_series(real z) {
     real sum = 2.499824525507468e-8;
     sum = sum * z + 2.7631677962217305e-7;
     sum = sum * z + 2.7557599823620433e-6;
@@ -43,7 +46,7 @@ static inline real exp_series(real z) {
 }
 
 // (log((1 + s) / (1 - s)) / s - 2) / z of z = s^2, for s of 1 + s : 1 - s in [sqrt 0.5, sqrt 2], to 2^-59.
-static inline real log_series(real z) {
+INLINE real log_series(real z) {
     real sum = 0.14811344054985873;
     sum = sum * z + 0.15312593067727661;
     sum = sum * z + 0.18183617931286974;
@@ -54,7 +57,7 @@ static inline real log_series(real z) {
 }
 
 // (sin(r) / r - 1) / z of z = r^2, for |r| <= pi / 4, to 2^-58.
-static inline real sin_series(real z) {
+INLINE real sin_series(real z) {
     real sum = 1.5893600179597284e-10;
     sum = sum * z - 2.505070440757908e-8;
     sum = sum * z + 2.7557313359041279e-6;
@@ -64,7 +67,7 @@ static inline real sin_series(real z) {
 }
 
 // (cos(r) - 1 + z / 2) / z^2 of z = r^2, for |r| <= pi / 4, to 2^-64.
-static inline real cos_series(real z) {
+INLINE real cos_series(real z) {
     real sum = -1.1357447297588564e-11;
     sum = sum * z + 2.0875681862950174e-9;
     sum = sum * z - 2.755731405656141e-7;
@@ -74,7 +77,7 @@ static inline real cos_series(real z) {
 }
 
 // erf(x) / x - 1 of z = x^2, for |x| <= 3/4, to 2^-60.
-static inline real erf_series(real z) {
+INLINE real erf_series(real z) {
     real sum = 1.146375499912527e-8;
     sum = sum * z - 1.5937601144617581e-7;
     sum = sum * z + 1.6430388610664248e-6;
@@ -89,7 +92,7 @@ static inline real erf_series(real z) {
 }
 
 // (x + 5) e^(x^2 / 2) erfc(x / sqrt 2) of z = (x - 5) / (x + 5), for x in [0, 39], to 2^-56.
-static inline real tail_series(real z) {
+INLINE real tail_series(real z) {
     real sum = 4.0279054717935261e-9;
     sum = sum * z + 1.4364050067871406e-8;
     sum = sum * z - 2.0422019270129354e-8;
@@ -112,4 +115,19 @@ static inline real tail_series(real z) {
     sum = sum * z + 0.990611231939954;
     sum = sum * z - 1.3307650057801132;
     return sum * z + 1.5383860995001259;
+}
+
+// (atan(t) / t - 1) / z of z = t^2, for |t| <= sqrt 2 - 1, to 2^-59.
+INLINE real atan_series(real z) {
+    real sum = -0.017773471619347482;
+    sum = sum * z + 0.037944536267565333;
+    sum = sum * z - 0.050346699798615532;
+    sum = sum * z + 0.05846882211553983;
+    sum = sum * z - 0.066629688578864998;
+    sum = sum * z + 0.076920486310480824;
+    sum = sum * z - 0.090908971256712208;
+    sum = sum * z + 0.11111110762221312;
+    sum = sum * z - 0.14285714279788487;
+    sum = sum * z + 0.19999999999949727;
+    return sum * z - 0.33333333333333185;
 }

@@ -28,8 +28,11 @@ typedef uint32_t word;
 #define TAIL_CENTRE 4
 #define UPPER_HALF 0xfffff000u
 
+// The largest angle that is reduced in parts.
+#define ANGLE_MOST 1e9f
+
 // (e^z - 1 - z) / z^2 for |z| <= ln 2 / 2, to 2^-28.
-static inline real exp_series(real z) {
+INLINE real exp_series(real z) {
     real sum = 0.00138131409f;
     sum = sum * z + 0.00836941894f;
     sum = sum * z + 0.0416684569f;
@@ -38,28 +41,28 @@ static inline real exp_series(real z) {
 }
 
 // (log((1 + s) / (1 - s)) / s - 2) / z of z = s^2, for s of 1 + s : 1 - s in [sqrt 0.5, sqrt 2], to 2^-30.
-static inline real log_series(real z) {
+INLINE real log_series(real z) {
     real sum = 0.298852073f;
     sum = sum * z + 0.399770793f;
     return sum * z + 0.666667798f;
 }
 
 // (sin(r) / r - 1) / z of z = r^2, for |r| <= pi / 4, to 2^-28.
-static inline real sin_series(real z) {
+INLINE real sin_series(real z) {
     real sum = -0.000195108333f;
     sum = sum * z + 0.00833213149f;
     return sum * z - 0.166666542f;
 }
 
 // (cos(r) - 1 + z / 2) / z^2 of z = r^2, for |r| <= pi / 4, to 2^-33.
-static inline real cos_series(real z) {
+INLINE real cos_series(real z) {
     real sum = 0.0000244312327f;
     sum = sum * z - 0.00138873065f;
     return sum * z + 0.0416666457f;
 }
 
 // erf(x) / x - 1 of z = x^2, for |x| <= 3/4, to 2^-35.
-static inline real erf_series(real z) {
+INLINE real erf_series(real z) {
     real sum = 0.000094612609f;
     sum = sum * z - 0.000835536808f;
     sum = sum * z + 0.00521669022f;
@@ -70,7 +73,7 @@ static inline real erf_series(real z) {
 }
 
 // (x + 4) e^(x^2 / 2) erfc(x / sqrt 2) of z = (x - 4) / (x + 4), for x in [0, 15], to 2^-30.
-static inline real tail_series(real z) {
+INLINE real tail_series(real z) {
     real sum = -0.0000901211127f;
     sum = sum * z - 0.00043856593f;
     sum = sum * z + 0.000343720187f;
@@ -82,4 +85,13 @@ static inline real tail_series(real z) {
     sum = sum * z + 0.77427461f;
     sum = sum * z - 1.2157933f;
     return sum * z + 1.51057026f;
+}
+
+// (atan(t) / t - 1) / z of z = t^2, for |t| <= sqrt 2 - 1, to 2^-30.
+INLINE real atan_series(real z) {
+    real sum = -0.0606062631f;
+    sum = sum * z + 0.105874354f;
+    sum = sum * z - 0.142427575f;
+    sum = sum * z + 0.199984357f;
+    return sum * z - 0.333333147f;
 }

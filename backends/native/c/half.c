@@ -1,5 +1,5 @@
 // A bfloat16 holds the upper half of a float.
-static inline float from_bfloat16(uint16_t bits) {
+INLINE float from_bfloat16(uint16_t bits) {
     uint32_t wide = (uint32_t)bits << 16;
     float value;
     __builtin_memcpy(&value, &wide, sizeof value);
@@ -7,7 +7,7 @@ static inline float from_bfloat16(uint16_t bits) {
 }
 
 // The nearest bfloat16, halves to the even one; NaN stays NaN.
-static inline uint16_t to_bfloat16(float value) {
+INLINE uint16_t to_bfloat16(float value) {
     uint32_t bits;
     __builtin_memcpy(&bits, &value, sizeof bits);
     uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
@@ -15,7 +15,7 @@ static inline uint16_t to_bfloat16(float value) {
 }
 
 // A float16 by its bits: 5 of exponent, 10 of fraction.
-static inline float from_float16(uint16_t bits) {
+INLINE float from_float16(uint16_t bits) {
     uint32_t sign = (uint32_t)(bits & 0x8000) << 16, size = (uint32_t)(bits & 0x7fff) << 13;
     uint32_t special = size >= 0x0f800000 ? 0x70000000 : 0;  // infinities and NaN keep the largest exponent
     size += special;
@@ -29,7 +29,7 @@ static inline float from_float16(uint16_t bits) {
 }
 
 // The nearest float16 by its bits, halves to the even one; NaN stays NaN.
-static inline uint16_t to_float16(float value) {
+INLINE uint16_t to_float16(float value) {
     uint32_t bits;
     __builtin_memcpy(&bits, &value, sizeof bits);
     uint32_t sign = bits >> 16 & 0x8000, size = bits & 0x7fffffff;

@@ -19,9 +19,6 @@
 // The columns of a matrix that lie side by side when it is packed.
 #define PANEL (3 * LANES)
 
-// A function of which the compiler is to make a copy for each set of constant arguments.
-#define COPIED static inline __attribute__((always_inline))
-
 // Numbers that are computed with at once, anywhere in memory.
 typedef real vector __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 
@@ -44,7 +41,7 @@ static void pack(real *packed, const data *matrix, long inner, long outer, long 
 
 // At most `most` rows times a panel of `vectors`; the sums stay in registers.  Where there are fewer rows the last one
 // is computed again, and not stored.
-COPIED void product_tile(real *out, long out_stride, const real *x, long x_stride, const real *panel, long rows,
+INLINE void product_tile(real *out, long out_stride, const real *x, long x_stride, const real *panel, long rows,
                          long inner, long columns, int added, const int most, const int vectors) {
     const real *row[TILE_ROWS];
     vector sum[TILE_ROWS][3], factor[3];
@@ -74,7 +71,7 @@ COPIED void product_tile(real *out, long out_stride, const real *x, long x_strid
 }
 
 // All rows times a panel, by tiles of 8 rows where there are registers for them, then of 4, then of one.
-COPIED void product_panel(real *out, long out_stride, const real *x, long x_stride, const real *panel, long rows,
+INLINE void product_panel(real *out, long out_stride, const real *x, long x_stride, const real *panel, long rows,
                           long inner, long columns, int added, const int vectors) {
     for (; TILE_ROWS == 8 && rows > 4; rows -= 8, x += 8 * x_stride, out += 8 * out_stride)
         product_tile(out, out_stride, x, x_stride, panel, rows, inner, columns, added, TILE_ROWS, vectors);
