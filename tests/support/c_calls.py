@@ -1,7 +1,7 @@
 """C text of the compiler's own, called with NumPy arrays."""
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,17 +24,26 @@ def argument(value: Array | int) -> Any:
     return ctypes.c_void_p(value.ctypes.data) if isinstance(value, np.ndarray) else ctypes.c_long(value)
 
 
-def elementwise(names: dict[str, int], real: str, number: str = "real") -> dict[str, Callable[..., Array]]:
-    """Functions of C by name, applied to every element of arrays; `names` says how many operands each takes."""
-    loops = []
+def loops(names: Mapping[str, int], number: str = "real") -> str:
+    """C functions `each_NAME` that apply a function to every element of arrays; each begins a file of its name."""
+    texts = []
     for name, operands in names.items():
         arrays = "".join(f", const {number} *a{k}" for k in range(operands))
         elements = ", ".join(f"a{k}[i]" for k in range(operands))
-        loops.append(
+        texts.append(
+            f'#line 1 "{name}"\n'
             f"void each_{name}(long n, {number} *out{arrays}) {{\n"
-            f"    _Pragma(\"omp simd\") for (long i = 0; i < n; i++) out[i] = {name}({elements});\n}}\n"
+            f"#pragma omp simd\n"
+            f"    for (long i = 0; i < n; i++) out[i] = {name}({elements});\n}}\n"
         )
-    found = c_library("\n".join(loops), real)
+    return "\n".join(texts)
+
+
+def elementwise(
+    names: Mapping[str, int], real: str, number: str = "real", code: str = ""
+) -> dict[str, Callable[..., Array]]:
+    """Functions of C by name, ours or those of `code`, for arrays; `names` says how many operands each takes."""
+    found = c_library(f"{code}\n{loops(names, number)}", real)
 
     def applied(name: str) -> Callable[..., Array]:
         def function(*arrays: Array) -> Array:

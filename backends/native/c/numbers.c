@@ -161,9 +161,9 @@ INLINE real tan_(real x) {
 
 // The angle of the point (x, y), in [-pi, pi]; first that of the nearest axis or diagonal, up to pi / 8.
 INLINE real atan2_(real y, real x) {
-    real across = abs_(x), up = abs_(y), scale = across > 1 || up > 1 ? (real)0.25 : 1;
+    real across = abs_(x), up = abs_(y), scale = (across > 1) | (up > 1) ? (real)0.25 : (word)1 << FRACTION_BITS;
     real more = maximum(across, up) * scale, less = minimum(across, up) * scale;
-    bool diagonal = more > 0 && less >= more * (real)0.41421356237309504880;
+    bool diagonal = (more > 0) & ((less == more) | (less > more * (real)0.41421356237309504880));
     real slope = diagonal ? (less - more) / (less + more) : less / more;
     real t = less == more ? 0 : slope, z = t * t, pi = (real)3.14159265358979323846;
     real angle = t + t * z * atan_series(z) + (diagonal ? pi / 4 : 0);
@@ -192,7 +192,7 @@ INLINE real silu_(real x) { return x * sigmoid_(x); }
 // x times the normal distribution function.
 INLINE real gelu_(real x) {
     real half = (real)0.5, tail = normal_tail(abs_(x), half * (x < 0 ? x : 1));
-    real near = x * (half + half * erf_near(x * (real)0.70710678118654752440)), far = x < 0 ? tail : x - x * tail;
+    real near = x * (half + half * erf_near(x * (real)0.70710678118654752440)), far = x < 0 ? tail : x * (1 - tail);
     return abs_(x) < half ? near : far;
 }
 
