@@ -34,7 +34,7 @@ def compiling():
     """
     machine = "-mcpu=native" if os.uname().machine in ("aarch64", "arm64") else "-march=native"
     numbers = ("-O3", machine, "-fno-math-errno", "-fno-trapping-math")
-    return [*compiler(), *numbers, "-Werror=implicit-function-declaration", "-w", "-fPIC", "-shared", "-x", "c"]
+    return [*compiler(), *numbers, "-Werror=implicit-function-declaration", "-fPIC", "-shared", "-x", "c"]
 
 
 @functools.cache
@@ -79,7 +79,7 @@ def compile_to(path, code):
 def kept_in():
     """The folder of compiled libraries: one for this process alone where ours cannot be written, or others can."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    folder = os.environ.get("LSRL_CACHE") or os.path.join(cache, "lsrl")
+    folder = os.path.abspath(os.environ.get("LSRL_CACHE") or os.path.join(cache, "lsrl"))
     if not is_ours(folder):
         folder = tempfile.mkdtemp(prefix="lsrl-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
