@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lsrl.backends.writer import Writer
 from lsrl.backends.wrapping import INDENT
+from lsrl.backends.writer import Writer
 
 WIDTH = 110
 _BREAKS = (", ", " + ", " - ", " ? ", " : ", " * ", " / ", " & ", " | ")

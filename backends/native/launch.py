@@ -49,7 +49,8 @@ class NativeLoops:
         kernel = native_kernel(functions.kernel, loop, frame.numbers, frame.names.sizes)
         self.texts.append(kernel.text)
         launch = _Launch(functions, kernel, loop, plain.arguments, frame.names.sizes, frame.types)
-        how = "one C loop over time for some sequences at once" if kernel.shared else "one C loop over time for each sequence"
+        together = "for the sequences of a thread together" if kernel.shared else "for each sequence"
+        how = f"one C loop over time {together}"
         return Made((partial(_write_text, functions, kernel), partial(_write_launch, launch)), (), how, "runs_native")
 
 
@@ -130,4 +131,4 @@ def _write_launch(launch: _Launch, writer: Writer) -> None:
 
 def _numbers(kernel: NativeKernel) -> list[str]:
     """The numbers that a kernel takes, of the types that it takes them in."""
-    return [f"float({code})" if type_ == "double" else code for code, type_ in zip(kernel.numbers, kernel.types, strict=True)]
+    return [f"float({code})" if type_ == "double" else code for code, type_ in kernel.numbers]

@@ -11,16 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from lsrl.backends.expressions import Code, infix
-from lsrl.backends.kernel_form import KernelForm, NoKernel, row_major
-from lsrl.backends.native.operations import PRINTERS
+from lsrl.backends.kernel_form import KernelForm, NoKernel
+from lsrl.backends.native.indexing import MOVES, Index, PrintDim, identity, is_elements, moved, operands, resolved
+from lsrl.backends.native.static_product import static_product
 from lsrl.ir.cell import State
-from lsrl.ir.dims import Dim, Shape, shape_text
-from lsrl.ir.infer import dim, integer, integers
-from lsrl.ir.ops import Family, family
+from lsrl.ir.dims import Shape, shape_text
 from lsrl.ir.value import Value
 
-MOVES = ("expand", "transpose", "slice", "select", "flip", "reshape")
 FOLDS = ("reduce_prod", "reduce_max", "reduce_min", "reduce_any", "reduce_all", "argmax", "argmin")
 SUMS = ("einsum", "reduce_sum")
 
@@ -33,14 +30,6 @@ class Work(Enum):
     SUM = auto()  # sums products
     FOLD = auto()  # folds axes
     JOIN = auto()  # puts operands one after the other
-
-
-@dataclass(frozen=True, slots=True)
-class Index:
-    """Where an element of a value lies: one expression for each axis, or its place in row-major order."""
-
-    axes: tuple[Code, ...] = ()
-    flat: Code | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +59,17 @@ class Nests:
     copied: tuple[Value, ...]
     readers: Mapping[str, frozenset[tuple[int, bool]]]
 
+    def computes_elements(self, value: Value) -> bool:
+        """Whether a nest of elements computes the value, so that it can store it anywhere."""
+        own = self.place.get(value)
+        return own is not None and self.nests[own].work is Work.ELEMENTS
+
     def written_in_place(self, state: State) -> bool:
         """Whether the next value can take the place of the arriving one, which nobody reads any more."""
-        own = self.place.get(state.next)
-        if own is None or self.nests[own].work is not Work.ELEMENTS:
+        if not self.computes_elements(state.next):
             return False
+        own = self.place[state.next]
         return all(place < own or (place == own and beside) for place, beside in self.readers.get(state.name, ()))
-
-
-PrintDim = Callable[[Dim], Code]
 
 
 def nests_of(
@@ -98,113 +89,6 @@ def nests_of(
         NoKernel: names the operation that has no form in C, and its line.
     """
     return _Scheduler(form, is_number, print_dim, is_cut).scheduled()
-
-
-def identity(value: Value) -> Index:
-    """An element in the nest over a value's own axes."""
-    return Index(tuple(map(Code, indices(value.shape))))
-
-
-def indices(shape: Shape) -> tuple[str, ...]:
-    """The variables of the loops over a shape: `i_h` for an axis of H elements."""
-    names: list[str] = []
-    for axis, size in enumerate(shape):
-        words = str(size)
-        name = f"i_{words.lower()}" if words.isidentifier() else f"i_{axis}"
-        names.append(name if name not in names else f"{name}_{axis}")
-    return tuple(names)
-
-
-def resolved(value: Value, index: Index, stops: Callable[[Value], bool], print_dim: PrintDim) -> tuple[Value, Index]:
-    """The value behind moves whose element this is, and its index there.
-
-    Args:
-        stops: whether a value can be read as it is.
-    """
-    while value.op in MOVES and not stops(value):
-        (inner,) = value.args
-        value, index = inner, moved(value, inner, index, print_dim)
-    return value, index
-
-
-def moved(value: Value, inner: Value, index: Index, print_dim: PrintDim) -> Index:
-    """The index in the operand of a move."""
-    axes = index.axes
-    match value.op:
-        case "reshape":
-            return Index(flat=index.flat if index.flat is not None else flat_index(value.shape, axes, print_dim))
-        case "expand":
-            new = integers(value.attr("axes"))
-            return Index(tuple(code for axis, code in enumerate(axes) if axis not in new))
-        case "transpose":
-            perm = integers(value.attr("perm"))
-            return Index(tuple(axes[perm.index(axis)] for axis in range(inner.rank)))
-        case "slice":
-            axis, step = integer(value.attr("axis")), integer(value.attr("step"))
-            code = times(axes[axis], Code(str(step)))
-            return Index((*axes[:axis], plus(print_dim(dim(value.attr("start"))), code), *axes[axis + 1 :]))
-        case "select":
-            axis = integer(value.attr("axis"))
-            return Index((*axes[:axis], print_dim(dim(value.attr("index"))), *axes[axis:]))
-        case _:
-            axis = integer(value.attr("axis"))
-            code = infix("-", print_dim(inner.shape[axis] - 1), axes[axis])
-            return Index((*axes[:axis], code, *axes[axis + 1 :]))
-
-
-def flat_index(shape: Shape, axes: Sequence[Code], print_dim: PrintDim) -> Code:
-    """The place of an element in row-major order."""
-    whole = Code("0")
-    for stride, code in zip(row_major(shape), axes, strict=True):
-        whole = plus(whole, times(code, print_dim(stride)))
-    return whole
-
-
-def plus(left: Code, right: Code) -> Code:
-    """The sum, where one of the two may be 0."""
-    if left.text == "0" or right.text == "0":
-        return right if left.text == "0" else left
-    return infix("+", left, right)
-
-
-def times(left: Code, right: Code) -> Code:
-    """The product, where one of the factors may be 0 or 1."""
-    if "0" in (left.text, right.text):
-        return Code("0")
-    if left.text == "1" or right.text == "1":
-        return right if left.text == "1" else left
-    return infix("*", left, right)
-
-
-def operands(value: Value, index: Index) -> Iterator[tuple[Value, Index]]:
-    """The operands of an element-wise value, each with the index of the element that is read.
-
-    What indexes a table comes before the table, whose own axis is left open: its element is only known then.
-    """
-    axes = index.axes
-    match value.op:
-        case "einsum":
-            left, result = str(value.attr("spec")).split("->")
-            where = dict(zip(result, axes, strict=True))
-            for letters, arg in zip(left.split(","), value.args, strict=True):
-                yield arg, Index(tuple(where[letter] for letter in letters))
-        case "gather":
-            table, chosen = value.args
-            axis, batch = integer(value.attr("axis")), integer(value.attr("batch"))
-            inner = chosen.rank - batch
-            yield chosen, Index((*axes[:batch], *axes[axis : axis + inner]))
-            yield table, Index((*axes[:axis], Code(""), *axes[axis + inner :]))
-        case _:
-            for arg in value.args:
-                yield arg, index if arg.rank else Index()
-
-
-def is_elements(value: Value) -> bool:
-    """Whether each element of a value is computed from some elements of its operands."""
-    if value.op == "einsum":
-        left, result = str(value.attr("spec")).split("->")
-        return all(letter in result for letter in left if letter != ",")
-    return value.op == "gather" or (family(value.op) is Family.ELEMENTWISE and value.op in PRINTERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,9 +189,9 @@ class _Scheduler:
         """What is read as a whole, in order, so that it must lie in an array."""
         views = self.form.views
         for value in body:
-            vectors = static_product(self.form, value)
-            if vectors is not None and (vectors in views or vectors.op in MOVES):
-                yield vectors
+            product = static_product(self.form, value)
+            if product is not None and (product.vectors in views or product.vectors.op in MOVES):
+                yield product.vectors
             if value.op == "reshape" and (value.args[0] in views or value.args[0].op in MOVES):
                 yield value.args[0]
 
@@ -344,25 +228,3 @@ class _Scheduler:
             yield from operands(value, own)
         else:
             yield from ((arg, identity(arg)) for arg in value.args)
-
-
-def static_product(form: KernelForm, value: Value) -> Value | None:
-    """The vectors that a product multiplies by a matrix which stays the same; None where it is no such product.
-
-    Each sequence has one vector for each combination of the leading axes that vector, matrix and result share.
-    """
-    if value.op != "einsum" or len(value.args) != 2:
-        return None
-    left, result = str(value.attr("spec")).split("->")
-    pairs = list(zip(left.split(","), value.args, strict=True))
-    static = [arg in form.views and form.is_static(arg) for arg in value.args]
-    if static == [False, True]:
-        pairs.reverse()
-    elif static != [True, False]:
-        return None
-    (matrix, _), (vector, arg) = pairs
-    if not result or not vector or len(set(matrix)) != len(matrix) or len(set(vector)) != len(vector):
-        return None
-    shared, outer, inner = result[:-1], result[-1], vector[-1]
-    fits = vector[:-1] == shared and outer not in vector and inner not in result
-    return arg if fits and sorted(matrix) == sorted(shared + outer + inner) else None
