@@ -7,8 +7,8 @@ over time, where a kernel can hold it, and a loop in plain PyTorch where not.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from lsrl.backends import torch_prelude
@@ -22,11 +22,12 @@ from lsrl.backends.torch_directions import run_cells, runs
 from lsrl.backends.torch_draw import write_init, write_initial_state
 from lsrl.backends.torch_frame import ALONE, POSITION, SEQUENCE, Frame, narrow_values
 from lsrl.backends.torch_header import Ways, header
-from lsrl.backends.torch_loops import Written, write_loop
+from lsrl.backends.torch_loops import LoopKernels, Written, write_loop
 from lsrl.backends.torch_operator import NAMESPACE
 from lsrl.backends.torch_place import TYPES, Types
 from lsrl.backends.torch_primitive_chunk import without_kernels
 from lsrl.backends.torch_primitive_grid import tiles_in_words
+from lsrl.backends.triton_loop import loop_kernels
 from lsrl.backends.writer import WIDTH, Writer
 from lsrl.ir.cell import TIME, Cell
 from lsrl.ir.lattice import is_grid
@@ -62,6 +63,33 @@ def emit_triton(
     Raises:
         KeyError: `dtype` is none of these.
     """
+    return emit_torch(plan, TRITON, dtype, source_name, command, gradients=gradients)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the loops of a PyTorch module run in.
+
+    Attributes:
+        loops: makes the kernels of a loop.
+        needs: what a machine has to have for the module, in words.
+        native: they are C functions, and there are no Triton kernels.
+        carried: what the module carries for them, once they are written.
+    """
+
+    loops: LoopKernels
+    needs: str
+    native: bool = False
+    carried: Callable[[], str] = str
+
+
+TRITON = Target(loop_kernels, "torch and triton")
+
+
+def emit_torch(
+    plan: Plan, target: Target, dtype: str, source_name: str, command: str, *, gradients: bool = True
+) -> str:
+    """The text of a PyTorch module whose loops run in the kernels of a target; see `emit_triton`."""
     frame = _frame(plan, TYPES[dtype])
     beside = runs(plan)
     loops = run_cells(plan, beside, frame.names, frame.is_number)
@@ -69,24 +97,29 @@ def emit_triton(
         stored = [v for place, loop in loops.items() for own in beside[place].played(loop.emits) for v in own]
         frame = replace(frame, narrow=narrow_values((*plan.roots, *plan.cell.all_roots()), frame.varying, stored))
     written = {
-        place: replace(write_loop(loop, frame, dtype, gradients), names=beside[place].names)
+        place: replace(write_loop(loop, frame, dtype, gradients, target.loops), names=beside[place].names)
         for place, loop in loops.items()
     }
     _write_functions(plan, frame, written, gradients)
-    schedule = dict(_schedule(plan, written, dtype))
+    schedule = dict(_schedule(plan, written, dtype, target))
     _write_tables(frame, schedule, list(written.values()))
     backward = {each.names: each.backward for each in written.values() if each.backward}
     ways = Ways(schedule, backward)
-    return assembled(frame, header(plan, frame.types, ways, source_name, command, gradients))
+    told = header(plan, frame.types, ways, source_name, command, gradients, target.needs)
+    return assembled(frame, told, target)
 
 
-def _schedule(plan: Plan, written: Mapping[int, Written], dtype: str) -> Iterator[tuple[str, str]]:
+def _schedule(
+    plan: Plan, written: Mapping[int, Written], dtype: str, target: Target
+) -> Iterator[tuple[str, str]]:
     """How each recurrence runs, in words, by the names of its states."""
     for place, stage in enumerate(plan.stages):
         match stage:
             case Loop() if place in written:
                 told = runs(plan)[place].in_words
                 yield written[place].names, ", ".join(filter(None, (written[place].schedule, told)))
+            case Primitive(states) if target.native:
+                yield ", ".join(state.name for state in states), f"{in_words(stage.how)}, by products of PyTorch"
             case Primitive(states, form=ChunkForm() as form):
                 reason = without_kernels(form, stage.how, plan.sizes, dtype)
                 how = f"{in_words(stage.how)} in plain PyTorch: {reason}" if reason else in_words(stage.how)
@@ -187,10 +220,10 @@ def _write_entry(writer: Writer, states: str, how: str) -> None:
     writer.text("),")
 
 
-def assembled(frame: Frame, docstring: str) -> str:
+def assembled(frame: Frame, docstring: str, target: Target = TRITON) -> str:
     """The functions preceded by what they need."""
     text = str(frame.writer)
-    functions = _definitions(text, docstring, frame)
+    functions = [*_definitions(text, docstring, frame, target), *filter(None, [target.carried()])]
     whole = Writer()
     whole.docstring(docstring)
     whole.blank()
@@ -209,9 +242,9 @@ def assembled(frame: Frame, docstring: str) -> str:
     return str(whole)
 
 
-def _definitions(text: str, docstring: str, frame: Frame) -> list[str]:
+def _definitions(text: str, docstring: str, frame: Frame, target: Target) -> list[str]:
     """What the text uses; operators are registered where those of modules of other text are not."""
     own = sha256((docstring + text).encode()).hexdigest()[:12]
     extent = "batch, extents" if is_grid(frame.cell) else "batch"
-    known = {**torch_prelude.functions(frame.types, extent), **KERNEL_FUNCTIONS}
+    known = {**torch_prelude.functions(frame.types, extent, native=target.native), **KERNEL_FUNCTIONS}
     return [each.replace(NAMESPACE, f"lsrl_{own}") for each in reached(text, known)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from fractions import Fraction
@@ -144,18 +144,34 @@ def _signed(text: str) -> Code:
     return Code(text, Binding.SIGN if text.startswith("-") else Binding.ATOM)
 
 
-def dim_code(dim: Dim, sizes: Mapping[str, str]) -> Code:
-    """A size as Python arithmetic on ints; `sizes` gives the identifier of every size."""
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """How a language writes what sizes are made with.
+
+    Attributes:
+        quotient: the operator of whole quotients.
+        power: a small whole power.
+    """
+
+    quotient: str
+    power: Callable[[Code, int], Code]
+
+
+PYTHON = Arithmetic("//", lambda base, power: infix("**", base, Code(str(power))))
+
+
+def dim_code(dim: Dim, sizes: Mapping[str, str], arithmetic: Arithmetic = PYTHON) -> Code:
+    """A size as arithmetic on ints; `sizes` gives the identifier of every size."""
     divisor = lcm(*(factor.denominator for _, factor in dim.terms)) if dim.terms else 1
     whole = Code("0")
     for position, (monomial, factor) in enumerate(dim.terms):
         scaled = int(factor * divisor)
-        term = _monomial(monomial, abs(scaled), sizes)
+        term = _monomial(monomial, abs(scaled), sizes, arithmetic)
         if position == 0:
             whole = prefix("-", term) if scaled < 0 else term
         else:
             whole = infix("-" if scaled < 0 else "+", whole, term)
-    return infix("//", whole, Code(str(divisor))) if divisor != 1 else whole
+    return infix(arithmetic.quotient, whole, Code(str(divisor))) if divisor != 1 else whole
 
 
 def shape_code(shape: Shape, sizes: Mapping[str, str], before: tuple[str, ...] = ()) -> str:
@@ -164,20 +180,23 @@ def shape_code(shape: Shape, sizes: Mapping[str, str], before: tuple[str, ...] =
     return f"({parts[0]},)" if len(parts) == 1 else f"({', '.join(parts)})"
 
 
-def _monomial(monomial: tuple[tuple[Atom, int], ...], factor: int, sizes: Mapping[str, str]) -> Code:
+def _monomial(
+    monomial: tuple[tuple[Atom, int], ...], factor: int, sizes: Mapping[str, str], arithmetic: Arithmetic
+) -> Code:
     code = Code(str(factor)) if factor != 1 or not monomial else None
     for atom, power in monomial:
-        base = _atom(atom, sizes)
-        part = base if power == 1 else infix("**", base, Code(str(power)))
+        base = _atom(atom, sizes, arithmetic)
+        part = base if power == 1 else arithmetic.power(base, power)
         code = part if code is None else infix("*", code, part)
     assert code is not None
     return code
 
 
-def _atom(atom: Atom, sizes: Mapping[str, str]) -> Code:
+def _atom(atom: Atom, sizes: Mapping[str, str], arithmetic: Arithmetic) -> Code:
     match atom:
         case str():
             return Code(sizes[atom])
         case _:
-            operator = "//" if atom.op == "/" else atom.op
-            return infix(operator, dim_code(atom.left, sizes), dim_code(atom.right, sizes))
+            operator = arithmetic.quotient if atom.op == "/" else atom.op.replace("//", arithmetic.quotient)
+            left, right = (dim_code(side, sizes, arithmetic) for side in (atom.left, atom.right))
+            return infix(operator, left, right)

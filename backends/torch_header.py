@@ -19,11 +19,20 @@ class Ways:
     backward: Mapping[str, str]
 
 
-def header(plan: Plan, types: Types, ways: Ways, source_name: str, command: str, gradients: bool) -> str:
+def header(
+    plan: Plan,
+    types: Types,
+    ways: Ways,
+    source_name: str,
+    command: str,
+    gradients: bool,
+    needs: str = "torch and triton",
+) -> str:
     """The text of the module's docstring.
 
     Args:
         gradients: whether the module has a backward pass.
+        needs: what a machine has to have for it.
     """
     parts = [
         title(plan.cell),
@@ -31,7 +40,7 @@ def header(plan: Plan, types: Types, ways: Ways, source_name: str, command: str,
         types_told(types),
         _run(plan, ways),
         _gradients(ways, gradients),
-        origin(source_name, command, "torch and triton"),
+        origin(source_name, command, needs),
     ]
     return "\n\n".join(part for part in parts if part)
 

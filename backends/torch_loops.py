@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -20,12 +20,14 @@ from lsrl.backends.torch_newton import write_newton_loop
 from lsrl.backends.torch_operator import Around, LoopFunctions, write_operator, write_run
 from lsrl.backends.torch_plain_scan import write_plain_scan
 from lsrl.backends.torch_waves import write_waves
-from lsrl.backends.triton_loop import Made, Section, loop_kernels
+from lsrl.backends.triton_loop import Made, Section
 from lsrl.ir.lattice import is_grid
 from lsrl.ir.loop_adjoint import differentiable
 from lsrl.ir.schedules.how import Newton, Scan
 
 Ahead = tuple[str, str, str]
+LoopKernels = Callable[[LoopFunctions, LoopCell, PlainLoop, Frame, str], Made]
+"""What makes the kernels of a loop, or raises NoKernel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +50,15 @@ class Written:
     names: str = ""
 
 
-def write_loop(loop: LoopCell, frame: Frame, dtype: str, gradients: bool, names: Sequence[Names] = ()) -> Written:
+def write_loop(
+    loop: LoopCell, frame: Frame, dtype: str, gradients: bool, kernels: LoopKernels, names: Sequence[Names] = ()
+) -> Written:
     """Everything that runs one loop.
 
     Args:
         frame: of what surrounds the loop.
         gradients: whether it has a derivative.
+        kernels: makes its kernels.
         names: identifiers of the module, from which its functions get theirs; those of the frame where there are none.
     """
     names = names or (frame.names,)
@@ -67,10 +72,10 @@ def write_loop(loop: LoopCell, frame: Frame, dtype: str, gradients: bool, names:
         states = tuple(state.name for state in loop.cell.states)
         loop = replace(loop, saved=derived.saved if every == 1 else states)
     plain = PlainLoop.of(loop, frame.numbers, frame.types, torch_prelude.reserved())
-    made = _made(functions, loop, plain, frame, dtype)
+    made = _made(functions, loop, plain, frame, dtype, kernels)
     sizes, writer = frame.names.sizes, frame.writer
-    kernels = isinstance(made, Made)
-    around = Around(functions, loop, plain.arguments, sizes, frame.types, kernels, every, derived, guarded)
+    check = made.check if isinstance(made, Made) else ""
+    around = Around(functions, loop, plain.arguments, sizes, frame.types, check, every, derived, guarded)
     sections: list[Section] = [*(made.sections if isinstance(made, Made) else ()), partial(write_operator, around)]
     sections += [partial(write_run, around), *_plain(functions, plain)]
     sections += [partial(write_guard, around)] if guarded else []
@@ -80,7 +85,7 @@ def write_loop(loop: LoopCell, frame: Frame, dtype: str, gradients: bool, names:
     ahead, schedule = (made.ahead, made.schedule) if isinstance(made, Made) else ((), made)
     if derived is None:
         return Written(functions.run, loop, ahead, schedule)
-    inner = _write_derivative(around, derived, frame, dtype, names)
+    inner = _write_derivative(around, derived, frame, dtype, kernels, names)
     ahead = (*ahead, *(kernel for each in inner for kernel in each.kernels))
     ways = [each.schedule for each in inner] or ["all positions at once"]
     return Written(functions.run, loop, ahead, schedule, f"{'; '.join(ways)}, from {_kept(around)}")
@@ -123,10 +128,12 @@ def _is_smooth(loop: LoopCell) -> bool:
     return any(map(differentiable, taken)) and any(map(differentiable, given))
 
 
-def _made(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: Frame, dtype: str) -> Made | str:
+def _made(
+    functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: Frame, dtype: str, kernels: LoopKernels
+) -> Made | str:
     """The loop's kernels, or how it runs without any."""
     try:
-        return loop_kernels(functions, loop, plain, frame, dtype)
+        return kernels(functions, loop, plain, frame, dtype)
     except NoKernel as reason:
         if is_grid(loop.cell):
             return f"waves in plain PyTorch: {reason}"
@@ -136,13 +143,13 @@ def _made(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: Fra
 
 
 def _write_derivative(
-    around: Around, derived: Derivative, frame: Frame, dtype: str, names: Sequence[Names]
+    around: Around, derived: Derivative, frame: Frame, dtype: str, kernels: LoopKernels, names: Sequence[Names]
 ) -> list[Written]:
     """The derivative's functions; its loops."""
     inner: list[Written] = []
 
     def write_inner(loop: LoopCell, own: Frame) -> str:
-        inner.append(write_loop(loop, own.to(frame.writer), dtype, False, (*names, own.names)))
+        inner.append(write_loop(loop, own.to(frame.writer), dtype, False, kernels, (*names, own.names)))
         return inner[-1].run
 
     write_derivative(

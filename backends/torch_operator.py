@@ -61,7 +61,7 @@ class Around:
     Attributes:
         arguments: of the plain form.
         sizes: the identifier of every size.
-        kernel: whether there is one.
+        kernel: the function that says whether the kernel runs where a tensor is; empty where there is no kernel.
         pieces: how many positions lie between two of which the arriving states are kept; 0 for a number that depends
             on the length.
         derivative: None where there is none.
@@ -73,7 +73,7 @@ class Around:
     arguments: LoopNames
     sizes: Mapping[str, str]
     types: Types
-    kernel: bool
+    kernel: str
     pieces: int
     derivative: Derivative | None
     guarded: bool
@@ -145,7 +145,7 @@ def write_operator(around: Around, writer: Writer) -> None:
         saved = ", then the arriving states of positions `every` apart" if arguments.saved else ""
         writer.docstring(f"What the loop keeps of every position, its last states{saved}.")
         if around.kernel:
-            with writer.block("if runs_kernels(tensors[0]):"):
+            with writer.block(f"if {around.kernel}(tensors[0]):"):
                 writer.line(f"return list({around.names.launch}({passed}))")
         writer.line(f"return separate({around.names.forward}({passed}), tensors)")
     writer.blank(2)

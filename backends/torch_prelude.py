@@ -11,10 +11,16 @@ from lsrl.backends.scan_kernel_algebra import SCAN_FUNCTIONS
 from lsrl.backends.torch_place import Types
 
 IMPORTS = (
+    ("ctypes", "import ctypes"),
     ("functools", "import functools"),
+    ("hashlib", "import hashlib"),
     ("itertools", "import itertools"),
     ("math", "import math"),
     ("os", "import os"),
+    ("shlex", "import shlex"),
+    ("shutil", "import shutil"),
+    ("subprocess", "import subprocess"),
+    ("tempfile", "import tempfile"),
     ("warnings", "import warnings"),
     ("Any", "from typing import Any, NamedTuple"),
     ("torch", "\nimport torch"),
@@ -219,6 +225,7 @@ _FUNCTIONS: Mapping[str, str] = {
     **runtime("torch_chunk_carry"),
     **runtime("torch_chunk_plain"),
     **runtime("triton_chunk_operator"),
+    **runtime("torch_chunk_kernels"),
     **runtime("torch_chunk"),
     **runtime("triton_tiles"),
     **runtime("triton_tiles_launch"),
@@ -229,9 +236,17 @@ _FUNCTIONS: Mapping[str, str] = {
 }
 
 
-def functions(types: Types, extent: str = "batch") -> dict[str, str]:
-    """What a module may define, with its types filled in, and with what `initial_state` is told."""
-    return {name: text.replace("REAL", types.real).replace("EXTENT", extent) for name, text in _FUNCTIONS.items()}
+_NATIVE: Mapping[str, str] = {**runtime("native_library"), **_FUNCTIONS, **runtime("torch_chunk_alone")}
+
+
+def functions(types: Types, extent: str = "batch", *, native: bool = False) -> dict[str, str]:
+    """What a module may define, with its types filled in, and with what `initial_state` is told.
+
+    Args:
+        native: its loops are C functions, and nothing in it is a Triton kernel.
+    """
+    known = _NATIVE if native else _FUNCTIONS
+    return {name: text.replace("REAL", types.real).replace("EXTENT", extent) for name, text in known.items()}
 
 
 def reserved() -> tuple[str, ...]:
@@ -239,8 +254,8 @@ def reserved() -> tuple[str, ...]:
     parameters = ("params", "inputs", "outputs", "state", "seed", "batch", "length", "extents", "generator", "device")
     loops = ("at", "every", "tensors", "cotangents", "found", "advance", "lanes", "lsrl_module")
     own: tuple[str, ...] = ("init", "initial_state", "apply", "apply_statistics", "step", "SCHEDULE", "KERNELS", "DOT")
-    own += (*_FUNCTIONS, *KERNEL_FUNCTIONS)
-    launch = ("grid", "warmup", "num_warps", "num_stages", "num_ctas", "maxnreg", "enable_fp_fusion", "ctx")
+    own += (*_NATIVE, *KERNEL_FUNCTIONS)
+    launch = ("kernel", "grid", "warmup", "num_warps", "num_stages", "num_ctas", "maxnreg", "enable_fp_fusion", "ctx")
     builtins = ("float", "int", "bool", "max", "min", "abs", "complex", "range", "dict", "set", "sorted", "zip", "list")
     return (*parameters, *loops, *own, *launch, *builtins, *(name for name, _ in IMPORTS))
 

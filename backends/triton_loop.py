@@ -38,16 +38,16 @@ class Made:
     """The kernels of a loop.
 
     Attributes:
-        launch: of the kernel that writes what the loop keeps.
         sections: what writes them, what they are compiled for, and the function that launches them.
         ahead: what compiles each ahead of time: its name, its signature, the name of its constants.
         schedule: how they run, in words.
+        check: the function of the module that says whether they run where a tensor is.
     """
 
-    launch: Launch
     sections: tuple[Section, ...]
     ahead: tuple[tuple[str, str, str], ...]
     schedule: str
+    check: str = "runs_kernels"
 
 
 def loop_kernels(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: Frame, dtype: str) -> Made:
@@ -92,7 +92,7 @@ def _scanned(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: 
     texts = [partial(_write_kernel, text, launch) for text, launch in zip(found.texts, launches, strict=True)]
     sections = (*texts, partial(write_scan_launch, scan))
     ahead = tuple(_ahead(k, frame, each) for k, each in zip(kernels, constants, strict=True))
-    return Made(launches[2], sections, ahead, f"a scan by Triton kernels, {programs(found.tiles)}")
+    return Made(sections, ahead, f"a scan by Triton kernels, {programs(found.tiles)}")
 
 
 def _in_waves(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: Frame, dtype: str) -> Made:
@@ -108,7 +108,7 @@ def _in_waves(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame:
     sections = (partial(_write_kernel, text, launch), partial(write_wave_launch, launch))
     how = "one Triton kernel for each wave" if isinstance(loop.how, Dag) else "one Triton kernel for each place"
     ahead = _ahead(kernel, frame, functions.constants)
-    return Made(launch, sections, (ahead,), f"{how}, {programs(kernel)}")
+    return Made(sections, (ahead,), f"{how}, {programs(kernel)}")
 
 
 def _solved(functions: LoopFunctions, loop: LoopCell, how: Newton, plain: PlainLoop, frame: Frame, dtype: str) -> Made:
@@ -128,7 +128,7 @@ def _solved(functions: LoopFunctions, loop: LoopCell, how: Newton, plain: PlainL
     sections = (partial(_write_kernel, text, launch), partial(write_newton_launch, launch, window))
     ahead = _ahead(kernel, frame, functions.constants)
     schedule = f"Newton's method in a Triton kernel, windows of {window} positions, {programs(kernel)}"
-    return Made(launch, sections, (ahead,), schedule)
+    return Made(sections, (ahead,), schedule)
 
 
 def _write_kernel(text: str, launch: Launch, writer: Writer) -> None:
@@ -157,7 +157,7 @@ def _whole_or_in_steps(functions: LoopFunctions, loop: LoopCell, plain: PlainLoo
         )
         ahead = _ahead(kernel, frame, functions.constants)
         sections = (partial(_write_kernel, text, launch), partial(write, launch))
-        return Made(launch, sections, (ahead,), f"{schedule}, {programs(kernel)}")
+        return Made(sections, (ahead,), f"{schedule}, {programs(kernel)}")
 
     try:
         kernel, text = _kernel(functions.kernel, loop, frame, dtype)

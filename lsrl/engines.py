@@ -18,7 +18,7 @@ def load_engine(target: str, dtype: str, cell: Cell, sizes: Mapping[str, int], s
             from lsrl.engine_jax import JaxEngine
 
             return JaxEngine(cell, dtype, load_module(source, _module_name(cell, target, source)))
-        case "triton":
+        case "triton" | "cpu":
             from lsrl.engine_torch import TorchEngine
 
             return TorchEngine(cell, dtype, load_module(source, _module_name(cell, target, source)))

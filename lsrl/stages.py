@@ -12,6 +12,7 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from lsrl.backends.emit_cpu import emit_cpu
 from lsrl.backends.emit_jax import emit_jax
 from lsrl.backends.emit_triton import emit_triton
 from lsrl.backends.jax_graph import emit_jax_graph
@@ -33,7 +34,7 @@ from lsrl.ir.schedules.legal import Possible, possible
 from lsrl.ir.schedules.line_form import LineForm
 from lsrl.schedule import AUTO, SEQUENTIAL, Schedule, ScheduleError, resolve
 
-DEFAULT_DTYPES = {"jax": "float32", "triton": "float32", "reference": "float64"}
+DEFAULT_DTYPES = {"jax": "float32", "triton": "float32", "cpu": "float32", "reference": "float64"}
 EXACT = "exact"
 DTYPES = ("float32", "float64", "bfloat16", "float16", EXACT)
 
@@ -110,6 +111,14 @@ TASTES = {
         schedules=(*EVERYTHING, Tiles),
         inline=(Chunk, Quadratic, Tiles),
         device="h100",
+        grids=(GridForm, LayeredForm),
+    ),
+    "cpu": Taste(
+        False,
+        False,
+        schedules=(*EVERYTHING, Tiles),
+        inline=(Chunk, Quadratic, Tiles),
+        device="cpu",
         grids=(GridForm, LayeredForm),
     ),
 }
@@ -207,6 +216,8 @@ def write(
             return emit_torch_graph(plan, dtype, source_name, command, gradients=gradients)
         case "jax", Plan():
             return emit_jax(plan, dtype, source_name, command, gradients=gradients)
+        case "cpu", Plan():
+            return emit_cpu(plan, dtype, source_name, command, gradients=gradients)
         case _, Plan():
             return emit_triton(plan, dtype, source_name, command, gradients=gradients)
 
@@ -218,7 +229,7 @@ def ways(plan: Plan, target: str, dtype: str) -> dict[tuple[str, ...], str]:
         as_one = [plan.beside(loop) for loop in loops]
         told = [", ".join(filter(None, ("one `lax.scan`", each.in_words))) for each in as_one]
         return {tuple(each.names.split(", ")): words for each, words in zip(as_one, told, strict=True)}
-    for node in ast.parse(emit_triton(plan, dtype)).body:
+    for node in ast.parse(write(plan, target, dtype, "", "")).body:
         match node:
             case ast.Assign([ast.Name("SCHEDULE")], value):
                 return {tuple(names.split(", ")): way for names, way in ast.literal_eval(value).items()}

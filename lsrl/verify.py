@@ -27,8 +27,8 @@ from lsrl.random_arrays import Drawn, random_arrays, random_weights, small_sizes
 from lsrl.random_graphs import random_graph_arrays
 from lsrl.schedule import Directive, Schedule
 
-TARGETS = ("jax", "torch", "triton")
-"""JAX; PyTorch without kernels; PyTorch with kernels, on a GPU or interpreted."""
+TARGETS = ("jax", "torch", "triton", "cpu")
+"""JAX; PyTorch without kernels; PyTorch with kernels, on a GPU or interpreted; PyTorch with loops in C."""
 DTYPES = ("float64", "float32", "bfloat16")
 TOLERANCES = {"float64": 1e-10, "float32": 1e-5, "bfloat16": 1e-2, "float16": 1e-2}
 BATCH, LENGTH = 2, 37
@@ -150,7 +150,7 @@ def verify(
         Refusal: a target cannot hold the program.
     """
     for target in targets:
-        framework = "jax" if target == "jax" else "triton"
+        framework = "triton" if target == "torch" else target
         found = stages.made(given.cell, given.sizes, framework).recurrences
         for dtype in dtypes:
             arrays = _rounded(given.arrays, dtype)

@@ -136,11 +136,11 @@ def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 
 def test_wheel_holds_every_file(wheel_names: set[str]) -> None:
-    """Code under its package's name; the grammar, the library with its catalogue and the typing marker beside it."""
+    """Code under its package's name; beside it the grammar, the library with its catalogue, C text and the typing marker."""
     expected = {
         f"{layer.replace('.', '/')}/{path.relative_to(folder)}"
         for layer, folder in LAYERS.items()
-        for pattern in ("*.py", "*.lark", "*.lsrl", "std/catalog.json", "py.typed")
+        for pattern in ("*.py", "*.lark", "*.lsrl", "std/catalog.json", "py.typed", "c/*.c")
         for path in folder.rglob(pattern)
     }
     assert {"lsrl/py.typed", "lsrl/grammar.lark", "lsrl/std/gru.lsrl", "lsrl/ir/value.py"} <= expected

@@ -16,9 +16,7 @@ import math
 
 import torch
 
-from lsrl.backends.runtime.torch_chunk_plain import chunk_plainly
-from lsrl.backends.runtime.torch_kernels import INTERPRETED, runs_kernels
-from lsrl.backends.runtime.triton_chunk_operator import ChunkKernels, chunk_kernels_serve
+from lsrl.backends.runtime.torch_chunk_kernels import chunk_system
 
 
 def chunked(
@@ -69,21 +67,9 @@ def chunked(
     sides = [(side == "rows", not after) for _, side, after in reads]
     start = state.to(dtype).reshape(batch, math.prod(lanes), rows, width)
     taken, tile = chunk_rows(length, size)
-    kernels = start.dtype == torch.float32 and 0 not in (*start.shape, length) and chunk_kernels_run(start)
-    if kernels and taken in (tile, length) and chunk_kernels_serve(start, by_column, given, sides, tile):
-        exclusive = [before for _, before in sides]
-        found = ChunkKernels.apply(exclusive, tile, reverse, operands, start, *given, *vectors)
-    else:
-        found = chunk_plainly(start, by_column, given, vectors, sides, taken, reverse, kernels)
-    *results, last = found
+    options = ((taken, tile), reverse, operands)
+    *results, last = chunk_system(start, by_column, given, vectors, sides, *options)
     return [each.reshape(*whole, each.shape[-1]) for each in results], last.reshape(state.shape)
-
-
-def chunk_kernels_run(tensor):
-    """As `runs_kernels`, which warns where there is no GPU; a compiler cannot trace a warning."""
-    if torch.compiler.is_compiling():
-        return INTERPRETED or tensor.device.type != "cpu"
-    return runs_kernels(tensor)
 
 
 def last_axis(decay):

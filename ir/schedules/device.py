@@ -81,6 +81,7 @@ _CPU = Device(
         "jax": Runtime(4 * MICRO, step=0.01 * MICRO, operation=0.002 * MICRO, product=0.5 * MICRO, copies=3),
         # PyTorch, operation by operation.
         "triton": Runtime(3 * MICRO, step=0.0, operation=1.6 * MICRO, product=4 * MICRO, eager=True),
+        "cpu": Runtime(10 * MICRO, step=0.01 * MICRO, operation=0.0, product=0.1 * MICRO),
     },
 )
 # A `lax.scan` on a GPU launches its fused kernels anew at each turn; a Triton kernel keeps the loop and waits for

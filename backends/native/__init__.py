@@ -1,0 +1,1 @@
+"""Loops in C for the processor that a program runs on."""
