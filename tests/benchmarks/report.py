@@ -74,7 +74,8 @@ def _machine(found: Results) -> str:
         for dtype, each in found["rates"].items()
     )
     targets = ", ".join(sorted({f"`{record['target']}`" for record in found["rows"]}))
-    return f"Machine: {named}. Measured rates, {rates}. Ours is the target {targets}."
+    busy = f"Processes that ran when it began: {found['load']:.1f}."
+    return f"Machine: {named}. {busy} Measured rates, {rates}. Ours is the target {targets}."
 
 
 def _peers(record: Record) -> dict[str, float]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from lsrl.measure import in_turns, machine
 
 HERE = Path(__file__).parent
 QUICK = HERE.parents[1] / "build/benchmarks"
-TARGETS = {CPU: "triton", CUDA: "triton"}
+TARGETS = {CPU: "cpu", CUDA: "triton"}
 """What ours is on each device, unless `--target` names another."""
 BESIDE = {CPU: ("jax",), CUDA: ()}
 """Targets that are measured beside it."""
@@ -209,6 +210,7 @@ def run(family: Family, words: Sequence[str] | None = None) -> None:
     file = given.o or (QUICK if given.quick else HERE / "results") / f"{family.name}_{given.device}.json"
     rates = {dtype: measure(given.device, dtype) for dtype in sorted({row.dtype for row in rows})}
     about = {"family": family.name, "machine": machine(*PACKAGES, *family.packages)}
+    about |= {"load": os.getloadavg()[0]}
     about |= {"rates": {dtype: asdict(each) for dtype, each in rates.items()}}
     if given.row is None:
         file.unlink(missing_ok=True)

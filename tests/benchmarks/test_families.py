@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def small(row: Any) -> Any:
 def test_all_ways_of_each_sort_of_row_agree(name: str) -> None:
     running, family = import_module("running"), import_module(name).FAMILY
     for row in map(small, sorts(family)):
-        ready = running.prepared(family, row, "triton", ())
+        ready = running.prepared(family, row, running.TARGETS["cpu"], ())
         for each in family.passes:
             assert "ours" in running.compared(ready, each, row)
 
@@ -109,3 +110,18 @@ def test_rates_are_those_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> Non
     assert 1e8 < found.matrix < 1e14
     assert 1e-11 < found.step < 1e-6
     assert found.whole > found.loop * 1000
+
+
+def test_a_module_that_was_written_is_loaded_where_the_compiler_is_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    emitted = import_module("emitted")
+    monkeypatch.setattr(emitted, "FOLDER", tmp_path)
+    row = small(import_module("diagonal").ROWS[0])
+    here = emitted.written(row, "triton"), emitted.written(row, "triton", "chunk")
+    monkeypatch.setattr(emitted, "find_spec", lambda name: None)
+    assert (emitted.written(row, "triton"), emitted.written(row, "triton", "chunk")) == here
+    assert here[0].schedule.startswith("h=")
+    assert "chunk" in here[1].refused
+    with pytest.raises(FileNotFoundError):
+        emitted.written(replace(row, length=7), "triton")
