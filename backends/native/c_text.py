@@ -46,7 +46,7 @@ def needed(code: str, real: str, stored: str = "") -> str:
 def _reached(code: str, known: Mapping[str, str]) -> frozenset[str]:
     """The names among `known` that a text uses, and those that their definitions use."""
     wanted: set[str] = set()
-    found = _names(code) & known.keys()
+    found = set(_names(code) & known.keys())
     while found:
         wanted |= found
         found = {name for each in found for name in _names(known[each]) & known.keys()} - wanted

@@ -111,7 +111,7 @@ INLINE real erf_(real x) {
     return size < (real)0.75 ? erf_near(x) : libm(copysign)(far, x);
 }
 
-// A function that is called, not copied, for a vector of numbers at once: its own branches keep no loop from vectorising.
+// A function that is called, for a vector of numbers at once, so that its branches keep no loop from vectorising.
 #define CALLED _Pragma("omp declare simd notinbranch") __attribute__((noinline, const)) static
 
 // What the C library computes for angles beyond those that are reduced here, else `near`.
@@ -123,8 +123,8 @@ CALLED real cos_beyond(real x, real near) { return abs_(x) <= ANGLE_MOST ? near 
 // The same for the tangent.
 CALLED real tan_beyond(real x, real near) { return abs_(x) <= ANGLE_MOST ? near : libm(tan)(x); }
 
-// x - n pi / 2 for the nearest whole n, of |x| up to ANGLE_MOST; pi / 2 is in parts of 23 bits, whole multiples of which are
-// exact (Cody and Waite).
+// x - n pi / 2 for the nearest whole n, of |x| up to ANGLE_MOST; pi / 2 is in parts of 23 bits, whole multiples of which
+// are exact (Cody and Waite, Software Manual for the Elementary Functions, 1980).
 INLINE real reduced_angle(real x, word *n) {
     double wide = x, shifted = wide * 0.63661977236758134 + 0x1.8p52, whole = shifted - 0x1.8p52;
     uint64_t bits;
