@@ -123,8 +123,8 @@ CALLED real cos_beyond(real x, real near) { return abs_(x) <= ANGLE_MOST ? near 
 // The same for the tangent.
 CALLED real tan_beyond(real x, real near) { return abs_(x) <= ANGLE_MOST ? near : libm(tan)(x); }
 
-// x - n pi / 2 for the nearest whole n, of |x| up to ANGLE_MOST; pi / 2 is in parts of 23 bits, whole multiples of which
-// are exact (Cody and Waite, Software Manual for the Elementary Functions, 1980).
+// x - n pi / 2 for the nearest whole n, of |x| up to ANGLE_MOST; pi / 2 is in parts of 23 bits, whole multiples of
+// which are exact (Cody and Waite, Software Manual for the Elementary Functions, 1980).
 INLINE real reduced_angle(real x, word *n) {
     double wide = x, shifted = wide * 0.63661977236758134 + 0x1.8p52, whole = shifted - 0x1.8p52;
     uint64_t bits;
