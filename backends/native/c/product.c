@@ -80,14 +80,22 @@ INLINE void product_panel(real *out, long out_stride, const real *x, long x_stri
     if (rows == 1) product_tile(out, out_stride, x, x_stride, panel, rows, inner, columns, added, 1, vectors);
 }
 
-// Both of the products below.  A panel stays in the cache for all rows.
+// How much of a long sum is taken at once: a tile's rows stay in the first cache for it, a panel in the second.
+#define DEPTH 512L
+
+// Both of the products below.
 static void product_by_panels(real *out, long out_stride, const real *x, long x_stride, const real *packed, long rows,
                               long inner, long outer, int added) {
-    long first = 0;
-    for (; outer - first > 2 * LANES; first += PANEL, packed += inner * PANEL)
-        product_panel(out + first, out_stride, x, x_stride, packed, rows, inner, outer - first, added, 3);
-    for (; first < outer; first += LANES, packed += inner * LANES)
-        product_panel(out + first, out_stride, x, x_stride, packed, rows, inner, outer - first, added, 1);
+    for (long first = 0, width; first < outer; first += width, packed += inner * width) {
+        width = outer - first > 2 * LANES ? PANEL : LANES;
+        for (long begin = 0; begin < inner || begin == 0; begin += DEPTH) {
+            const real *panel = packed + begin * width;
+            long depth = inner - begin < DEPTH ? inner - begin : DEPTH, more = added || begin;
+            if (width == PANEL)
+                product_panel(out + first, out_stride, x + begin, x_stride, panel, rows, depth, outer - first, more, 3);
+            else product_panel(out + first, out_stride, x + begin, x_stride, panel, rows, depth, outer - first, more, 1);
+        }
+    }
 }
 
 // out[r][o] = sum_i x[r][i] * matrix[i][o], for a matrix that `pack` packed; row r is at out + r * out_stride.
