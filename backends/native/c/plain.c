@@ -1,7 +1,7 @@
-// The square root; NaN below 0.
+// The square root; NaN below 0; within 0.5 ulp.
 INLINE real sqrt_(real x) { return libm(sqrt)(x); }
 
-// 1 / sqrt(x).
+// 1 / sqrt(x); within 1.5 ulp.
 INLINE real rsqrt_(real x) { return 1 / sqrt_(x); }
 
 // -1, 0 or 1; x itself where it is 0 or NaN.
