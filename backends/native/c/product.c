@@ -91,8 +91,9 @@ static void product_by_panels(real *out, long out_stride, const real *x, long x_
         width = left > 2 * LANES ? PANEL : LANES;
         for (long begin = 0; begin < inner || begin == 0; begin += DEPTH) {
             const real *from = x + begin, *panel = packed + begin * width;
-            long depth = inner - begin < DEPTH ? inner - begin : DEPTH, more = added || begin;
-            if (width == PANEL) product_panel(out + first, out_stride, from, x_stride, panel, rows, depth, left, more, 3);
+            long depth = inner - begin < DEPTH ? inner - begin : DEPTH;
+            int more = added || begin;
+            if (width > LANES) product_panel(out + first, out_stride, from, x_stride, panel, rows, depth, left, more, 3);
             else product_panel(out + first, out_stride, from, x_stride, panel, rows, depth, left, more, 1);
         }
     }
