@@ -93,8 +93,10 @@ static void product_by_panels(real *out, long out_stride, const real *x, long x_
             const real *from = x + begin, *panel = packed + begin * width;
             long depth = inner - begin < DEPTH ? inner - begin : DEPTH;
             int more = added || begin;
-            if (width > LANES) product_panel(out + first, out_stride, from, x_stride, panel, rows, depth, left, more, 3);
-            else product_panel(out + first, out_stride, from, x_stride, panel, rows, depth, left, more, 1);
+            if (width > LANES)
+                product_panel(out + first, out_stride, from, x_stride, panel, rows, depth, left, more, 3);
+            else
+                product_panel(out + first, out_stride, from, x_stride, panel, rows, depth, left, more, 1);
         }
     }
 }
