@@ -158,7 +158,8 @@ def test_words_of_c_are_names_like_others() -> None:
     program = lsrl.parse(
         "cell words(T, B, int_, threads):\n    input double, register: [T], i_t: [T]\n"
         "    param sum: [T, T] ~ normal(1)\n"
-        "    state real: [T] = 0\n    real' = tanh(sum @ real + double * register) * i_t\n    output step = real'\n"
+        "    state real: [T] = 0\n    maximum = sum @ real\n    free = max(maximum, double * register)\n"
+        "    real' = tanh(free) * i_t\n    output step = real'\n"
     )
     sizes = {"T": 3, "B": 2, "int_": 1, "threads": 1}
     rng = np.random.default_rng(0)

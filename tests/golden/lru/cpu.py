@@ -188,7 +188,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_0be49533357f")
+OPERATORS = own_namespace("lsrl_19487bc6008d")
 
 
 def saves(length, every):
@@ -286,8 +286,12 @@ void h_kernel(
     long B, long T, long EVERY, long N, long threads
 ) {
     const long saves = EVERY ? (T + EVERY - 1) / EVERY : 0;
-    const long parts = B && threads > B ? (threads + B - 1) / B : 1;
-    const long width = ((N + parts - 1) / parts + 15) / 16 * 16;
+    const long near = 32768 / ((2) * (long)sizeof(real));
+    const long share = B && threads > B ? threads / B : 1;
+    const long even = (N + share - 1) / share;
+    const long some = near < 1 ? 1 : near < even ? near : even;
+    const long width = (some + 15) / 16 * 16;
+    const long parts = (N + width - 1) / width;
     #pragma omp parallel for num_threads(threads) schedule(static) collapse(2)
     for (long first_b = 0; first_b < B; first_b++) {
         for (long part = 0; part < parts; part++) {
@@ -434,8 +438,12 @@ void d_h_kernel(
     real *d_h_T,  // [B, N], as pairs of numbers, at the end, written
     long B, long T, long N, long threads
 ) {
-    const long parts = B && threads > B ? (threads + B - 1) / B : 1;
-    const long width = ((N + parts - 1) / parts + 15) / 16 * 16;
+    const long near = 32768 / ((2) * (long)sizeof(real));
+    const long share = B && threads > B ? threads / B : 1;
+    const long even = (N + share - 1) / share;
+    const long some = near < 1 ? 1 : near < even ? near : even;
+    const long width = (some + 15) / 16 * 16;
+    const long parts = (N + width - 1) / width;
     #pragma omp parallel for num_threads(threads) schedule(static) collapse(2)
     for (long first_b = 0; first_b < B; first_b++) {
         for (long part = 0; part < parts; part++) {

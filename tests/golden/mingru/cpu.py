@@ -188,7 +188,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_5fc8e0ea5726")
+OPERATORS = own_namespace("lsrl_df51b4622392")
 
 
 def saves(length, every):
@@ -342,14 +342,14 @@ INLINE real exp_scaled(real r, word n) {
     return (1 + (r + r * r * exp_series(r))) * two_to(half) * two_to(n - half);
 }
 
-// e^x.
+// e^x; within 1 ulp.
 INLINE real exp_(real x) {
     word n;
     real r = exp_reduced(x, &n);
     return exp_scaled(r, n);
 }
 
-// 1 / (1 + e^-x), without overflow on either side.
+// 1 / (1 + e^-x), without overflow on either side; within 2 ulp.
 INLINE real sigmoid_(real x) {
     real small = exp_(-abs_(x));
     return (x >= 0 ? 1 : small) / (1 + small);
@@ -369,8 +369,12 @@ void h_kernel(
     long B, long T, long EVERY, long H, long threads
 ) {
     const long saves = EVERY ? (T + EVERY - 1) / EVERY : 0;
-    const long parts = B && threads > B ? (threads + B - 1) / B : 1;
-    const long width = ((H + parts - 1) / parts + 15) / 16 * 16;
+    const long near = 32768 / ((1) * (long)sizeof(real));
+    const long share = B && threads > B ? threads / B : 1;
+    const long even = (H + share - 1) / share;
+    const long some = near < 1 ? 1 : near < even ? near : even;
+    const long width = (some + 15) / 16 * 16;
+    const long parts = (H + width - 1) / width;
     #pragma omp parallel for num_threads(threads) schedule(static) collapse(2)
     for (long first_b = 0; first_b < B; first_b++) {
         for (long part = 0; part < parts; part++) {
@@ -500,8 +504,12 @@ void d_h_kernel(
     real *d_h_T,  // [B, H], at the end, written
     long B, long T, long H, long threads
 ) {
-    const long parts = B && threads > B ? (threads + B - 1) / B : 1;
-    const long width = ((H + parts - 1) / parts + 15) / 16 * 16;
+    const long near = 32768 / ((1) * (long)sizeof(real));
+    const long share = B && threads > B ? threads / B : 1;
+    const long even = (H + share - 1) / share;
+    const long some = near < 1 ? 1 : near < even ? near : even;
+    const long width = (some + 15) / 16 * 16;
+    const long parts = (H + width - 1) / width;
     #pragma omp parallel for num_threads(threads) schedule(static) collapse(2)
     for (long first_b = 0; first_b < B; first_b++) {
         for (long part = 0; part < parts; part++) {

@@ -187,7 +187,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_c426049fc3f7")
+OPERATORS = own_namespace("lsrl_c221a1e2d773")
 
 
 def saves(length, every):
@@ -397,7 +397,7 @@ INLINE real exp_scaled(real r, word n) {
     return (1 + (r + r * r * exp_series(r))) * two_to(half) * two_to(n - half);
 }
 
-// e^x.
+// e^x; within 1 ulp.
 INLINE real exp_(real x) {
     word n;
     real r = exp_reduced(x, &n);
@@ -415,7 +415,7 @@ INLINE word exponent_of(real x) {
     return ((to_word(x) + (to_word(1) - to_word((real)0.70710678118654752440))) >> FRACTION_BITS) - EXPONENT_BIAS;
 }
 
-// log(1 + x), without loss of digits near 0.
+// log(1 + x), without loss of digits near 0; within 1 ulp.
 INLINE real log1p_(real x) {
     real u = 1 + x, back = u - 1, lost = (1 - (u - back)) + (x - back);
     word n = exponent_of(u);
@@ -425,16 +425,16 @@ INLINE real log1p_(real x) {
     return u > 0 ? (u < infinity ? value : u) : (u == 0 ? -infinity : (real)__builtin_nan(""));
 }
 
-// 1 / (1 + e^-x), without overflow on either side.
+// 1 / (1 + e^-x), without overflow on either side; within 2 ulp.
 INLINE real sigmoid_(real x) {
     real small = exp_(-abs_(x));
     return (x >= 0 ? 1 : small) / (1 + small);
 }
 
-// log(1 + e^x), without overflow.
+// log(1 + e^x), without overflow; within 2 ulp.
 INLINE real softplus_(real x) { return relu_(x) + log1p_(exp_(-abs_(x))); }
 
-// log(sigmoid(x)), without overflow.
+// log(sigmoid(x)), without overflow; within 2 ulp.
 INLINE real logsigmoid_(real x) { return -softplus_(-x); }
 """
 
@@ -459,8 +459,12 @@ void C_n_m_kernel(
     long B, long T, long EVERY, long N, long K, long V, long threads
 ) {
     const long saves = EVERY ? (T + EVERY - 1) / EVERY : 0;
-    const long parts = B && threads > B ? (threads + B - 1) / B : 1;
-    const long width = ((N + parts - 1) / parts + 15) / 16 * 16;
+    const long near = 32768 / ((K * V + K + 1) * (long)sizeof(real));
+    const long share = B && threads > B ? threads / B : 1;
+    const long even = (N + share - 1) / share;
+    const long some = near < 1 ? 1 : near < even ? near : even;
+    const long width = some;
+    const long parts = (N + width - 1) / width;
     #pragma omp parallel for num_threads(threads) schedule(static) collapse(2)
     for (long first_b = 0; first_b < B; first_b++) {
         for (long part = 0; part < parts; part++) {
@@ -789,8 +793,12 @@ void d_Cnm_kernel(
     real *d_m_T,  // [B, N], at the end, written
     long B, long T, long N, long K, long V, long threads
 ) {
-    const long parts = B && threads > B ? (threads + B - 1) / B : 1;
-    const long width = ((N + parts - 1) / parts + 15) / 16 * 16;
+    const long near = 32768 / ((K * V + K + 1) * (long)sizeof(real));
+    const long share = B && threads > B ? threads / B : 1;
+    const long even = (N + share - 1) / share;
+    const long some = near < 1 ? 1 : near < even ? near : even;
+    const long width = some;
+    const long parts = (N + width - 1) / width;
     #pragma omp parallel for num_threads(threads) schedule(static) collapse(2)
     for (long first_b = 0; first_b < B; first_b++) {
         for (long part = 0; part < parts; part++) {
