@@ -90,8 +90,9 @@ def test_errors_are_the_compilers_words(kept: Path) -> None:
 
 
 def test_functions_that_are_not_there_are_told_of() -> None:
-    with pytest.raises(RuntimeError, match="missing"):
-        native_library.library("int f(void) { return missing(1); }")
+    for declared in ("", "int missing(int);"):
+        with pytest.raises(RuntimeError, match="missing"):
+            native_library.library(declared + "int f(void) { return missing(1); }")
 
 
 def test_no_openmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
