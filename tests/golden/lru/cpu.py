@@ -49,10 +49,13 @@ def compiling():
     """The command that compiles C text from its standard input, but for what it says of threads and of the result.
 
     Comparisons do not trap and functions set no errno, so that loops vectorise; nothing else about numbers is relaxed.
+    What is not there is an error of compiling, not of loading.
     """
-    machine = "-mcpu=native" if os.uname().machine in ("aarch64", "arm64") else "-march=native"
+    system = os.uname()
+    machine = "-mcpu=native" if system.machine in ("aarch64", "arm64") else "-march=native"
     numbers = ("-O3", machine, "-fno-math-errno", "-fno-trapping-math")
-    return [*compiler(), *numbers, "-Werror=implicit-function-declaration", "-fPIC", "-shared", "-x", "c"]
+    whole = ("-Werror=implicit-function-declaration", *(("-Wl,-z,defs",) if system.sysname == "Linux" else ()))
+    return [*compiler(), *numbers, *whole, "-fPIC", "-shared", "-x", "c"]
 
 
 @functools.cache
