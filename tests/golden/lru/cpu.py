@@ -100,7 +100,7 @@ def compile_to(path, code):
 def kept_in():
     """The folder of compiled libraries: one for this process alone where ours cannot be written, or others can."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    folder = os.path.abspath(os.environ.get("LSRL_CACHE") or os.path.join(cache, "lsrl"))
+    folder = os.path.abspath(os.path.join(os.environ.get("LSRL_CACHE") or os.path.join(cache, "lsrl"), "native"))
     if not is_ours(folder):
         folder = tempfile.mkdtemp(prefix="lsrl-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
