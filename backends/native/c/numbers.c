@@ -111,9 +111,6 @@ INLINE real erf_(real x) {
     return size < (real)0.75 ? erf_near(x) : libm(copysign)(far, x);
 }
 
-// A function that is called, for a vector of numbers at once, so that its branches keep no loop from vectorising.
-#define CALLED _Pragma("omp declare simd notinbranch") __attribute__((noinline, const)) static
-
 // What the C library computes for angles beyond those that are reduced here, else `near`.
 CALLED real sin_beyond(real x, real near) { return abs_(x) <= ANGLE_MOST ? near : libm(sin)(x); }
 
@@ -172,7 +169,7 @@ INLINE real atan2_(real y, real x) {
 }
 
 // x to the power y, which is whole where x is negative; of the C library, since its logarithm needs more digits.
-INLINE real power(real x, real y) { return libm(pow)(x, y); }
+CALLED real power(real x, real y) { return libm(pow)(x, y); }
 
 // 1 / (1 + e^-x), without overflow on either side; within 2 ulp.
 INLINE real sigmoid_(real x) {

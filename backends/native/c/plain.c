@@ -37,16 +37,19 @@ INLINE real power_int(real x, long n) {
     return n < 0 ? 1 / result : result;
 }
 
+// x - y trunc(x / y), with the sign of x, which is exact.
+CALLED real truncated_remainder(real x, real y) { return libm(fmod)(x, y); }
+
 // x - y floor(x / y), with the sign of y.
 INLINE real remainder_(real x, real y) {
-    real rest = libm(fmod)(x, y);
+    real rest = truncated_remainder(x, y);
     real moved = rest != 0 && (rest < 0) != (y < 0) ? rest + y : rest;
     return moved == 0 ? libm(copysign)(0, y) : moved;
 }
 
 // x / y rounded down; what the remainder leaves is a whole number up to rounding.
 INLINE real floor_divide(real x, real y) {
-    real rest = libm(fmod)(x, y), down = rest != 0 && (rest < 0) != (y < 0);
+    real rest = truncated_remainder(x, y), down = rest != 0 && (rest < 0) != (y < 0);
     real quotient = round_((x - rest) / y - down);
     return y == 0 ? x / y : (quotient == 0 ? libm(copysign)(0, x / y) : quotient);
 }
