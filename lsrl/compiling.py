@@ -42,13 +42,14 @@ def compile_program(
     """A program as a function.
 
     Args:
-        target: `jax`, `triton` (a function of PyTorch), or `reference` (NumPy).
+        target: `jax`, `triton` (a function of PyTorch with Triton kernels), `cpu` (one with loops in C), or
+            `reference` (NumPy).
         sizes: numbers for the sizes without a default, and for others if wanted.
         schedule: `auto`, one schedule for every recurrence (`scan`), or `STATE=chunk(64)` for single ones; `tuned` is
             what was fastest when `lsrl tune` measured it.
         dtype: `float32`, `float64`, `bfloat16` or `float16`; None is float32, for the reference float64.  `exact`
             stands for rational numbers, which only the reference computes with.
-        device: what `auto` chooses for: `cpu`, `a100`, `h100` or `h200`; None is `cpu` for JAX, `h100` for Triton.
+        device: what `auto` chooses for: `cpu`, `a100`, `h100` or `h200`; None is `h100` for Triton, else `cpu`.
         batch, length: what `auto` reckons with, 8 and 1024 where nobody tells; others can be run all the same.
 
     Raises:

@@ -31,6 +31,7 @@ class Module(torch.nn.Module):
         sizes: numbers for the sizes without a default, and for others if wanted.
         dtype: of parameters and data; with 16 bits states and sums are float32.
         schedule: as for `lsrl.compile`.
+        target: `triton`, with kernels for GPUs, or `cpu`, with loops in C.
         seed: for the parameters; None takes one from PyTorch's generator, which `torch.manual_seed` sets.
 
     Attributes:
@@ -44,9 +45,10 @@ class Module(torch.nn.Module):
         dtype: torch.dtype = torch.float32,
         schedule: str = AUTO,
         seed: int | None = None,
+        target: str = "triton",
     ) -> None:
         super().__init__()
-        self._recipe = (program, "triton", sizes, schedule)
+        self._recipe = (program, target, sizes, schedule)
         self.compiled: Compiled = compile_program(*self._recipe, str(dtype).removeprefix("torch."))
         drawn = self.compiled.init(int(torch.randint(2**31, ())) if seed is None else seed)
         self._places = {name: _register(self, name, tensor) for name, tensor in drawn.items()}

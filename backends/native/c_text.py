@@ -43,10 +43,15 @@ def needed(code: str, real: str, stored: str = "") -> str:
     return "\n\n".join([_INCLUDES, *used]) + "\n"
 
 
+def known_names() -> frozenset[str]:
+    """Every name that may be defined in front of a text."""
+    return frozenset(name for real in ("float", "double") for name in _definitions(real, real))
+
+
 def _reached(code: str, known: Mapping[str, str]) -> frozenset[str]:
     """The names among `known` that a text uses, and those that their definitions use."""
     wanted: set[str] = set()
-    found = _names(code) & known.keys()
+    found = set(_names(code) & known.keys())
     while found:
         wanted |= found
         found = {name for each in found for name in _names(known[each]) & known.keys()} - wanted

@@ -132,4 +132,6 @@ def is_elements(value: Value) -> bool:
     if value.op == "einsum":
         left, result = str(value.attr("spec")).split("->")
         return all(letter in result for letter in left if letter != ",")
+    if value.op == "reduce_sum":
+        return not integers(value.attr("axes"))
     return value.op == "gather" or (family(value.op) is Family.ELEMENTWISE and value.op in PRINTERS)

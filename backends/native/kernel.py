@@ -16,7 +16,7 @@ from lsrl.backends.expressions import nearest
 from lsrl.backends.loop_cell import LoopCell
 from lsrl.backends.native.c_writer import CWriter
 from lsrl.backends.native.elements import END, FIRST
-from lsrl.backends.native.layout import Layout, layout_of
+from lsrl.backends.native.layout import Cut, Layout, layout_of
 from lsrl.backends.native.nests import Work
 from lsrl.backends.native.places import c_type
 from lsrl.backends.native.position import write_copies, write_position
@@ -26,6 +26,10 @@ from lsrl.ir.value import Value
 
 LARGEST_TILE = 32
 """Sequences that a thread runs at once where they share products: more would leave the nearer caches."""
+NEAR_BYTES = 2**15
+"""States that stay in the nearest cache."""
+NEAR_BYTES_SHARED = 2**18
+"""Matrices and states that stay in the second."""
 LEAST_WIDTH = 16
 """Elements of a thread's part of an axis are a multiple of so many, a cache line of the shorter numbers."""
 WRITTEN = (Role.KEPT, Role.END, Role.SAVED)
@@ -104,11 +108,8 @@ def _write_body(layout: Layout, writer: CWriter) -> None:
         writer.line(f"const long groups = tile ? ({layout.batch} + tile - 1) / tile : 0;")
     packed = _write_packed(layout, writer)
     heads = [f"for (long first_b = 0; first_b < {groups}; first_b++)"]
-    if layout.cut_size is not None:
-        size = layout.numbers.dim(layout.cut_size)
-        writer.line(f"const long parts = {groups} && threads > {groups} ? (threads + {groups} - 1) / {groups} : 1;")
-        up = LEAST_WIDTH - 1
-        writer.line(f"const long width = (({size} + parts - 1) / parts + {up}) / {LEAST_WIDTH} * {LEAST_WIDTH};")
+    if layout.cut is not None:
+        _write_width(layout, layout.cut, groups, writer)
         heads.append("for (long part = 0; part < parts; part++)")
     collapsed = f" collapse({len(heads)})" if len(heads) > 1 else ""
     writer.text(f"#pragma omp parallel for num_threads(threads) schedule(static){collapsed}")
@@ -117,6 +118,19 @@ def _write_body(layout: Layout, writer: CWriter) -> None:
             blocks.enter_context(writer.block(head))
         _write_sequences(layout, writer)
     writer.lines(f"free({name});" for name in packed.values())
+
+
+def _write_width(layout: Layout, cut: Cut, groups: str, writer: CWriter) -> None:
+    """How much of an axis runs at once: what stays near the arithmetic, and no more than a thread's share."""
+    size, numbers = layout.numbers.dim(cut.size), layout.numbers.dim(cut.numbers)
+    near = NEAR_BYTES_SHARED if layout.shared else NEAR_BYTES
+    writer.line(f"const long near = {near} / (({numbers}) * (long)sizeof(real));")
+    writer.line(f"const long share = {groups} && threads > {groups} ? threads / {groups} : 1;")
+    writer.line(f"const long even = ({size} + share - 1) / share;")
+    writer.line("const long some = near < 1 ? 1 : near < even ? near : even;")
+    step = f"(some + {LEAST_WIDTH - 1}) / {LEAST_WIDTH} * {LEAST_WIDTH}" if cut.innermost else "some"
+    writer.line(f"const long width = {step};")
+    writer.line(f"const long parts = ({size} + width - 1) / width;")
 
 
 def _flattened(items: object) -> list[str]:
@@ -140,8 +154,8 @@ def _write_packed(layout: Layout, writer: CWriter) -> dict[Value, str]:
 
 def _write_sequences(layout: Layout, writer: CWriter) -> None:
     """Some sequences from their start to their end."""
-    if layout.cut_size is not None:
-        size = layout.numbers.dim(layout.cut_size)
+    if layout.cut is not None:
+        size = layout.numbers.dim(layout.cut.size)
         writer.line(f"const long {FIRST} = part * width;")
         writer.line(f"const long {END} = {FIRST} + width < {size} ? {FIRST} + width : {size};")
     if layout.shared:

@@ -48,17 +48,23 @@ class NativeLoops:
             raise NoKernel("its windows are products of whole tensors")
         kernel = native_kernel(functions.kernel, loop, frame.numbers, frame.names.sizes)
         self.texts.append(kernel.text)
-        launch = _Launch(functions, kernel, loop, plain.arguments, frame.names.sizes, frame.types)
+        code = frame.names.fresh(f"{functions.kernel}_code")
+        launch = _Launch(functions.launch, code, kernel, loop, plain.arguments, frame.names.sizes, frame.types)
         together = "for the sequences of a thread together" if kernel.shared else "for each sequence"
         how = f"one C loop over time {together}"
-        return Made((partial(_write_text, functions, kernel), partial(_write_launch, launch)), (), how, "runs_native")
+        return Made((partial(_write_text, code, kernel), partial(_write_launch, launch)), (), how, "runs_native")
 
 
 @dataclass(frozen=True, slots=True)
 class _Launch:
-    """What the function around a kernel is written from; the attributes are those of `triton_launch.Launch`."""
+    """What the function around a kernel is written from; the attributes are those of `triton_launch.Launch`.
 
-    functions: LoopFunctions
+    Attributes:
+        code: the name of the kernel's text.
+    """
+
+    name: str
+    code: str
     kernel: NativeKernel
     loop: LoopCell
     arguments: LoopNames
@@ -96,16 +102,16 @@ class _Launch:
         return contiguous(tensor, f"{name}.to({self.types.real})" if narrow else name)
 
 
-def _write_text(functions: LoopFunctions, kernel: NativeKernel, writer: Writer) -> None:
+def _write_text(code: str, kernel: NativeKernel, writer: Writer) -> None:
     """The kernel as a string."""
-    writer.text(f'{functions.constants} = r"""\n{kernel.text}"""')
+    writer.text(f'{code} = r"""\n{kernel.text}"""')
 
 
 def _write_launch(launch: _Launch, writer: Writer) -> None:
     """The function that runs a kernel over whole sequences."""
     arguments, kernel = launch.arguments, launch.kernel
     with writer.block(
-        f"def {launch.functions.launch}({', '.join((*arguments.tensors, *arguments.extent, *arguments.options))}):"
+        f"def {launch.name}({', '.join((*arguments.tensors, *arguments.extent, *arguments.options))}):"
     ):
         saved = ", then arriving states" if arguments.saved else ""
         writer.docstring(f"Run `{kernel.name}`: what it keeps of every position, then the last states{saved}.")
@@ -124,7 +130,7 @@ def _write_launch(launch: _Launch, writer: Writer) -> None:
             else:
                 name = launch.given[tensor.role, tensor.of]
                 passed.append(as_pairs(tensor, launch.read(tensor, name)))
-        writer.line(f"kernel = library({C_FUNCTIONS} + {launch.functions.constants}).{kernel.name}")
+        writer.line(f"kernel = library({C_FUNCTIONS} + {launch.code}).{kernel.name}")
         writer.line(f"run_native(kernel, [{', '.join(passed)}], [{', '.join(_numbers(kernel))}])")
         writer.line(f"return {', '.join(results)}{',' if len(results) == 1 else ''}")
 

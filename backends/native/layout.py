@@ -8,20 +8,21 @@ from dataclasses import dataclass, replace
 from lsrl.backends.kernel_form import KernelForm, kernel_form
 from lsrl.backends.loop_cell import LoopCell
 from lsrl.backends.naming import Names
+from lsrl.backends.native.c_text import known_names
 from lsrl.backends.native.elements import END, FIRST, Elements
 from lsrl.backends.native.nests import Nests, Work, nests_of
 from lsrl.backends.native.numbers import Numbers
 from lsrl.backends.native.places import Places, c_type
 from lsrl.backends.triton_memory import Identifiers, Role, Tensor, tensors_of
 from lsrl.ir.cell import State
-from lsrl.ir.dims import Dim, Shape
+from lsrl.ir.dims import Dim, Shape, count
 from lsrl.ir.value import Value, postorder
 
 C_WORDS = (
     "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern",
     "float", "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed",
     "sizeof", "static", "struct", "switch", "typedef", "union", "unsigned", "void", "volatile", "while", "bool",
-    "true", "false", "real", "data",
+    "true", "false", "real", "data", "free", "malloc",
 )
 OWN = (
     "i_b", "i_t", "n_b", "first_b", "tile", "groups", "parts", "part", "width", "step", "slot", "saves", "threads",
@@ -46,6 +47,21 @@ class Array:
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """An axis of everything that is carried or kept, along which nothing meets.
+
+    Attributes:
+        size: of the axis.
+        numbers: what is read again and again for one element of it: numbers of states, and of matrices.
+        innermost: its elements lie side by side.
+    """
+
+    size: Dim
+    numbers: Dim
+    innermost: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """The frame of a kernel.
 
@@ -59,7 +75,7 @@ class Layout:
         elements: how elements are read.
         arrays: everything that has room in a thread, in order.
         carried, following: the names of the arrays where a state arrives, and where it is passed on; by state.
-        cut_size: the size of the axes that threads share, None where nothing can be shared but sequences.
+        cut: the axis that threads share, None where nothing can be shared but sequences.
         shared: the sequences of a thread share products, and so run together.
     """
 
@@ -74,7 +90,7 @@ class Layout:
     arrays: tuple[Array, ...]
     carried: Mapping[str, str]
     following: Mapping[str, str]
-    cut_size: Dim | None
+    cut: Cut | None
     shared: bool
 
     @property
@@ -117,46 +133,66 @@ def layout_of(name: str, loop: LoopCell, known: Mapping[str, int], outside: Mapp
         NoKernel: an operation or a shape that has no form in C.
     """
     form = kernel_form(loop, known)
-    sizes = {size: f"{own}_" if own in (*C_WORDS, *OWN, FIRST, END) else own for size, own in outside.items()}
-    own = Identifiers([*C_WORDS, *OWN, FIRST, END, *sizes.values(), name])
-    tensors = _tensors(loop, form, own)
+    reserved = {*C_WORDS, *OWN, FIRST, END, name, *known_names()}
+    sizes = {size: f"{own}_" if own in reserved else own for size, own in outside.items()}
+    own = Identifiers([*reserved, *sizes.values()])
     length, batch, every = (own.fresh(word) for word in ("T", "B", "EVERY"))
-    statics = [tensor.name for tensor in tensors if tensor.role is Role.STATIC]
-    taken = (*C_WORDS, *OWN, FIRST, END, *sizes.values(), *statics, length, batch, every, name)
-    names = Names(form.cell, taken)
+    names = Names(form.cell, (*reserved, *sizes.values(), length, batch, every))
+    tensors = _tensors(loop, form, names, own)
     numbers = Numbers(sizes, outside, known, own)
-    cut, cut_size = _cut(form)
-    nests = nests_of(form, numbers.is_number, numbers.dim, lambda value, axis: (value, axis) in cut)
-    rooms = _Rooms.of(form, nests, names, Identifiers([*statics, *(tensor.name for tensor in tensors)]))
+    axes = _cut_axes(form)
+    nests = nests_of(form, numbers.is_number, numbers.dim, lambda value, axis: (value, axis) in axes)
+    rooms = _Rooms.of(form, nests, names, Identifiers([tensor.name for tensor in tensors]))
     tables = {v: own.fresh("table") for v in postorder(form.cell.roots()) if v.op == "const" and v.rank}
     places = Places(form, numbers, {(tensor.role, tensor.of): tensor for tensor in tensors}, rooms.of_values, tables)
-    elements = Elements(names, nests, places, cut)
+    elements = Elements(names, nests, places, axes)
     shared = any(nest.work is Work.PRODUCT for nest in nests.nests)
     return Layout(
         *(name, form, names, tensors, length, batch, every),
-        *(elements, rooms.arrays, rooms.carried, rooms.following, cut_size, shared),
+        *(elements, rooms.arrays, rooms.carried, rooms.following, _cut(form, nests, axes), shared),
     )
 
 
-def _tensors(loop: LoopCell, form: KernelForm, own: Identifiers) -> tuple[Tensor, ...]:
+def _tensors(loop: LoopCell, form: KernelForm, names: Names, own: Identifiers) -> tuple[Tensor, ...]:
+    """The kernel's pointers; those to what stays the same are called like the value, which they stand for."""
     bases = dict.fromkeys(view.base for view in form.views.values())
     found = tensors_of(loop, bases, frozenset(), False, Identifiers([]))
+    static = {str(base.attr("name")): own.fresh(names[base]) for base in bases if base.op == "param"}
     saved = {tensor: f"{tensor.of}_saved" for tensor in found if tensor.role is Role.SAVED}
-    return tuple(replace(tensor, name=own.fresh(saved.get(tensor, tensor.name))) for tensor in found)
+    others = {tensor: own.fresh(saved.get(tensor, tensor.name)) for tensor in found if tensor.role is not Role.STATIC}
+    return tuple(replace(tensor, name=others.get(tensor) or static[tensor.of]) for tensor in found)
 
 
-def _cut(form: KernelForm) -> tuple[frozenset[tuple[Value, int]], Dim | None]:
+def _carried(form: KernelForm) -> list[Value]:
+    """A value with the axes of each state."""
+    arriving = form.arriving()
+    return [arriving.get(state.name, state.next) for state in form.cell.states]
+
+
+def _cut_axes(form: KernelForm) -> frozenset[tuple[Value, int]]:
     """The axes that threads can share: those along which nothing meets, which all that is carried or kept has."""
-    classes, arriving = form.classes, form.arriving()
-    carried = [arriving.get(state.name, state.next) for state in form.cell.states]
-    carried += [output.value for output in form.cell.outputs]
+    classes = form.classes
+    carried = [*_carried(form), *(output.value for output in form.cell.outputs)]
     known = {value for value, _ in classes.numbers}
-    if not carried or not known.issuperset(carried):
-        return frozenset(), None
+    if not known.issuperset(carried):
+        return frozenset()
     common = set(classes.of(carried[0])).intersection(*(classes.of(value) for value in carried[1:])) - classes.mixed
-    axes = frozenset(axis for axis, number in classes.numbers.items() if number == min(common, default=None))
-    sizes = [value.shape[axis] for value, axis in axes if value is carried[0]]
-    return axes, sizes[0] if sizes else None
+    chosen = min(common, default=None)
+    return frozenset(axis for axis, number in classes.numbers.items() if number == chosen)
+
+
+def _cut(form: KernelForm, nests: Nests, axes: frozenset[tuple[Value, int]]) -> Cut | None:
+    """The axis that threads share."""
+    carried = _carried(form)
+    found = [axis for axis in range(carried[0].rank) if (carried[0], axis) in axes]
+    if not found:
+        return None
+    read = [*carried, *dict.fromkeys(each.matrix for each in nests.products)]
+    numbers = Dim.of(0)
+    for value in read:
+        beside = [size for axis, size in enumerate(value.shape) if (value, axis) not in axes]
+        numbers = numbers + (count(beside) if len(beside) < value.rank else 0)
+    return Cut(carried[0].shape[found[0]], numbers, found[0] == carried[0].rank - 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from enum import Enum, auto
 
 from lsrl.backends.kernel_form import KernelForm, NoKernel
 from lsrl.backends.native.indexing import MOVES, Index, PrintDim, identity, is_elements, moved, operands, resolved
-from lsrl.backends.native.static_product import static_product
+from lsrl.backends.native.static_product import StaticProduct, static_product
 from lsrl.ir.cell import State
 from lsrl.ir.dims import Shape, shape_text
 from lsrl.ir.value import Value
@@ -49,6 +49,7 @@ class Nests:
         nests: in the order of execution.
         place: the number of the nest that computes a value.
         arrays: computed values that are kept in an array, since not only their own nest reads them.
+        products: those of nests that multiply by a matrix.
         copied: moves, and parts of what lies in memory, that are computed all the same.
         readers: of every arriving state the nests that read it, and whether that is each element in its own turn.
     """
@@ -56,6 +57,7 @@ class Nests:
     nests: tuple[Nest, ...]
     place: Mapping[Value, int]
     arrays: tuple[Value, ...]
+    products: tuple[StaticProduct, ...]
     copied: tuple[Value, ...]
     readers: Mapping[str, frozenset[tuple[int, bool]]]
 
@@ -126,7 +128,9 @@ class _Scheduler:
         for value in self.made:
             members[place[value]].append(value)
         nests = tuple(Nest(self.work(own[0]), own[0].shape, tuple(own)) for own in members)
-        return Nests(nests, place, self._arrays(place), self.copied, self._readers(place))
+        found = (static_product(self.form, value) for value in self.made)
+        products = tuple(product for product in found if product is not None)
+        return Nests(nests, place, self._arrays(place), products, self.copied, self._readers(place))
 
     def _key(self, value: Value, stage: int) -> tuple[int, int, str]:
         """What the values of a nest share; element-wise work comes behind everything else of its stage."""

@@ -150,6 +150,11 @@ def _nothing(value: Value, operands: Sequence[Element]) -> Code:
     return Code("0")
 
 
+def _angle(value: Value, operands: Sequence[Element]) -> Code:
+    """The angle of a real number."""
+    return call("atan2_", "(real)0", operands[0].of(Kind.FLOAT))
+
+
 def _product(value: Value, operands: Sequence[Element]) -> Code:
     """A product of elements that nothing sums."""
     whole = operands[0].of(value.kind)
@@ -171,6 +176,7 @@ PRINTERS: Mapping[str, Printer] = {
     "ceil": _rounding("ceil_"),
     "round": _rounding("round_"),
     "re": _same,
+    "arg": _angle,
     "im": _nothing,
     "conj": _same,
     "stopgrad": _same,
@@ -198,4 +204,5 @@ PRINTERS: Mapping[str, Printer] = {
     "not": _not,
     "where": _where,
     "einsum": _product,
+    "reduce_sum": _same,  # over no axis
 }

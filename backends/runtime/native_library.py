@@ -31,10 +31,13 @@ def compiling():
     """The command that compiles C text from its standard input, but for what it says of threads and of the result.
 
     Comparisons do not trap and functions set no errno, so that loops vectorise; nothing else about numbers is relaxed.
+    What is not there is an error of compiling, not of loading.
     """
-    machine = "-mcpu=native" if os.uname().machine in ("aarch64", "arm64") else "-march=native"
+    system = os.uname()
+    machine = "-mcpu=native" if system.machine in ("aarch64", "arm64") else "-march=native"
     numbers = ("-O3", machine, "-fno-math-errno", "-fno-trapping-math")
-    return [*compiler(), *numbers, "-Werror=implicit-function-declaration", "-fPIC", "-shared", "-x", "c"]
+    whole = ("-Werror=implicit-function-declaration", *(("-Wl,-z,defs",) if system.sysname == "Linux" else ()))
+    return [*compiler(), *numbers, *whole, "-fPIC", "-shared", "-x", "c"]
 
 
 @functools.cache
@@ -79,7 +82,7 @@ def compile_to(path, code):
 def kept_in():
     """The folder of compiled libraries: one for this process alone where ours cannot be written, or others can."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    folder = os.path.abspath(os.environ.get("LSRL_CACHE") or os.path.join(cache, "lsrl"))
+    folder = os.path.abspath(os.path.join(os.environ.get("LSRL_CACHE") or os.path.join(cache, "lsrl"), "native"))
     if not is_ours(folder):
         folder = tempfile.mkdtemp(prefix="lsrl-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -15,6 +15,7 @@ from lsrl.cli.options import (
     enable_double,
     file_option,
     json_option,
+    module_choice,
     program_argument,
     sizes_option,
 )
@@ -27,7 +28,7 @@ from lsrl.tuning import Setting
 @click.command("bench", cls=SizedCommand)
 @program_argument
 @sizes_option
-@click.option("--target", default="jax", show_default=True, type=click.Choice(["jax", "triton"]), help="What runs it.")
+@click.option("--target", default="jax", show_default=True, type=module_choice, help="What runs it.")
 @click.option("--dtype", default="float32", show_default=True, type=dtype_choice, help="The type of floats.")
 @click.option("--batch", default=8, show_default=True, type=click.IntRange(1), metavar="N", help="Sequences at a time.")
 @click.option(

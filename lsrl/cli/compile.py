@@ -21,7 +21,7 @@ from lsrl.compiling import Written, write_program
 from lsrl.files import write_text
 from lsrl.program import load
 
-SUFFIXES = {"jax": "_jax.py", "triton": "_triton.py", "reference": ".txt"}
+SUFFIXES = {"jax": "_jax.py", "triton": "_triton.py", "cpu": "_cpu.py", "reference": ".txt"}
 
 
 _targets = click.Choice([*target_choice.choices, "weights"])
@@ -67,7 +67,8 @@ def command(
 ) -> None:
     """Write a standalone module that runs a program.
 
-    It imports jax, or torch and triton, and nothing of lsrl, so it can be copied into any project. It has the
+    It imports jax, or torch and triton, and nothing of lsrl, so it can be copied into any project; the module of the
+    target cpu imports torch, and carries its loops in C, which the system's compiler makes at first use. It has the
     functions init, initial_state, apply (whole sequences) and step (one position), with arrays by name and batch
     first. Batch and length stay free; sizes are fixed. The target reference gives the graph that the reference
     interprets. The target weights gives a folder with the weights of a network that computes what an exact program

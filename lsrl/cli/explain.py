@@ -18,6 +18,7 @@ from lsrl.cli.options import (
     device_option,
     dtype_choice,
     json_option,
+    module_choice,
     program_argument,
     schedule_option,
     sizes_option,
@@ -42,7 +43,7 @@ _setting = partial(click.option, show_default=True)
 @sizes_option
 @_setting("--batch", default=8, type=click.IntRange(1), metavar="N", help="Sequences at a time, for costs.")
 @_setting("--length", default=1024, type=click.IntRange(0), metavar="N", help="Positions, for costs.")
-@_setting("--target", default="jax", type=click.Choice(["jax", "triton"]), help="Whose loops.")
+@_setting("--target", default="jax", type=module_choice, help="Whose loops.")
 @_setting("--dtype", default="float32", type=dtype_choice, help="The type of floats, for costs.")
 @device_option
 @schedule_option

@@ -69,7 +69,8 @@ sizes_option = click.option(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print data for other programs.")
 dtype_choice = click.Choice(["float64", "float32", "bfloat16", "float16"])
-target_choice = click.Choice(["jax", "triton", "reference"])
+module_choice = click.Choice(["jax", "triton", "cpu"])
+target_choice = click.Choice([*module_choice.choices, "reference"])
 dtype_option = click.option(
     "--dtype",
     type=click.Choice([*dtype_choice.choices, "exact"]),

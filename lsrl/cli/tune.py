@@ -7,7 +7,15 @@ from pathlib import Path
 import rich_click as click
 
 from lsrl.bench import SECONDS, measure, place_of, table
-from lsrl.cli.options import SizedCommand, dtype_choice, enable_double, file_option, program_argument, sizes_option
+from lsrl.cli.options import (
+    SizedCommand,
+    dtype_choice,
+    enable_double,
+    file_option,
+    module_choice,
+    program_argument,
+    sizes_option,
+)
 from lsrl.cli.terminal import working
 from lsrl.ir.schedules.how import parse_how
 from lsrl.program import load
@@ -17,7 +25,7 @@ from lsrl.tuning import Setting, keep
 @click.command("tune", cls=SizedCommand)
 @program_argument
 @sizes_option
-@click.option("--target", default="jax", show_default=True, type=click.Choice(["jax", "triton"]), help="What runs it.")
+@click.option("--target", default="jax", show_default=True, type=module_choice, help="What runs it.")
 @click.option("--dtype", default="float32", show_default=True, type=dtype_choice, help="The type of floats.")
 @click.option("--batch", default=8, show_default=True, type=click.IntRange(1), metavar="N", help="Sequences at a time.")
 @click.option(

@@ -63,9 +63,9 @@ def command(
     """Hold every legal schedule of a program against the reference.
 
     Random parameters, inputs, initial states and weights of what is derived; outputs, final states and all gradients,
-    in JAX, in PyTorch without kernels, and with Triton kernels on a GPU or, where there is none, interpreted. Errors
-    are relative RMS, the largest of all arrays; 1e-10 is allowed in float64, 1e-5 in float32, 1e-2 in 16 bits. The
-    exit status is 1 when one is larger. Sizes that are neither given nor have a default are small.
+    in JAX, in PyTorch without kernels, with Triton kernels on a GPU or, where there is none, interpreted, and with
+    loops in C (cpu). Errors are relative RMS, the largest of all arrays; 1e-10 is allowed in float64, 1e-5 in float32,
+    1e-2 in 16 bits. The exit status is 1 when one is larger. Sizes that are neither given nor have a default are small.
 
     \b
     Examples:

@@ -9,6 +9,7 @@ import jax
 import pytest
 
 import lsrl
+from lsrl.ir.schedules.how import How, Sequential
 from lsrl.verify import BATCH, DTYPES, LENGTH, TOLERANCES, Case, verify
 from support.peers.row import Row, draw, lengths
 from support.peers.table import FAMILIES, ROWS
@@ -38,8 +39,9 @@ def case(name: str) -> Case:
     return Case(program, sizes, draw(row, BATCH, LENGTH, started=True), told)
 
 
-def check(name: str, target: str, dtypes: tuple[str, ...]) -> None:
-    found = list(verify(case(name), (target,), dtypes, tolerances=LOOSER if name in COMPOSED else TOLERANCES))
+def check(name: str, target: str, dtypes: tuple[str, ...], hows: tuple[How, ...] | None = None) -> None:
+    allowed = LOOSER if name in COMPOSED else TOLERANCES
+    found = list(verify(case(name), (target,), dtypes, hows, allowed))
     assert found
     assert [row for row in found if not row.holds] == []
 
@@ -52,6 +54,12 @@ def test_pytorch(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(PROGRAMS))
 def test_jax(name: str) -> None:
     check(name, "jax", ("float64",))
+
+
+@pytest.mark.parametrize("name", sorted(PROGRAMS))
+def test_loops_in_c(name: str) -> None:
+    """A scan is the same loop; chunks and all that has no loop are PyTorch's."""
+    check(name, "cpu", ("float64",), (Sequential(),))
 
 
 @pytest.mark.slow

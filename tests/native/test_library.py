@@ -19,10 +19,9 @@ CACHED = ("announce_plain", "compiler", "compiler_and_machine", "compiling", "ke
 @pytest.fixture(autouse=True)
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder where this test's libraries are kept; what was asked of the system before is forgotten."""
-    folder = tmp_path / "kept"
-    monkeypatch.setenv("LSRL_CACHE", str(folder))
+    monkeypatch.setenv("LSRL_CACHE", str(tmp_path / "kept"))
     forget()
-    yield folder
+    yield tmp_path / "kept" / "native"
     forget()
 
 
@@ -90,8 +89,9 @@ def test_errors_are_the_compilers_words(kept: Path) -> None:
 
 
 def test_functions_that_are_not_there_are_told_of() -> None:
-    with pytest.raises(RuntimeError, match="missing"):
-        native_library.library("int f(void) { return missing(1); }")
+    for declared in ("", "int missing(int);"):
+        with pytest.raises(RuntimeError, match="missing"):
+            native_library.library(declared + "int f(void) { return missing(1); }")
 
 
 def test_no_openmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,9 +133,25 @@ def test_the_chosen_compiler_goes_first(tmp_path: Path, monkeypatch: pytest.Monk
     assert native_library.compiler()[0] not in (None, str(tmp_path / "missing"))
 
 
+def test_the_folder_is_that_of_the_users_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for names, folder in (
+        (("LSRL_CACHE", "XDG_CACHE_HOME", "HOME"), "LSRL_CACHE/native"),
+        (("XDG_CACHE_HOME", "HOME"), "XDG_CACHE_HOME/lsrl/native"),
+        (("HOME",), "HOME/.cache/lsrl/native"),
+    ):
+        monkeypatch.delenv("LSRL_CACHE")
+        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+        for name in names:
+            monkeypatch.setenv(name, str(tmp_path / name))
+        forget()
+        assert native_library.kept_in() == str(tmp_path / folder)
+        monkeypatch.setenv("LSRL_CACHE", "")
+
+
 @pytest.mark.parametrize("fault", ["a file", "open to others"])
 def test_folders_that_cannot_be_trusted(kept: Path, fault: str) -> None:
     """A folder for this process alone takes their place."""
+    kept.parent.mkdir()
     if fault == "a file":
         kept.touch()
     else:

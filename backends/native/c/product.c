@@ -25,7 +25,7 @@ typedef real vector __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(rea
 // How many numbers `pack` writes: the columns are filled up to whole vectors.
 static long packed_size(long inner, long outer) { return inner * ((outer + LANES - 1) / LANES) * LANES; }
 
-// matrix[i * inner_stride + o * outer_stride] in panels of three vectors of columns, the last columns in panels of one:
+// matrix[i * inner_stride + o * outer_stride] in panels of three vectors of columns, the last in panels of one:
 // packed[panel][i][column], with zeros behind the last column.
 static void pack(real *packed, const data *matrix, long inner, long outer, long inner_stride, long outer_stride) {
     for (long first = 0, width; first < outer; first += width) {
@@ -80,14 +80,25 @@ INLINE void product_panel(real *out, long out_stride, const real *x, long x_stri
     if (rows == 1) product_tile(out, out_stride, x, x_stride, panel, rows, inner, columns, added, 1, vectors);
 }
 
-// Both of the products below.  A panel stays in the cache for all rows.
+// How much of a long sum is taken at once, so that a tile's rows and its part of a panel stay in the caches.
+#define DEPTH 512L
+
+// Both of the products below, panel by panel.
 static void product_by_panels(real *out, long out_stride, const real *x, long x_stride, const real *packed, long rows,
                               long inner, long outer, int added) {
-    long first = 0;
-    for (; outer - first > 2 * LANES; first += PANEL, packed += inner * PANEL)
-        product_panel(out + first, out_stride, x, x_stride, packed, rows, inner, outer - first, added, 3);
-    for (; first < outer; first += LANES, packed += inner * LANES)
-        product_panel(out + first, out_stride, x, x_stride, packed, rows, inner, outer - first, added, 1);
+    for (long first = 0, width; first < outer; first += width, packed += inner * width) {
+        long left = outer - first;
+        width = left > 2 * LANES ? PANEL : LANES;
+        for (long begin = 0; begin < inner || begin == 0; begin += DEPTH) {
+            const real *from = x + begin, *panel = packed + begin * width;
+            long depth = inner - begin < DEPTH ? inner - begin : DEPTH;
+            int more = added || begin;
+            if (width > LANES)
+                product_panel(out + first, out_stride, from, x_stride, panel, rows, depth, left, more, 3);
+            else
+                product_panel(out + first, out_stride, from, x_stride, panel, rows, depth, left, more, 1);
+        }
+    }
 }
 
 // out[r][o] = sum_i x[r][i] * matrix[i][o], for a matrix that `pack` packed; row r is at out + r * out_stride.

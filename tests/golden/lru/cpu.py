@@ -1,0 +1,718 @@
+"""lru: Linear recurrent unit with a complex diagonal transition (Orvieto et al., 2023, "Resurrecting RNNs").
+
+Arrays, by name:
+    inputs   x [B, T, D]
+    params   nu, theta, gamma [N]; B [N, D] complex; C [D, N] complex; d [D]
+    state    h [B, N] complex
+    outputs  y [B, T, D]
+
+Schedule of h: one C loop over time for each sequence.
+Backward pass of h: one C loop over time for each sequence, from h kept at every position.
+
+Made from std/lru by
+    lsrl compile std/lru --target cpu
+It needs nothing but torch and, to be fast, a C compiler.
+"""
+
+import ctypes
+import functools
+import hashlib
+import math
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+import warnings
+
+import torch
+
+D, N = 32, 64
+
+
+@functools.cache
+def compiler():
+    """The command of the system's C compiler, None where there is none; the variable CC goes first."""
+    wanted = [shlex.split(command) for command in (os.environ.get("CC", ""), "cc", "gcc", "clang")]
+    commands = [(shutil.which(program), *options) for program, *options in filter(None, wanted)]
+    return next((command for command in commands if command[0]), None)
+
+
+@functools.cache
+def announce_plain():
+    """Says once that there is no C compiler."""
+    warnings.warn("no C compiler was found (set CC): loops run in plain PyTorch, which is slower", stacklevel=2)
+
+
+@functools.cache
+def compiling():
+    """The command that compiles C text from its standard input, but for what it says of threads and of the result.
+
+    Comparisons do not trap and functions set no errno, so that loops vectorise; nothing else about numbers is relaxed.
+    What is not there is an error of compiling, not of loading.
+    """
+    system = os.uname()
+    machine = "-mcpu=native" if system.machine in ("aarch64", "arm64") else "-march=native"
+    numbers = ("-O3", machine, "-fno-math-errno", "-fno-trapping-math")
+    whole = ("-Werror=implicit-function-declaration", *(("-Wl,-z,defs",) if system.sysname == "Linux" else ()))
+    return [*compiler(), *numbers, *whole, "-fPIC", "-shared", "-x", "c"]
+
+
+@functools.cache
+def compiler_and_machine():
+    """What the compiler would run: its words name its version, and what it knows of this machine's processor."""
+    asked = subprocess.run([*compiling(), "-###", "-E", os.devnull], capture_output=True, text=True, cwd=os.sep)
+    return asked.stdout + asked.stderr
+
+
+@functools.cache
+def library(code):
+    """The library that C text compiles to: compiled once, and kept for later processes.
+
+    It is kept under a name that tells the text, the compiler and the machine apart.
+    """
+    if compiler() is None:
+        raise RuntimeError("there is no C compiler: none of $CC, cc, gcc and clang can be run")
+    name = hashlib.sha256(f"{code}\0{compiling()}\0{compiler_and_machine()}".encode()).hexdigest()
+    path = os.path.join(kept_in(), f"{name[:32]}.so")
+    if not os.path.exists(path):
+        compile_to(path, code)
+    return ctypes.CDLL(path)
+
+
+def compile_to(path, code):
+    """Compiles C text to a shared library, which appears under its name when it is whole.
+
+    Where the compiler has no OpenMP, as on macOS, it is compiled for one thread.
+    """
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as folder:
+        built = os.path.join(folder, "built.so")
+        for threads in ("-fopenmp", "-fopenmp-simd"):
+            command = [*compiling(), threads, "-", "-o", built, "-lm"]
+            run = subprocess.run(command, input=code, capture_output=True, text=True)
+            if run.returncode == 0:
+                os.replace(built, path)
+                return
+    raise RuntimeError(f"{' '.join(command)} failed:\n{run.stderr}")
+
+
+@functools.cache
+def kept_in():
+    """The folder of compiled libraries: one for this process alone where ours cannot be written, or others can."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    folder = os.path.abspath(os.path.join(os.environ.get("LSRL_CACHE") or os.path.join(cache, "lsrl"), "native"))
+    if not is_ours(folder):
+        folder = tempfile.mkdtemp(prefix="lsrl-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def is_ours(folder):
+    """Whether a folder, which is made where there is none, can be written by this user and by nobody else."""
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        found = os.stat(folder)
+    except OSError:
+        return False
+    return found.st_uid == os.geteuid() and not found.st_mode & 0o022 and os.access(folder, os.W_OK | os.X_OK)
+
+
+def runs_native(tensor):
+    """Whether C functions run where the tensor is: on a CPU with a compiler."""
+    if compiler() is None:
+        announce_plain()
+        return False
+    return tensor.device.type == "cpu"
+
+
+def run_native(function, tensors, numbers):
+    """Calls a C function: pointers first, then whole numbers as `long` and others as `double`, threads last."""
+    pointers = (ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors)
+    following = (ctypes.c_double(x) if isinstance(x, float) else ctypes.c_long(x) for x in numbers)
+    function.restype = None
+    function(*pointers, *following)
+
+
+def taken(tensors, name, shape, dtype):
+    """A tensor by name; its shape is checked, since kernels read as much as they are made for."""
+    tensor = tensors[name]
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} has the shape {tuple(tensor.shape)}, and should have {shape}")
+    return tensor.to(dtype)
+
+
+def starting(params, state, batch, device):
+    """The initial states, with those that are given in place of the program's."""
+    states, given = initial_state(params, batch, device), state or {}
+    if unknown := sorted(set(given) - set(states)):
+        raise ValueError(f"there is no state {', '.join(unknown)}; the states are {', '.join(states)}")
+    own = {name: taken(given, name, tuple(states[name].shape), states[name].dtype) for name in given}
+    return states | {name: tensor.to(device) for name, tensor in own.items()}
+
+
+def positions(*reads, reverse=False):
+    """What is read at each position, in the order of computation."""
+    steps = list(zip(*(read.unbind(1) for read in reads)))
+    return steps[::-1] if reverse else steps
+
+
+def over_time(steps, shape, dtype, like, reverse=False):
+    """What a loop kept, [B, T, *shape], from the list in the order of computation."""
+    if not steps:
+        return like.new_empty((like.shape[0], 0, *shape), dtype=dtype)
+    return torch.stack(steps[::-1] if reverse else steps, 1)
+
+
+def register(module, name, param):
+    """A parameter under its dotted name: `layers.0.Wz` becomes the parameter Wz of module.layers.0."""
+    *path, last = name.split(".")
+    for part in path:
+        if not hasattr(module, part):
+            module.add_module(part, torch.nn.Module())
+        module = getattr(module, part)
+    module.register_parameter(last, torch.nn.Parameter(param, requires_grad=is_smooth(param)))
+
+
+def uniform(shape, low, high, generator):
+    """Uniform between two numbers."""
+    return low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float32)
+
+
+def own_namespace(wanted):
+    """The namespace that is wanted, or one like it where another module of the same text has its operators there.
+
+    Registering an operator anew would leave that other module's without what it runs.
+    """
+    found, number = wanted, 1
+    while hasattr(getattr(torch.ops, found), "module"):
+        found, number = f"{wanted}_{number}", number + 1
+    torch.library.define(f"{found}::module", "() -> ()")
+    return found
+
+
+# Operators stay when the module goes, so the name is made from its text.
+OPERATORS = own_namespace("lsrl_19487bc6008d")
+
+
+def saves(length, every):
+    """Of how many positions the arriving states are kept: the first of every `every`; of none for 0."""
+    return -(-length // every) if every else 0
+
+
+def wants_gradients(*tensors):
+    """Whether something is to be kept for a backward pass."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def folded(operator, sequences):
+    """The rule of `torch.vmap` for an operator on a list of tensors: what is mapped over joins the batch.
+
+    `sequences` says which tensors have a batch in front.  Where others are mapped over, one after the other runs.
+    """
+
+    def rule(info, in_dims, tensors, *options):
+        dims, size = in_dims[0], info.batch_size
+        given = [x if dim is None else x.movedim(dim, 0) for x, dim in zip(tensors, dims)]
+        if any(dim is not None and not own for dim, own in zip(dims, sequences)):
+            each = [[x if dim is None else x[i] for x, dim in zip(given, dims)] for i in range(size)]
+            found = [torch.stack(same) for same in zip(*(operator(one, *options) for one in each))]
+        else:
+            mapped = [dim is not None or not own for dim, own in zip(dims, sequences)]
+            wide = [x if whole else x.expand(size, *x.shape) for x, whole in zip(given, mapped)]
+            flat = [x.flatten(0, 1) if own else x for x, own in zip(wide, sequences)]
+            found = [y.reshape(size, y.shape[0] // size, *y.shape[1:]) for y in operator(flat, *options)]
+        return found, [0] * len(found)
+
+    return rule
+
+
+def separate(found, given):
+    """Results of an operator, which may share memory neither with what it was given nor with each other."""
+    taken = {tensor.untyped_storage().data_ptr() for tensor in given}
+    results = []
+    for tensor in found:
+        place = tensor.untyped_storage().data_ptr()
+        results.append(tensor.clone() if place in taken else tensor)
+        taken.add(place)
+    return results
+
+
+def filled(cotangent, like, shape, dtype):
+    """A cotangent, zeros where there is none."""
+    return like.new_zeros(shape, dtype=dtype) if cotangent is None else cotangent
+
+
+def is_smooth(tensor):
+    """Whether a tensor can have gradients."""
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def pulled_back(function, tensors, cotangents):
+    """The cotangent of each tensor through a function, None for ints and bools, from those of its first smooth results.
+
+    It can be differentiated once more.
+    """
+    smooth = [is_smooth(tensor) for tensor in tensors]
+
+    def of_smooth(*moving):
+        given = iter(moving)
+        found = function(*(next(given) if own else tensor for tensor, own in zip(tensors, smooth)))
+        return [result for result in found if result is not None and is_smooth(result)][: len(cotangents)]
+
+    pull = torch.func.vjp(of_smooth, *(tensor for tensor, own in zip(tensors, smooth) if own))[1]
+    found = iter(pull(list(cotangents)))
+    return [next(found) if own else None for own in smooth]
+
+
+C_FUNCTIONS = r"""
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+typedef float real;
+
+// Room for an array, at the start of a cache line.
+static void *new_array(long bytes) { return aligned_alloc(64, (bytes + 64) / 64 * 64); }
+"""
+
+
+h_kernel_code = r"""
+void h_kernel(
+    const real *B_x,  // [B, T, N], as pairs of numbers
+    const real *a,  // [N], as pairs of numbers, the same at all positions
+    const real *exp_gamma,  // [N], the same at all positions
+    const real *h_0,  // [B, N], as pairs of numbers, at the start
+    real *h_next,  // [B, T, N], as pairs of numbers, written
+    real *h_T,  // [B, N], as pairs of numbers, at the end, written
+    real *h_saved,  // [B, P, N], as pairs of numbers, now and then, written
+    long B, long T, long EVERY, long N, long threads
+) {
+    const long saves = EVERY ? (T + EVERY - 1) / EVERY : 0;
+    const long near = 32768 / ((2) * (long)sizeof(real));
+    const long share = B && threads > B ? threads / B : 1;
+    const long even = (N + share - 1) / share;
+    const long some = near < 1 ? 1 : near < even ? near : even;
+    const long width = (some + 15) / 16 * 16;
+    const long parts = (N + width - 1) / width;
+    #pragma omp parallel for num_threads(threads) schedule(static) collapse(2)
+    for (long first_b = 0; first_b < B; first_b++) {
+        for (long part = 0; part < parts; part++) {
+            const long from = part * width;
+            const long to = from + width < N ? from + width : N;
+            real *h_re_now_row = new_array((N) * sizeof(real));
+            real *h_im_now_row = new_array((N) * sizeof(real));
+            {
+                const real *const h_0_row = h_0 + first_b * (2 * N);
+                #pragma omp simd
+                for (long i_n = from; i_n < to; i_n++) {
+                    h_re_now_row[i_n] = h_0_row[i_n * 2];
+                }
+                #pragma omp simd
+                for (long i_n = from; i_n < to; i_n++) {
+                    h_im_now_row[i_n] = h_0_row[1 + i_n * 2];
+                }
+            }
+            for (long step = 0; step < T; step++) {
+                const long i_t = step;
+                if (EVERY && step % EVERY == 0) {
+                    const long slot = step / EVERY;
+                    {
+                        real *const h_saved_row = h_saved + (first_b * saves + slot) * (2 * N);
+                        #pragma omp simd
+                        for (long i_n = from; i_n < to; i_n++) {
+                            h_saved_row[i_n * 2] = h_re_now_row[i_n];
+                        }
+                        #pragma omp simd
+                        for (long i_n = from; i_n < to; i_n++) {
+                            h_saved_row[1 + i_n * 2] = h_im_now_row[i_n];
+                        }
+                    }
+                }
+                {
+                    const real *const B_x_row = B_x + (first_b * T + i_t) * (2 * N);
+                    real *const h_next_row = h_next + (first_b * T + i_t) * (2 * N);
+                    #pragma omp simd
+                    for (long i_n = from; i_n < to; i_n++) {
+                        const real h_re = h_re_now_row[i_n];
+                        const real h_im = h_im_now_row[i_n];
+                        // std/lru.lsrl:14  h' = a * h + exp(gamma) * (B @ x)
+                        const real h_next_re = a[i_n * 2] * h_re - a[1 + i_n * 2] * h_im + exp_gamma[i_n] * B_x_row[i_n * 2];
+                        const real h_next_im = a[i_n * 2] * h_im + a[1 + i_n * 2] * h_re + exp_gamma[i_n] * B_x_row[1 + i_n * 2];
+                        h_re_now_row[i_n] = h_next_re;
+                        h_next_row[i_n * 2] = h_next_re;
+                        h_im_now_row[i_n] = h_next_im;
+                        h_next_row[1 + i_n * 2] = h_next_im;
+                    }
+                }
+            }
+            {
+                real *const h_T_row = h_T + first_b * (2 * N);
+                #pragma omp simd
+                for (long i_n = from; i_n < to; i_n++) {
+                    h_T_row[i_n * 2] = h_re_now_row[i_n];
+                }
+                #pragma omp simd
+                for (long i_n = from; i_n < to; i_n++) {
+                    h_T_row[1 + i_n * 2] = h_im_now_row[i_n];
+                }
+            }
+            free(h_re_now_row);
+            free(h_im_now_row);
+        }
+    }
+}
+"""
+
+
+def h_launch(B_x, a, exp_gamma, h, every=0):
+    """Run `h_kernel`: what it keeps of every position, then the last states, then arriving states."""
+    batch, length = B_x.shape[:2]
+    h_next = h.new_empty((batch, length, N), dtype=torch.complex64)
+    h_T = torch.empty_like(h, memory_format=torch.contiguous_format)
+    h_saved = h.new_empty((batch, saves(length, every), N), dtype=torch.complex64)
+    kernel = library(C_FUNCTIONS + h_kernel_code).h_kernel
+    run_native(
+        kernel,
+        [
+            torch.view_as_real(B_x.resolve_conj().contiguous()),
+            torch.view_as_real(a.resolve_conj().contiguous()),
+            exp_gamma.contiguous(),
+            torch.view_as_real(h.resolve_conj().contiguous()),
+            torch.view_as_real(h_next),
+            torch.view_as_real(h_T),
+            torch.view_as_real(h_saved),
+        ],
+        [batch, length, every, N, torch.get_num_threads()],
+    )
+    return h_next, h_T, h_saved
+
+
+@torch.library.custom_op(OPERATORS + "::h_operator", mutates_args=())
+def h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
+    """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
+    if runs_native(tensors[0]):
+        return list(h_launch(*tensors, every))
+    return separate(h_plain(*tensors, every), tensors)
+
+
+@h_operator.register_fake
+def _(tensors, length, every):
+    h = tensors[-1]
+    batch = h.shape[0]
+    return [
+        h.new_empty((batch, length, N), dtype=torch.complex64),
+        torch.empty_like(h, memory_format=torch.contiguous_format),
+        h.new_empty((batch, saves(length, every), N), dtype=torch.complex64),
+    ]
+
+
+h_operator.register_vmap(folded(h_operator, (True, False, False, True)))
+
+
+def h_loop(B_x, a, exp_gamma, h):
+    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    every = 1 if wants_gradients(B_x, a, exp_gamma, h) else 0
+    return HLoop.apply(B_x.shape[1], every, B_x, a, exp_gamma, h)[:2]
+
+
+def h_plain(B_x, a, exp_gamma, h, every=0):
+    """h over time in plain PyTorch: h_next of every position, then the last states, then the arriving
+    states of positions `every` apart.
+    """
+    all_h_next = []
+    h_saved = []
+    for at, (B_x,) in enumerate(positions(B_x)):
+        if every and at % every == 0:
+            h_saved.append(h)
+        # std/lru.lsrl:14  h' = a * h + exp(gamma) * (B @ x)
+        h_next = a * h + exp_gamma * B_x
+        all_h_next.append(h_next)
+        h = h_next
+    return over_time(all_h_next, (N,), torch.complex64, h), h, over_time(h_saved, (N,), torch.complex64, h)
+
+
+d_h_kernel_code = r"""
+void d_h_kernel(
+    const real *d_h_next,  // [B, T, N], as pairs of numbers
+    const real *conj_a,  // [N], as pairs of numbers, the same at all positions
+    const real *d_h_0,  // [B, N], as pairs of numbers, at the start
+    real *d_h_plus_d_h_next,  // [B, T, N], as pairs of numbers, written
+    real *d_h_T,  // [B, N], as pairs of numbers, at the end, written
+    long B, long T, long N, long threads
+) {
+    const long near = 32768 / ((2) * (long)sizeof(real));
+    const long share = B && threads > B ? threads / B : 1;
+    const long even = (N + share - 1) / share;
+    const long some = near < 1 ? 1 : near < even ? near : even;
+    const long width = (some + 15) / 16 * 16;
+    const long parts = (N + width - 1) / width;
+    #pragma omp parallel for num_threads(threads) schedule(static) collapse(2)
+    for (long first_b = 0; first_b < B; first_b++) {
+        for (long part = 0; part < parts; part++) {
+            const long from = part * width;
+            const long to = from + width < N ? from + width : N;
+            real *d_h_re_now_row = new_array((N) * sizeof(real));
+            real *d_h_im_now_row = new_array((N) * sizeof(real));
+            {
+                const real *const d_h_0_row = d_h_0 + first_b * (2 * N);
+                #pragma omp simd
+                for (long i_n = from; i_n < to; i_n++) {
+                    d_h_re_now_row[i_n] = d_h_0_row[i_n * 2];
+                }
+                #pragma omp simd
+                for (long i_n = from; i_n < to; i_n++) {
+                    d_h_im_now_row[i_n] = d_h_0_row[1 + i_n * 2];
+                }
+            }
+            for (long step = 0; step < T; step++) {
+                const long i_t = T - 1 - step;
+                {
+                    const real *const d_h_next_row = d_h_next + (first_b * T + i_t) * (2 * N);
+                    real *const d_h_plus_d_h_next_row = d_h_plus_d_h_next + (first_b * T + i_t) * (2 * N);
+                    #pragma omp simd
+                    for (long i_n = from; i_n < to; i_n++) {
+                        const real d_h_re = d_h_re_now_row[i_n];
+                        const real d_h_im = d_h_im_now_row[i_n];
+                        const real d_h_plus_d_h_next_re = d_h_re + d_h_next_row[i_n * 2];
+                        const real d_h_plus_d_h_next_im = d_h_im + d_h_next_row[1 + i_n * 2];
+                        const real d_h_re_next = conj_a[i_n * 2] * d_h_plus_d_h_next_re - conj_a[1 + i_n * 2]
+                                * d_h_plus_d_h_next_im;
+                        const real d_h_im_next = conj_a[i_n * 2] * d_h_plus_d_h_next_im + conj_a[1 + i_n * 2]
+                                * d_h_plus_d_h_next_re;
+                        d_h_plus_d_h_next_row[i_n * 2] = d_h_plus_d_h_next_re;
+                        d_h_plus_d_h_next_row[1 + i_n * 2] = d_h_plus_d_h_next_im;
+                        d_h_re_now_row[i_n] = d_h_re_next;
+                        d_h_im_now_row[i_n] = d_h_im_next;
+                    }
+                }
+            }
+            {
+                real *const d_h_T_row = d_h_T + first_b * (2 * N);
+                #pragma omp simd
+                for (long i_n = from; i_n < to; i_n++) {
+                    d_h_T_row[i_n * 2] = d_h_re_now_row[i_n];
+                }
+                #pragma omp simd
+                for (long i_n = from; i_n < to; i_n++) {
+                    d_h_T_row[1 + i_n * 2] = d_h_im_now_row[i_n];
+                }
+            }
+            free(d_h_re_now_row);
+            free(d_h_im_now_row);
+        }
+    }
+}
+"""
+
+
+def d_h_launch(d_h_next, conj_a, d_h):
+    """Run `d_h_kernel`: what it keeps of every position, then the last states."""
+    batch, length = d_h_next.shape[:2]
+    d_h_plus_d_h_next = d_h.new_empty((batch, length, N), dtype=torch.complex64)
+    d_h_T = torch.empty_like(d_h, memory_format=torch.contiguous_format)
+    kernel = library(C_FUNCTIONS + d_h_kernel_code).d_h_kernel
+    run_native(
+        kernel,
+        [
+            torch.view_as_real(d_h_next.resolve_conj().contiguous()),
+            torch.view_as_real(conj_a.resolve_conj().contiguous()),
+            torch.view_as_real(d_h.resolve_conj().contiguous()),
+            torch.view_as_real(d_h_plus_d_h_next),
+            torch.view_as_real(d_h_T),
+        ],
+        [batch, length, N, torch.get_num_threads()],
+    )
+    return d_h_plus_d_h_next, d_h_T
+
+
+@torch.library.custom_op(OPERATORS + "::d_h_operator", mutates_args=())
+def d_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
+    """What the loop keeps of every position, its last states."""
+    if runs_native(tensors[0]):
+        return list(d_h_launch(*tensors))
+    return separate(d_h_plain(*tensors), tensors)
+
+
+@d_h_operator.register_fake
+def _(tensors, length, every):
+    d_h = tensors[-1]
+    batch = d_h.shape[0]
+    return [
+        d_h.new_empty((batch, length, N), dtype=torch.complex64),
+        torch.empty_like(d_h, memory_format=torch.contiguous_format),
+    ]
+
+
+d_h_operator.register_vmap(folded(d_h_operator, (True, False, True)))
+
+
+def d_h_loop(d_h_next, conj_a, d_h):
+    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    return d_h_operator([d_h_next, conj_a, d_h], d_h_next.shape[1], 0)
+
+
+def d_h_plain(d_h_next, conj_a, d_h):
+    """d_h over time in plain PyTorch, from the end to the start: d_h_plus_d_h_next of every position, then
+    the last states.
+    """
+    all_d_h_plus_d_h_next = []
+    for (d_h_next,) in positions(d_h_next, reverse=True):
+        d_h_plus_d_h_next = d_h + d_h_next
+        d_h_next_2 = conj_a * d_h_plus_d_h_next
+        all_d_h_plus_d_h_next.append(d_h_plus_d_h_next)
+        d_h = d_h_next_2
+    return over_time(all_d_h_plus_d_h_next, (N,), torch.complex64, d_h, reverse=True), d_h
+
+
+def h_adjoint(B_x, a, exp_gamma, h, d_h_next, d_h_last):
+    """The derivative of the loop: cotangents of what it takes, from those of what it gives."""
+
+    conj_a = torch.conj_physical(a)
+    d_h_plus_d_h_next, d_h_last_2 = d_h_loop(d_h_next, conj_a, d_h_last)
+
+    d_B_x = exp_gamma * d_h_plus_d_h_next
+    d_a = d_h_plus_d_h_next * torch.conj_physical(h)
+    d_exp_gamma = (d_h_plus_d_h_next * torch.conj_physical(B_x)).real
+    d_a_sum = d_a.sum((0, 1))
+    d_exp_gamma_sum = d_exp_gamma.sum((0, 1))
+
+    return d_B_x, d_a_sum, d_exp_gamma_sum, d_h_last_2
+
+
+class HDerivative(torch.autograd.Function):
+    """`h_adjoint`, whose own derivative goes through `h_plain`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(length, every, B_x, a, exp_gamma, h, h_saved, d_h_next, d_h_last):
+        if not every:
+            every = 1
+            *_, h_saved = h_operator([B_x, a, exp_gamma, h], length, every)
+        return h_adjoint(B_x, a, exp_gamma, h_saved, d_h_next, d_h_last)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.length, _, *tensors = inputs
+        ctx.save_for_backward(*tensors[:4], *tensors[5:])
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        def derivative(*tensors):
+            return pulled_back(h_plain, tensors[:4], tensors[4:])
+
+        found = pulled_back(derivative, ctx.saved_tensors, cotangents)
+        return None, None, *found[:4], None, *found[4:]
+
+
+class HLoop(torch.autograd.Function):
+    """`h_operator`, whose derivative is `HDerivative`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(length, every, B_x, a, exp_gamma, h):
+        return tuple(h_operator([B_x, a, exp_gamma, h], length, every))
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.length, ctx.every, *tensors = inputs
+        ctx.save_for_backward(*tensors, *output[2:])
+        ctx.mark_non_differentiable(*output[2:])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        tensors = ctx.saved_tensors
+        h = tensors[3]
+        batch, length = h.shape[0], ctx.length
+        cotangents = [
+            filled(cotangents[0], h, (batch, length, N), torch.complex64),
+            filled(cotangents[1], h, h.shape, h.dtype),
+        ]
+        return None, None, *HDerivative.apply(ctx.length, ctx.every, *tensors, *cotangents)
+
+
+def init(seed=0, device=None):
+    """Parameters by name, drawn as the program says."""
+    generator = torch.Generator().manual_seed(seed)
+    params = {
+        "nu": uniform((N,), -3, -1, generator),
+        "theta": uniform((N,), -3, 1, generator),
+        "gamma": uniform((N,), -2, 0, generator),
+        "B": torch.complex(
+            1 / math.sqrt(2 * D) * torch.randn((N, D), generator=generator, dtype=torch.float32),
+            1 / math.sqrt(2 * D) * torch.randn((N, D), generator=generator, dtype=torch.float32),
+        ),
+        "C": torch.complex(
+            1 / math.sqrt(N) * torch.randn((D, N), generator=generator, dtype=torch.float32),
+            1 / math.sqrt(N) * torch.randn((D, N), generator=generator, dtype=torch.float32),
+        ),
+        "d": 1 * torch.randn((D,), generator=generator, dtype=torch.float32),
+    }
+    return {name: param.to(device) for name, param in params.items()}
+
+
+def initial_state(params, batch, device=None):
+    """Every state before the first position, [B, ...] by name."""
+    return {"h": torch.zeros((batch, N), dtype=torch.complex64, device=device)}
+
+
+def apply(params, inputs, state=None):
+    """Run whole sequences: (outputs [B, T, ...], final state [B, ...]) by name.
+
+    `state` holds initial states by name; those it lacks start as the program says.
+    """
+    batch, length = inputs["x"].shape[:2]
+    device = inputs["x"].device
+    nu = taken(params, "nu", (N,), torch.float32)
+    theta = taken(params, "theta", (N,), torch.float32)
+    gamma = taken(params, "gamma", (N,), torch.float32)
+    B = taken(params, "B", (N, D), torch.complex64)
+    C = taken(params, "C", (D, N), torch.complex64)
+    d = taken(params, "d", (D,), torch.float32)
+    x = taken(inputs, "x", (batch, length, D), torch.float32)
+    state = starting(params, state, batch, device)
+
+    # std/lru.lsrl:14  h' = a * h + exp(gamma) * (B @ x)
+    B_x = x.to(torch.complex64) @ B.mT  # [B, T, N]
+
+    # std/lru.lsrl:13  a = exp(-exp(nu)) * cis(exp(theta))
+    a = torch.exp(-torch.exp(nu)) * torch.polar(torch.ones_like(torch.exp(theta)), torch.exp(theta))
+    # std/lru.lsrl:14  h' = a * h + exp(gamma) * (B @ x)
+    exp_gamma = torch.exp(gamma)
+    h_next, h_last = h_loop(B_x, a, exp_gamma, state["h"])
+
+    # std/lru.lsrl:16  output y = re(C @ h') + d * x
+    y = (h_next @ C.mT).real + d * x
+
+    return {"y": y}, {"h": h_last}
+
+
+def step(params, inputs, state):
+    """One position: `apply` without the time axis."""
+    inputs = {name: tensor[:, None] for name, tensor in inputs.items()}
+    outputs, state = apply(params, inputs, state)
+    return {name: tensor[:, 0] for name, tensor in outputs.items()}, state
+
+
+class Lru(torch.nn.Module):
+    """`apply` and `step` with parameters of their own."""
+
+    def __init__(self, seed=0, device=None):
+        super().__init__()
+        for name, param in init(seed, device).items():
+            register(self, name, param)
+
+    def forward(self, inputs, state=None, **options):
+        return apply(dict(self.named_parameters()), inputs, state, **options)
+
+    def step(self, inputs, state=None, **options):
+        return step(dict(self.named_parameters()), inputs, state, **options)
+
+
+SCHEDULE = {
+    "h": "one C loop over time for each sequence",
+}
+KERNELS = ()

@@ -1,0 +1,761 @@
+"""mingru: Minimal gated recurrent unit (Feng et al., 2024, "Were RNNs all we needed?").
+
+Arrays, by name:
+    inputs   x [B, T, D]
+    params   Wz, Wh [H, D]; bz, bh [H]
+    state    h [B, H]
+    outputs  h [B, T, H]
+
+Schedule of h: one C loop over time for each sequence.
+Backward pass of h: one C loop over time for each sequence, from h kept at every position.
+
+Made from std/mingru by
+    lsrl compile std/mingru --target cpu
+It needs nothing but torch and, to be fast, a C compiler.
+"""
+
+import ctypes
+import functools
+import hashlib
+import math
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+import warnings
+
+import torch
+
+D, H = 32, 256
+
+
+@functools.cache
+def compiler():
+    """The command of the system's C compiler, None where there is none; the variable CC goes first."""
+    wanted = [shlex.split(command) for command in (os.environ.get("CC", ""), "cc", "gcc", "clang")]
+    commands = [(shutil.which(program), *options) for program, *options in filter(None, wanted)]
+    return next((command for command in commands if command[0]), None)
+
+
+@functools.cache
+def announce_plain():
+    """Says once that there is no C compiler."""
+    warnings.warn("no C compiler was found (set CC): loops run in plain PyTorch, which is slower", stacklevel=2)
+
+
+@functools.cache
+def compiling():
+    """The command that compiles C text from its standard input, but for what it says of threads and of the result.
+
+    Comparisons do not trap and functions set no errno, so that loops vectorise; nothing else about numbers is relaxed.
+    What is not there is an error of compiling, not of loading.
+    """
+    system = os.uname()
+    machine = "-mcpu=native" if system.machine in ("aarch64", "arm64") else "-march=native"
+    numbers = ("-O3", machine, "-fno-math-errno", "-fno-trapping-math")
+    whole = ("-Werror=implicit-function-declaration", *(("-Wl,-z,defs",) if system.sysname == "Linux" else ()))
+    return [*compiler(), *numbers, *whole, "-fPIC", "-shared", "-x", "c"]
+
+
+@functools.cache
+def compiler_and_machine():
+    """What the compiler would run: its words name its version, and what it knows of this machine's processor."""
+    asked = subprocess.run([*compiling(), "-###", "-E", os.devnull], capture_output=True, text=True, cwd=os.sep)
+    return asked.stdout + asked.stderr
+
+
+@functools.cache
+def library(code):
+    """The library that C text compiles to: compiled once, and kept for later processes.
+
+    It is kept under a name that tells the text, the compiler and the machine apart.
+    """
+    if compiler() is None:
+        raise RuntimeError("there is no C compiler: none of $CC, cc, gcc and clang can be run")
+    name = hashlib.sha256(f"{code}\0{compiling()}\0{compiler_and_machine()}".encode()).hexdigest()
+    path = os.path.join(kept_in(), f"{name[:32]}.so")
+    if not os.path.exists(path):
+        compile_to(path, code)
+    return ctypes.CDLL(path)
+
+
+def compile_to(path, code):
+    """Compiles C text to a shared library, which appears under its name when it is whole.
+
+    Where the compiler has no OpenMP, as on macOS, it is compiled for one thread.
+    """
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as folder:
+        built = os.path.join(folder, "built.so")
+        for threads in ("-fopenmp", "-fopenmp-simd"):
+            command = [*compiling(), threads, "-", "-o", built, "-lm"]
+            run = subprocess.run(command, input=code, capture_output=True, text=True)
+            if run.returncode == 0:
+                os.replace(built, path)
+                return
+    raise RuntimeError(f"{' '.join(command)} failed:\n{run.stderr}")
+
+
+@functools.cache
+def kept_in():
+    """The folder of compiled libraries: one for this process alone where ours cannot be written, or others can."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    folder = os.path.abspath(os.path.join(os.environ.get("LSRL_CACHE") or os.path.join(cache, "lsrl"), "native"))
+    if not is_ours(folder):
+        folder = tempfile.mkdtemp(prefix="lsrl-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def is_ours(folder):
+    """Whether a folder, which is made where there is none, can be written by this user and by nobody else."""
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        found = os.stat(folder)
+    except OSError:
+        return False
+    return found.st_uid == os.geteuid() and not found.st_mode & 0o022 and os.access(folder, os.W_OK | os.X_OK)
+
+
+def runs_native(tensor):
+    """Whether C functions run where the tensor is: on a CPU with a compiler."""
+    if compiler() is None:
+        announce_plain()
+        return False
+    return tensor.device.type == "cpu"
+
+
+def run_native(function, tensors, numbers):
+    """Calls a C function: pointers first, then whole numbers as `long` and others as `double`, threads last."""
+    pointers = (ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors)
+    following = (ctypes.c_double(x) if isinstance(x, float) else ctypes.c_long(x) for x in numbers)
+    function.restype = None
+    function(*pointers, *following)
+
+
+def taken(tensors, name, shape, dtype):
+    """A tensor by name; its shape is checked, since kernels read as much as they are made for."""
+    tensor = tensors[name]
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} has the shape {tuple(tensor.shape)}, and should have {shape}")
+    return tensor.to(dtype)
+
+
+def starting(params, state, batch, device):
+    """The initial states, with those that are given in place of the program's."""
+    states, given = initial_state(params, batch, device), state or {}
+    if unknown := sorted(set(given) - set(states)):
+        raise ValueError(f"there is no state {', '.join(unknown)}; the states are {', '.join(states)}")
+    own = {name: taken(given, name, tuple(states[name].shape), states[name].dtype) for name in given}
+    return states | {name: tensor.to(device) for name, tensor in own.items()}
+
+
+def positions(*reads, reverse=False):
+    """What is read at each position, in the order of computation."""
+    steps = list(zip(*(read.unbind(1) for read in reads)))
+    return steps[::-1] if reverse else steps
+
+
+def over_time(steps, shape, dtype, like, reverse=False):
+    """What a loop kept, [B, T, *shape], from the list in the order of computation."""
+    if not steps:
+        return like.new_empty((like.shape[0], 0, *shape), dtype=dtype)
+    return torch.stack(steps[::-1] if reverse else steps, 1)
+
+
+def register(module, name, param):
+    """A parameter under its dotted name: `layers.0.Wz` becomes the parameter Wz of module.layers.0."""
+    *path, last = name.split(".")
+    for part in path:
+        if not hasattr(module, part):
+            module.add_module(part, torch.nn.Module())
+        module = getattr(module, part)
+    module.register_parameter(last, torch.nn.Parameter(param, requires_grad=is_smooth(param)))
+
+
+def uniform(shape, low, high, generator):
+    """Uniform between two numbers."""
+    return low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float32)
+
+
+def own_namespace(wanted):
+    """The namespace that is wanted, or one like it where another module of the same text has its operators there.
+
+    Registering an operator anew would leave that other module's without what it runs.
+    """
+    found, number = wanted, 1
+    while hasattr(getattr(torch.ops, found), "module"):
+        found, number = f"{wanted}_{number}", number + 1
+    torch.library.define(f"{found}::module", "() -> ()")
+    return found
+
+
+# Operators stay when the module goes, so the name is made from its text.
+OPERATORS = own_namespace("lsrl_df51b4622392")
+
+
+def saves(length, every):
+    """Of how many positions the arriving states are kept: the first of every `every`; of none for 0."""
+    return -(-length // every) if every else 0
+
+
+def wants_gradients(*tensors):
+    """Whether something is to be kept for a backward pass."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def folded(operator, sequences):
+    """The rule of `torch.vmap` for an operator on a list of tensors: what is mapped over joins the batch.
+
+    `sequences` says which tensors have a batch in front.  Where others are mapped over, one after the other runs.
+    """
+
+    def rule(info, in_dims, tensors, *options):
+        dims, size = in_dims[0], info.batch_size
+        given = [x if dim is None else x.movedim(dim, 0) for x, dim in zip(tensors, dims)]
+        if any(dim is not None and not own for dim, own in zip(dims, sequences)):
+            each = [[x if dim is None else x[i] for x, dim in zip(given, dims)] for i in range(size)]
+            found = [torch.stack(same) for same in zip(*(operator(one, *options) for one in each))]
+        else:
+            mapped = [dim is not None or not own for dim, own in zip(dims, sequences)]
+            wide = [x if whole else x.expand(size, *x.shape) for x, whole in zip(given, mapped)]
+            flat = [x.flatten(0, 1) if own else x for x, own in zip(wide, sequences)]
+            found = [y.reshape(size, y.shape[0] // size, *y.shape[1:]) for y in operator(flat, *options)]
+        return found, [0] * len(found)
+
+    return rule
+
+
+def separate(found, given):
+    """Results of an operator, which may share memory neither with what it was given nor with each other."""
+    taken = {tensor.untyped_storage().data_ptr() for tensor in given}
+    results = []
+    for tensor in found:
+        place = tensor.untyped_storage().data_ptr()
+        results.append(tensor.clone() if place in taken else tensor)
+        taken.add(place)
+    return results
+
+
+def filled(cotangent, like, shape, dtype):
+    """A cotangent, zeros where there is none."""
+    return like.new_zeros(shape, dtype=dtype) if cotangent is None else cotangent
+
+
+def is_smooth(tensor):
+    """Whether a tensor can have gradients."""
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def pulled_back(function, tensors, cotangents):
+    """The cotangent of each tensor through a function, None for ints and bools, from those of its first smooth results.
+
+    It can be differentiated once more.
+    """
+    smooth = [is_smooth(tensor) for tensor in tensors]
+
+    def of_smooth(*moving):
+        given = iter(moving)
+        found = function(*(next(given) if own else tensor for tensor, own in zip(tensors, smooth)))
+        return [result for result in found if result is not None and is_smooth(result)][: len(cotangents)]
+
+    pull = torch.func.vjp(of_smooth, *(tensor for tensor, own in zip(tensors, smooth) if own))[1]
+    found = iter(pull(list(cotangents)))
+    return [next(found) if own else None for own in smooth]
+
+
+C_FUNCTIONS = r"""
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+typedef float real;
+
+// A function that stands where it is called: loops vectorise, and constant arguments make copies of their own.
+#define INLINE static inline __attribute__((always_inline))
+
+// Room for an array, at the start of a cache line.
+static void *new_array(long bytes) { return aligned_alloc(64, (bytes + 64) / 64 * 64); }
+
+// The bits of a number.
+typedef uint32_t word;
+
+// The compiler's own form of a function of <math.h>.
+#define libm(name) __builtin_##name##f
+
+// How a number is laid out: bits of fraction below those of the exponent, and what the exponent counts from.
+#define FRACTION_BITS 23
+#define EXPONENT_BIAS 127
+#define LEAST_NORMAL 0x1p-126f
+
+// Added to a number of few digits, it leaves the nearest whole number in the last bits.
+#define ROUNDING 0x1.8p23f
+
+// 1 / ln 2, and ln 2 in two parts: whole multiples of the first are exact.
+#define PER_LN2 1.44269504f
+#define LN2_HIGH 0x1.62e4p-1f
+#define LN2_LOW 0x1.7f7d1cp-20f
+
+// Where e^x is infinite, where it is 0, and where e^x - 1 is -1.
+#define EXP_MOST 89.0f
+#define EXP_LEAST -104.0f
+#define EXPM1_LEAST -18.0f
+
+// (e^z - 1 - z) / z^2 for |z| <= ln 2 / 2, to 2^-28.
+INLINE real exp_series(real z) {
+    real sum = 0.00138131409f;
+    sum = sum * z + 0.00836941894f;
+    sum = sum * z + 0.0416684569f;
+    sum = sum * z + 0.166665148f;
+    return sum * z + 0.499999931f;
+}
+
+// x without its sign.
+INLINE real abs_(real x) { return libm(fabs)(x); }
+
+// The bits of a number.
+INLINE word to_word(real x) {
+    word bits;
+    __builtin_memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+// The number of some bits.
+INLINE real from_word(word bits) {
+    real x;
+    __builtin_memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+// 2^n, where that is a normal number.
+INLINE real two_to(word n) { return from_word((n + EXPONENT_BIAS) << FRACTION_BITS); }
+
+// x - n ln 2 for the nearest whole n; x is held where e^x is neither infinite nor 0.
+INLINE real exp_reduced(real x, word *n) {
+    real most = x > EXP_MOST ? EXP_MOST : x, held = most < EXP_LEAST ? EXP_LEAST : most;
+    real shifted = held * PER_LN2 + ROUNDING, whole = shifted - ROUNDING;
+    *n = to_word(shifted) - to_word(ROUNDING);
+    return (held - whole * LN2_HIGH) - whole * LN2_LOW;
+}
+
+// 2^n e^r for |r| <= ln 2 / 2; 2^n in two factors, since it may be no normal number.
+INLINE real exp_scaled(real r, word n) {
+    word half = ((n + 4096) >> 1) - 2048;
+    return (1 + (r + r * r * exp_series(r))) * two_to(half) * two_to(n - half);
+}
+
+// e^x; within 1 ulp.
+INLINE real exp_(real x) {
+    word n;
+    real r = exp_reduced(x, &n);
+    return exp_scaled(r, n);
+}
+
+// 1 / (1 + e^-x), without overflow on either side; within 2 ulp.
+INLINE real sigmoid_(real x) {
+    real small = exp_(-abs_(x));
+    return (x >= 0 ? 1 : small) / (1 + small);
+}
+"""
+
+
+h_kernel_code = r"""
+void h_kernel(
+    const real *W_zh_x,  // [B, T, 2*H]
+    const real *bz,  // [H], the same at all positions
+    const real *bh,  // [H], the same at all positions
+    const real *h_0,  // [B, H], at the start
+    real *h_next,  // [B, T, H], written
+    real *h_T,  // [B, H], at the end, written
+    real *h_saved,  // [B, P, H], now and then, written
+    long B, long T, long EVERY, long H, long threads
+) {
+    const long saves = EVERY ? (T + EVERY - 1) / EVERY : 0;
+    const long near = 32768 / ((1) * (long)sizeof(real));
+    const long share = B && threads > B ? threads / B : 1;
+    const long even = (H + share - 1) / share;
+    const long some = near < 1 ? 1 : near < even ? near : even;
+    const long width = (some + 15) / 16 * 16;
+    const long parts = (H + width - 1) / width;
+    #pragma omp parallel for num_threads(threads) schedule(static) collapse(2)
+    for (long first_b = 0; first_b < B; first_b++) {
+        for (long part = 0; part < parts; part++) {
+            const long from = part * width;
+            const long to = from + width < H ? from + width : H;
+            real *h_now_row = new_array((H) * sizeof(real));
+            {
+                const real *const h_0_row = h_0 + first_b * H;
+                #pragma omp simd
+                for (long i_h = from; i_h < to; i_h++) {
+                    h_now_row[i_h] = h_0_row[i_h];
+                }
+            }
+            for (long step = 0; step < T; step++) {
+                const long i_t = step;
+                if (EVERY && step % EVERY == 0) {
+                    const long slot = step / EVERY;
+                    {
+                        real *const h_saved_row = h_saved + (first_b * saves + slot) * H;
+                        #pragma omp simd
+                        for (long i_h = from; i_h < to; i_h++) {
+                            h_saved_row[i_h] = h_now_row[i_h];
+                        }
+                    }
+                }
+                {
+                    const real *const W_zh_x_row = W_zh_x + (first_b * T + i_t) * (2 * H);
+                    real *const h_next_row = h_next + (first_b * T + i_t) * H;
+                    #pragma omp simd
+                    for (long i_h = from; i_h < to; i_h++) {
+                        const real h = h_now_row[i_h];
+                        // std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
+                        const real z = sigmoid_(W_zh_x_row[i_h] + bz[i_h]);
+                        // std/mingru.lsrl:10  c = Wh @ x + bh
+                        const real c = W_zh_x_row[H + i_h] + bh[i_h];
+                        // std/mingru.lsrl:11  h' = (1 - z) * h + z * c
+                        const real h_next = (1 - z) * h + z * c;
+                        h_now_row[i_h] = h_next;
+                        h_next_row[i_h] = h_next;
+                    }
+                }
+            }
+            {
+                real *const h_T_row = h_T + first_b * H;
+                #pragma omp simd
+                for (long i_h = from; i_h < to; i_h++) {
+                    h_T_row[i_h] = h_now_row[i_h];
+                }
+            }
+            free(h_now_row);
+        }
+    }
+}
+"""
+
+
+def h_launch(W_zh_x, bz, bh, h, every=0):
+    """Run `h_kernel`: what it keeps of every position, then the last states, then arriving states."""
+    batch, length = W_zh_x.shape[:2]
+    h_next = h.new_empty((batch, length, H), dtype=torch.float32)
+    h_T = torch.empty_like(h, memory_format=torch.contiguous_format)
+    h_saved = h.new_empty((batch, saves(length, every), H), dtype=torch.float32)
+    kernel = library(C_FUNCTIONS + h_kernel_code).h_kernel
+    run_native(
+        kernel,
+        [W_zh_x.contiguous(), bz.contiguous(), bh.contiguous(), h.contiguous(), h_next, h_T, h_saved],
+        [batch, length, every, H, torch.get_num_threads()],
+    )
+    return h_next, h_T, h_saved
+
+
+@torch.library.custom_op(OPERATORS + "::h_operator", mutates_args=())
+def h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
+    """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
+    if runs_native(tensors[0]):
+        return list(h_launch(*tensors, every))
+    return separate(h_plain(*tensors, every), tensors)
+
+
+@h_operator.register_fake
+def _(tensors, length, every):
+    h = tensors[-1]
+    batch = h.shape[0]
+    return [
+        h.new_empty((batch, length, H), dtype=torch.float32),
+        torch.empty_like(h, memory_format=torch.contiguous_format),
+        h.new_empty((batch, saves(length, every), H), dtype=torch.float32),
+    ]
+
+
+h_operator.register_vmap(folded(h_operator, (True, False, False, True)))
+
+
+def h_loop(W_zh_x, bz, bh, h):
+    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    every = 1 if wants_gradients(W_zh_x, bz, bh, h) else 0
+    return HLoop.apply(W_zh_x.shape[1], every, W_zh_x, bz, bh, h)[:2]
+
+
+def h_plain(W_zh_x, bz, bh, h, every=0):
+    """h over time in plain PyTorch: h_next of every position, then the last states, then the arriving
+    states of positions `every` apart.
+    """
+    all_h_next = []
+    h_saved = []
+    for at, (W_zh_x,) in enumerate(positions(W_zh_x)):
+        if every and at % every == 0:
+            h_saved.append(h)
+        # std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
+        z = torch.sigmoid(W_zh_x[..., :H] + bz)
+        # std/mingru.lsrl:10  c = Wh @ x + bh
+        c = W_zh_x[..., H:] + bh
+        # std/mingru.lsrl:11  h' = (1 - z) * h + z * c
+        h_next = (1 - z) * h + z * c
+        all_h_next.append(h_next)
+        h = h_next
+    return over_time(all_h_next, (H,), torch.float32, h), h, over_time(h_saved, (H,), torch.float32, h)
+
+
+d_h_kernel_code = r"""
+void d_h_kernel(
+    const real *W_zh_x,  // [B, T, 2*H]
+    const real *d_h_next,  // [B, T, H]
+    const real *bz,  // [H], the same at all positions
+    const real *d_h_0,  // [B, H], at the start
+    real *d_h_plus_d_h_next,  // [B, T, H], written
+    real *d_h_T,  // [B, H], at the end, written
+    long B, long T, long H, long threads
+) {
+    const long near = 32768 / ((1) * (long)sizeof(real));
+    const long share = B && threads > B ? threads / B : 1;
+    const long even = (H + share - 1) / share;
+    const long some = near < 1 ? 1 : near < even ? near : even;
+    const long width = (some + 15) / 16 * 16;
+    const long parts = (H + width - 1) / width;
+    #pragma omp parallel for num_threads(threads) schedule(static) collapse(2)
+    for (long first_b = 0; first_b < B; first_b++) {
+        for (long part = 0; part < parts; part++) {
+            const long from = part * width;
+            const long to = from + width < H ? from + width : H;
+            real *d_h_now_row = new_array((H) * sizeof(real));
+            {
+                const real *const d_h_0_row = d_h_0 + first_b * H;
+                #pragma omp simd
+                for (long i_h = from; i_h < to; i_h++) {
+                    d_h_now_row[i_h] = d_h_0_row[i_h];
+                }
+            }
+            for (long step = 0; step < T; step++) {
+                const long i_t = T - 1 - step;
+                {
+                    const real *const W_zh_x_row = W_zh_x + (first_b * T + i_t) * (2 * H);
+                    const real *const d_h_next_row = d_h_next + (first_b * T + i_t) * H;
+                    real *const d_h_plus_d_h_next_row = d_h_plus_d_h_next + (first_b * T + i_t) * H;
+                    #pragma omp simd
+                    for (long i_h = from; i_h < to; i_h++) {
+                        const real d_h = d_h_now_row[i_h];
+                        // std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
+                        const real z = sigmoid_(W_zh_x_row[i_h] + bz[i_h]);
+                        const real d_h_plus_d_h_next = d_h + d_h_next_row[i_h];
+                        const real d_h_next_2 = (1 - z) * d_h_plus_d_h_next;
+                        d_h_plus_d_h_next_row[i_h] = d_h_plus_d_h_next;
+                        d_h_now_row[i_h] = d_h_next_2;
+                    }
+                }
+            }
+            {
+                real *const d_h_T_row = d_h_T + first_b * H;
+                #pragma omp simd
+                for (long i_h = from; i_h < to; i_h++) {
+                    d_h_T_row[i_h] = d_h_now_row[i_h];
+                }
+            }
+            free(d_h_now_row);
+        }
+    }
+}
+"""
+
+
+def d_h_launch(W_zh_x, d_h_next, bz, d_h):
+    """Run `d_h_kernel`: what it keeps of every position, then the last states."""
+    batch, length = W_zh_x.shape[:2]
+    d_h_plus_d_h_next = d_h.new_empty((batch, length, H), dtype=torch.float32)
+    d_h_T = torch.empty_like(d_h, memory_format=torch.contiguous_format)
+    kernel = library(C_FUNCTIONS + d_h_kernel_code).d_h_kernel
+    run_native(
+        kernel,
+        [
+            W_zh_x.contiguous(),
+            d_h_next.contiguous(),
+            bz.contiguous(),
+            d_h.contiguous(),
+            d_h_plus_d_h_next,
+            d_h_T,
+        ],
+        [batch, length, H, torch.get_num_threads()],
+    )
+    return d_h_plus_d_h_next, d_h_T
+
+
+@torch.library.custom_op(OPERATORS + "::d_h_operator", mutates_args=())
+def d_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
+    """What the loop keeps of every position, its last states."""
+    if runs_native(tensors[0]):
+        return list(d_h_launch(*tensors))
+    return separate(d_h_plain(*tensors), tensors)
+
+
+@d_h_operator.register_fake
+def _(tensors, length, every):
+    d_h = tensors[-1]
+    batch = d_h.shape[0]
+    return [
+        d_h.new_empty((batch, length, H), dtype=torch.float32),
+        torch.empty_like(d_h, memory_format=torch.contiguous_format),
+    ]
+
+
+d_h_operator.register_vmap(folded(d_h_operator, (True, True, False, True)))
+
+
+def d_h_loop(W_zh_x, d_h_next, bz, d_h):
+    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    return d_h_operator([W_zh_x, d_h_next, bz, d_h], W_zh_x.shape[1], 0)
+
+
+def d_h_plain(W_zh_x, d_h_next, bz, d_h):
+    """d_h over time in plain PyTorch, from the end to the start: d_h_plus_d_h_next of every position, then
+    the last states.
+    """
+    all_d_h_plus_d_h_next = []
+    for W_zh_x, d_h_next in positions(W_zh_x, d_h_next, reverse=True):
+        # std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
+        z = torch.sigmoid(W_zh_x[..., :H] + bz)
+        d_h_plus_d_h_next = d_h + d_h_next
+        d_h_next_2 = (1 - z) * d_h_plus_d_h_next
+        all_d_h_plus_d_h_next.append(d_h_plus_d_h_next)
+        d_h = d_h_next_2
+    return over_time(all_d_h_plus_d_h_next, (H,), torch.float32, d_h, reverse=True), d_h
+
+
+def h_adjoint(W_zh_x, bz, bh, h, d_h_next, d_h_last):
+    """The derivative of the loop: cotangents of what it takes, from those of what it gives."""
+
+    # std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
+    W_zh_x_part = W_zh_x[..., :H]  # [B, T, H]
+
+    d_h_plus_d_h_next, d_h_last_2 = d_h_loop(W_zh_x, d_h_next, bz, d_h_last)
+
+    # std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
+    z = torch.sigmoid(W_zh_x_part + bz)
+    # std/mingru.lsrl:10  c = Wh @ x + bh
+    c = W_zh_x[..., H:] + bh
+    d_bz = (d_h_plus_d_h_next * c - d_h_plus_d_h_next * h) * (z * (1.0 - z))
+    d_bh = z * d_h_plus_d_h_next
+    d_W_zh_x = torch.cat([d_bz, d_bh], -1)  # [B, T, 2*H]
+    d_bz_sum = d_bz.sum((0, 1))
+    d_bh_sum = d_bh.sum((0, 1))
+
+    return d_W_zh_x, d_bz_sum, d_bh_sum, d_h_last_2
+
+
+class HDerivative(torch.autograd.Function):
+    """`h_adjoint`, whose own derivative goes through `h_plain`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(length, every, W_zh_x, bz, bh, h, h_saved, d_h_next, d_h_last):
+        if not every:
+            every = 1
+            *_, h_saved = h_operator([W_zh_x, bz, bh, h], length, every)
+        return h_adjoint(W_zh_x, bz, bh, h_saved, d_h_next, d_h_last)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.length, _, *tensors = inputs
+        ctx.save_for_backward(*tensors[:4], *tensors[5:])
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        def derivative(*tensors):
+            return pulled_back(h_plain, tensors[:4], tensors[4:])
+
+        found = pulled_back(derivative, ctx.saved_tensors, cotangents)
+        return None, None, *found[:4], None, *found[4:]
+
+
+class HLoop(torch.autograd.Function):
+    """`h_operator`, whose derivative is `HDerivative`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(length, every, W_zh_x, bz, bh, h):
+        return tuple(h_operator([W_zh_x, bz, bh, h], length, every))
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.length, ctx.every, *tensors = inputs
+        ctx.save_for_backward(*tensors, *output[2:])
+        ctx.mark_non_differentiable(*output[2:])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        tensors = ctx.saved_tensors
+        h = tensors[3]
+        batch, length = h.shape[0], ctx.length
+        cotangents = [
+            filled(cotangents[0], h, (batch, length, H), torch.float32),
+            filled(cotangents[1], h, h.shape, h.dtype),
+        ]
+        return None, None, *HDerivative.apply(ctx.length, ctx.every, *tensors, *cotangents)
+
+
+def init(seed=0, device=None):
+    """Parameters by name, drawn as the program says."""
+    generator = torch.Generator().manual_seed(seed)
+    params = {
+        "Wz": uniform((H, D), -1 / math.sqrt(D), 1 / math.sqrt(D), generator),
+        "Wh": uniform((H, D), -1 / math.sqrt(D), 1 / math.sqrt(D), generator),
+        "bz": torch.zeros((H,), dtype=torch.float32, device=device),
+        "bh": torch.zeros((H,), dtype=torch.float32, device=device),
+    }
+    return {name: param.to(device) for name, param in params.items()}
+
+
+def initial_state(params, batch, device=None):
+    """Every state before the first position, [B, ...] by name."""
+    return {"h": torch.zeros((batch, H), dtype=torch.float32, device=device)}
+
+
+def apply(params, inputs, state=None):
+    """Run whole sequences: (outputs [B, T, ...], final state [B, ...]) by name.
+
+    `state` holds initial states by name; those it lacks start as the program says.
+    """
+    batch, length = inputs["x"].shape[:2]
+    device = inputs["x"].device
+    Wz = taken(params, "Wz", (H, D), torch.float32)
+    Wh = taken(params, "Wh", (H, D), torch.float32)
+    bz = taken(params, "bz", (H,), torch.float32)
+    bh = taken(params, "bh", (H,), torch.float32)
+    x = taken(inputs, "x", (batch, length, D), torch.float32)
+    state = starting(params, state, batch, device)
+
+    W_zh_x = x @ torch.cat([Wz, Wh]).mT  # [B, T, 2*H]
+
+    h_next, h_last = h_loop(W_zh_x, bz, bh, state["h"])
+
+    return {"h": h_next}, {"h": h_last}
+
+
+def step(params, inputs, state):
+    """One position: `apply` without the time axis."""
+    inputs = {name: tensor[:, None] for name, tensor in inputs.items()}
+    outputs, state = apply(params, inputs, state)
+    return {name: tensor[:, 0] for name, tensor in outputs.items()}, state
+
+
+class Mingru(torch.nn.Module):
+    """`apply` and `step` with parameters of their own."""
+
+    def __init__(self, seed=0, device=None):
+        super().__init__()
+        for name, param in init(seed, device).items():
+            register(self, name, param)
+
+    def forward(self, inputs, state=None, **options):
+        return apply(dict(self.named_parameters()), inputs, state, **options)
+
+    def step(self, inputs, state=None, **options):
+        return step(dict(self.named_parameters()), inputs, state, **options)
+
+
+SCHEDULE = {
+    "h": "one C loop over time for each sequence",
+}
+KERNELS = ()

@@ -1,0 +1,1558 @@
+"""tagger
+
+Arrays, by name:
+    inputs   token [B, T] int
+    params   E [V, D]; gru.W_ih [3*H, D]; gru.W_hh [3*H, H]; gru.b_ih, gru.b_hh [3*H]; mingru.Wz,
+             mingru.Wh [H, D]; mingru.bz, mingru.bh [H]
+    state    gru.h, mingru.h [B, H]
+    outputs  y [B, T, 2*H]
+
+Schedule of gru.h: one C loop over time for the sequences of a thread together.
+Schedule of mingru.h: one C loop over time for each sequence.
+Backward pass of gru.h: one C loop over time for the sequences of a thread together, from gru.h kept at
+    every position.
+Backward pass of mingru.h: one C loop over time for each sequence, from mingru.h kept at every position.
+There is no `step`: mingru.h arrives from the end of the sequence.
+
+Made from tagger.lsrl by
+    lsrl compile tagger.lsrl --target cpu
+It needs nothing but torch and, to be fast, a C compiler.
+"""
+
+import ctypes
+import functools
+import hashlib
+import math
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+import warnings
+
+import torch
+
+V, D, H = 256, 32, 64
+
+
+@functools.cache
+def compiler():
+    """The command of the system's C compiler, None where there is none; the variable CC goes first."""
+    wanted = [shlex.split(command) for command in (os.environ.get("CC", ""), "cc", "gcc", "clang")]
+    commands = [(shutil.which(program), *options) for program, *options in filter(None, wanted)]
+    return next((command for command in commands if command[0]), None)
+
+
+@functools.cache
+def announce_plain():
+    """Says once that there is no C compiler."""
+    warnings.warn("no C compiler was found (set CC): loops run in plain PyTorch, which is slower", stacklevel=2)
+
+
+@functools.cache
+def compiling():
+    """The command that compiles C text from its standard input, but for what it says of threads and of the result.
+
+    Comparisons do not trap and functions set no errno, so that loops vectorise; nothing else about numbers is relaxed.
+    What is not there is an error of compiling, not of loading.
+    """
+    system = os.uname()
+    machine = "-mcpu=native" if system.machine in ("aarch64", "arm64") else "-march=native"
+    numbers = ("-O3", machine, "-fno-math-errno", "-fno-trapping-math")
+    whole = ("-Werror=implicit-function-declaration", *(("-Wl,-z,defs",) if system.sysname == "Linux" else ()))
+    return [*compiler(), *numbers, *whole, "-fPIC", "-shared", "-x", "c"]
+
+
+@functools.cache
+def compiler_and_machine():
+    """What the compiler would run: its words name its version, and what it knows of this machine's processor."""
+    asked = subprocess.run([*compiling(), "-###", "-E", os.devnull], capture_output=True, text=True, cwd=os.sep)
+    return asked.stdout + asked.stderr
+
+
+@functools.cache
+def library(code):
+    """The library that C text compiles to: compiled once, and kept for later processes.
+
+    It is kept under a name that tells the text, the compiler and the machine apart.
+    """
+    if compiler() is None:
+        raise RuntimeError("there is no C compiler: none of $CC, cc, gcc and clang can be run")
+    name = hashlib.sha256(f"{code}\0{compiling()}\0{compiler_and_machine()}".encode()).hexdigest()
+    path = os.path.join(kept_in(), f"{name[:32]}.so")
+    if not os.path.exists(path):
+        compile_to(path, code)
+    return ctypes.CDLL(path)
+
+
+def compile_to(path, code):
+    """Compiles C text to a shared library, which appears under its name when it is whole.
+
+    Where the compiler has no OpenMP, as on macOS, it is compiled for one thread.
+    """
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as folder:
+        built = os.path.join(folder, "built.so")
+        for threads in ("-fopenmp", "-fopenmp-simd"):
+            command = [*compiling(), threads, "-", "-o", built, "-lm"]
+            run = subprocess.run(command, input=code, capture_output=True, text=True)
+            if run.returncode == 0:
+                os.replace(built, path)
+                return
+    raise RuntimeError(f"{' '.join(command)} failed:\n{run.stderr}")
+
+
+@functools.cache
+def kept_in():
+    """The folder of compiled libraries: one for this process alone where ours cannot be written, or others can."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    folder = os.path.abspath(os.path.join(os.environ.get("LSRL_CACHE") or os.path.join(cache, "lsrl"), "native"))
+    if not is_ours(folder):
+        folder = tempfile.mkdtemp(prefix="lsrl-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def is_ours(folder):
+    """Whether a folder, which is made where there is none, can be written by this user and by nobody else."""
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        found = os.stat(folder)
+    except OSError:
+        return False
+    return found.st_uid == os.geteuid() and not found.st_mode & 0o022 and os.access(folder, os.W_OK | os.X_OK)
+
+
+def runs_native(tensor):
+    """Whether C functions run where the tensor is: on a CPU with a compiler."""
+    if compiler() is None:
+        announce_plain()
+        return False
+    return tensor.device.type == "cpu"
+
+
+def run_native(function, tensors, numbers):
+    """Calls a C function: pointers first, then whole numbers as `long` and others as `double`, threads last."""
+    pointers = (ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors)
+    following = (ctypes.c_double(x) if isinstance(x, float) else ctypes.c_long(x) for x in numbers)
+    function.restype = None
+    function(*pointers, *following)
+
+
+def taken(tensors, name, shape, dtype):
+    """A tensor by name; its shape is checked, since kernels read as much as they are made for."""
+    tensor = tensors[name]
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} has the shape {tuple(tensor.shape)}, and should have {shape}")
+    return tensor.to(dtype)
+
+
+def starting(params, state, batch, device):
+    """The initial states, with those that are given in place of the program's."""
+    states, given = initial_state(params, batch, device), state or {}
+    if unknown := sorted(set(given) - set(states)):
+        raise ValueError(f"there is no state {', '.join(unknown)}; the states are {', '.join(states)}")
+    own = {name: taken(given, name, tuple(states[name].shape), states[name].dtype) for name in given}
+    return states | {name: tensor.to(device) for name, tensor in own.items()}
+
+
+def positions(*reads, reverse=False):
+    """What is read at each position, in the order of computation."""
+    steps = list(zip(*(read.unbind(1) for read in reads)))
+    return steps[::-1] if reverse else steps
+
+
+def over_time(steps, shape, dtype, like, reverse=False):
+    """What a loop kept, [B, T, *shape], from the list in the order of computation."""
+    if not steps:
+        return like.new_empty((like.shape[0], 0, *shape), dtype=dtype)
+    return torch.stack(steps[::-1] if reverse else steps, 1)
+
+
+def register(module, name, param):
+    """A parameter under its dotted name: `layers.0.Wz` becomes the parameter Wz of module.layers.0."""
+    *path, last = name.split(".")
+    for part in path:
+        if not hasattr(module, part):
+            module.add_module(part, torch.nn.Module())
+        module = getattr(module, part)
+    module.register_parameter(last, torch.nn.Parameter(param, requires_grad=is_smooth(param)))
+
+
+def uniform(shape, low, high, generator):
+    """Uniform between two numbers."""
+    return low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float32)
+
+
+def own_namespace(wanted):
+    """The namespace that is wanted, or one like it where another module of the same text has its operators there.
+
+    Registering an operator anew would leave that other module's without what it runs.
+    """
+    found, number = wanted, 1
+    while hasattr(getattr(torch.ops, found), "module"):
+        found, number = f"{wanted}_{number}", number + 1
+    torch.library.define(f"{found}::module", "() -> ()")
+    return found
+
+
+# Operators stay when the module goes, so the name is made from its text.
+OPERATORS = own_namespace("lsrl_81e695bc7a4f")
+
+
+def saves(length, every):
+    """Of how many positions the arriving states are kept: the first of every `every`; of none for 0."""
+    return -(-length // every) if every else 0
+
+
+def wants_gradients(*tensors):
+    """Whether something is to be kept for a backward pass."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def folded(operator, sequences):
+    """The rule of `torch.vmap` for an operator on a list of tensors: what is mapped over joins the batch.
+
+    `sequences` says which tensors have a batch in front.  Where others are mapped over, one after the other runs.
+    """
+
+    def rule(info, in_dims, tensors, *options):
+        dims, size = in_dims[0], info.batch_size
+        given = [x if dim is None else x.movedim(dim, 0) for x, dim in zip(tensors, dims)]
+        if any(dim is not None and not own for dim, own in zip(dims, sequences)):
+            each = [[x if dim is None else x[i] for x, dim in zip(given, dims)] for i in range(size)]
+            found = [torch.stack(same) for same in zip(*(operator(one, *options) for one in each))]
+        else:
+            mapped = [dim is not None or not own for dim, own in zip(dims, sequences)]
+            wide = [x if whole else x.expand(size, *x.shape) for x, whole in zip(given, mapped)]
+            flat = [x.flatten(0, 1) if own else x for x, own in zip(wide, sequences)]
+            found = [y.reshape(size, y.shape[0] // size, *y.shape[1:]) for y in operator(flat, *options)]
+        return found, [0] * len(found)
+
+    return rule
+
+
+def separate(found, given):
+    """Results of an operator, which may share memory neither with what it was given nor with each other."""
+    taken = {tensor.untyped_storage().data_ptr() for tensor in given}
+    results = []
+    for tensor in found:
+        place = tensor.untyped_storage().data_ptr()
+        results.append(tensor.clone() if place in taken else tensor)
+        taken.add(place)
+    return results
+
+
+def filled(cotangent, like, shape, dtype):
+    """A cotangent, zeros where there is none."""
+    return like.new_zeros(shape, dtype=dtype) if cotangent is None else cotangent
+
+
+def is_smooth(tensor):
+    """Whether a tensor can have gradients."""
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def pulled_back(function, tensors, cotangents):
+    """The cotangent of each tensor through a function, None for ints and bools, from those of its first smooth results.
+
+    It can be differentiated once more.
+    """
+    smooth = [is_smooth(tensor) for tensor in tensors]
+
+    def of_smooth(*moving):
+        given = iter(moving)
+        found = function(*(next(given) if own else tensor for tensor, own in zip(tensors, smooth)))
+        return [result for result in found if result is not None and is_smooth(result)][: len(cotangents)]
+
+    pull = torch.func.vjp(of_smooth, *(tensor for tensor, own in zip(tensors, smooth) if own))[1]
+    found = iter(pull(list(cotangents)))
+    return [next(found) if own else None for own in smooth]
+
+
+C_FUNCTIONS = r"""
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+typedef float real;
+
+typedef float data;
+
+// A function that stands where it is called: loops vectorise, and constant arguments make copies of their own.
+#define INLINE static inline __attribute__((always_inline))
+
+// A number of a matrix in memory.
+INLINE real load_data(data value) { return value; }
+
+// Room for an array, at the start of a cache line.
+static void *new_array(long bytes) { return aligned_alloc(64, (bytes + 64) / 64 * 64); }
+
+// The bits of a number.
+typedef uint32_t word;
+
+// The compiler's own form of a function of <math.h>.
+#define libm(name) __builtin_##name##f
+
+// How a number is laid out: bits of fraction below those of the exponent, and what the exponent counts from.
+#define FRACTION_BITS 23
+#define EXPONENT_BIAS 127
+#define LEAST_NORMAL 0x1p-126f
+
+// Added to a number of few digits, it leaves the nearest whole number in the last bits.
+#define ROUNDING 0x1.8p23f
+
+// 1 / ln 2, and ln 2 in two parts: whole multiples of the first are exact.
+#define PER_LN2 1.44269504f
+#define LN2_HIGH 0x1.62e4p-1f
+#define LN2_LOW 0x1.7f7d1cp-20f
+
+// Where e^x is infinite, where it is 0, and where e^x - 1 is -1.
+#define EXP_MOST 89.0f
+#define EXP_LEAST -104.0f
+#define EXPM1_LEAST -18.0f
+
+// Where tanh(x) is 1; where erfc(x / sqrt 2) is 0; what `tail_series` is centred at; the upper half of a fraction.
+#define TANH_MOST 10.0f
+#define TAIL_MOST 15.0f
+#define TAIL_CENTRE 4
+#define UPPER_HALF 0xfffff000u
+
+// (e^z - 1 - z) / z^2 for |z| <= ln 2 / 2, to 2^-28.
+INLINE real exp_series(real z) {
+    real sum = 0.00138131409f;
+    sum = sum * z + 0.00836941894f;
+    sum = sum * z + 0.0416684569f;
+    sum = sum * z + 0.166665148f;
+    return sum * z + 0.499999931f;
+}
+
+// x without its sign.
+INLINE real abs_(real x) { return libm(fabs)(x); }
+
+// The bits of a number.
+INLINE word to_word(real x) {
+    word bits;
+    __builtin_memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+// The number of some bits.
+INLINE real from_word(word bits) {
+    real x;
+    __builtin_memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+// 2^n, where that is a normal number.
+INLINE real two_to(word n) { return from_word((n + EXPONENT_BIAS) << FRACTION_BITS); }
+
+// x - n ln 2 for the nearest whole n; x is held where e^x is neither infinite nor 0.
+INLINE real exp_reduced(real x, word *n) {
+    real most = x > EXP_MOST ? EXP_MOST : x, held = most < EXP_LEAST ? EXP_LEAST : most;
+    real shifted = held * PER_LN2 + ROUNDING, whole = shifted - ROUNDING;
+    *n = to_word(shifted) - to_word(ROUNDING);
+    return (held - whole * LN2_HIGH) - whole * LN2_LOW;
+}
+
+// 2^n e^r for |r| <= ln 2 / 2; 2^n in two factors, since it may be no normal number.
+INLINE real exp_scaled(real r, word n) {
+    word half = ((n + 4096) >> 1) - 2048;
+    return (1 + (r + r * r * exp_series(r))) * two_to(half) * two_to(n - half);
+}
+
+// e^x; within 1 ulp.
+INLINE real exp_(real x) {
+    word n;
+    real r = exp_reduced(x, &n);
+    return exp_scaled(r, n);
+}
+
+// e^x - 1, without loss of digits near 0; within 2 ulp.
+INLINE real expm1_(real x) {
+    word n;
+    real r = exp_reduced(x < EXPM1_LEAST ? EXPM1_LEAST : x, &n);
+    real less = r + r * r * exp_series(r), half = two_to(n - 1);
+    real value = 2 * (half * less + (half - (real)0.5));
+    return abs_(x) < LEAST_NORMAL ? x : value;
+}
+
+// The hyperbolic tangent; within 2 ulp.
+INLINE real tanh_(real x) {
+    real size = abs_(x), grown = expm1_(2 * (size > TANH_MOST ? TANH_MOST : size));
+    return libm(copysign)(grown / (grown + 2), x);
+}
+
+// 1 / (1 + e^-x), without overflow on either side; within 2 ulp.
+INLINE real sigmoid_(real x) {
+    real small = exp_(-abs_(x));
+    return (x >= 0 ? 1 : small) / (1 + small);
+}
+
+// As wide as the machine's vectors; where there are 32 registers of them, a tile has twice the rows.
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#define TILE_ROWS 8
+#elif defined(__AVX2__)
+#define VECTOR_BYTES 32
+#define TILE_ROWS 4
+#elif defined(__aarch64__)
+#define VECTOR_BYTES 16
+#define TILE_ROWS 8
+#else
+#define VECTOR_BYTES 16
+#define TILE_ROWS 4
+#endif
+
+// How many numbers a vector holds.
+#define LANES ((long)(VECTOR_BYTES / sizeof(real)))
+
+// The columns of a matrix that lie side by side when it is packed.
+#define PANEL (3 * LANES)
+
+// Numbers that are computed with at once, anywhere in memory.
+typedef real vector __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
+
+// How many numbers `pack` writes: the columns are filled up to whole vectors.
+static long packed_size(long inner, long outer) { return inner * ((outer + LANES - 1) / LANES) * LANES; }
+
+// matrix[i * inner_stride + o * outer_stride] in panels of three vectors of columns, the last in panels of one:
+// packed[panel][i][column], with zeros behind the last column.
+static void pack(real *packed, const data *matrix, long inner, long outer, long inner_stride, long outer_stride) {
+    for (long first = 0, width; first < outer; first += width) {
+        width = outer - first > 2 * LANES ? PANEL : LANES;
+        long there = outer - first < width ? outer - first : width;
+        const data *from = matrix + first * outer_stride;
+        for (long i = 0; i < inner; i++, packed += width, from += inner_stride) {
+            for (long column = 0; column < there; column++) packed[column] = load_data(from[column * outer_stride]);
+            for (long column = there; column < width; column++) packed[column] = 0;
+        }
+    }
+}
+
+// At most `most` rows times a panel of `vectors`; the sums stay in registers.  Where there are fewer rows the last one
+// is computed again, and not stored.
+INLINE void product_tile(real *out, long out_stride, const real *x, long x_stride, const real *panel, long rows,
+                         long inner, long columns, int added, const int most, const int vectors) {
+    const real *row[TILE_ROWS];
+    vector sum[TILE_ROWS][3], factor[3];
+#pragma GCC unroll 8
+    for (int r = 0; r < most; r++) {
+        row[r] = x + (r < rows ? r : rows - 1) * x_stride;
+#pragma GCC unroll 3
+        for (int v = 0; v < vectors; v++) sum[r][v] = (vector){0};
+    }
+    for (long i = 0; i < inner; i++, panel += vectors * LANES) {
+#pragma GCC unroll 3
+        for (int v = 0; v < vectors; v++) factor[v] = *(const vector *)(panel + v * LANES);
+#pragma GCC unroll 8
+        for (int r = 0; r < most; r++)
+#pragma GCC unroll 3
+            for (int v = 0; v < vectors; v++) sum[r][v] += row[r][i] * factor[v];
+    }
+    for (int r = 0; r < most && r < rows; r++)
+#pragma GCC unroll 3
+        for (int v = 0; v < vectors; v++) {
+            real *to = out + r * out_stride + v * LANES;
+            long left = columns - v * LANES;
+            if (left >= LANES && added) *(vector *)to += sum[r][v];
+            else if (left >= LANES) *(vector *)to = sum[r][v];
+            else for (long lane = 0; lane < left; lane++) to[lane] = (added ? to[lane] : 0) + sum[r][v][lane];
+        }
+}
+
+// All rows times a panel, by tiles of 8 rows where there are registers for them, then of 4, then of one.
+INLINE void product_panel(real *out, long out_stride, const real *x, long x_stride, const real *panel, long rows,
+                          long inner, long columns, int added, const int vectors) {
+    for (; TILE_ROWS == 8 && rows > 4; rows -= 8, x += 8 * x_stride, out += 8 * out_stride)
+        product_tile(out, out_stride, x, x_stride, panel, rows, inner, columns, added, TILE_ROWS, vectors);
+    for (; rows > 1; rows -= 4, x += 4 * x_stride, out += 4 * out_stride)
+        product_tile(out, out_stride, x, x_stride, panel, rows, inner, columns, added, 4, vectors);
+    if (rows == 1) product_tile(out, out_stride, x, x_stride, panel, rows, inner, columns, added, 1, vectors);
+}
+
+// How much of a long sum is taken at once, so that a tile's rows and its part of a panel stay in the caches.
+#define DEPTH 512L
+
+// Both of the products below, panel by panel.
+static void product_by_panels(real *out, long out_stride, const real *x, long x_stride, const real *packed, long rows,
+                              long inner, long outer, int added) {
+    for (long first = 0, width; first < outer; first += width, packed += inner * width) {
+        long left = outer - first;
+        width = left > 2 * LANES ? PANEL : LANES;
+        for (long begin = 0; begin < inner || begin == 0; begin += DEPTH) {
+            const real *from = x + begin, *panel = packed + begin * width;
+            long depth = inner - begin < DEPTH ? inner - begin : DEPTH;
+            int more = added || begin;
+            if (width > LANES)
+                product_panel(out + first, out_stride, from, x_stride, panel, rows, depth, left, more, 3);
+            else
+                product_panel(out + first, out_stride, from, x_stride, panel, rows, depth, left, more, 1);
+        }
+    }
+}
+
+// out[r][o] = sum_i x[r][i] * matrix[i][o], for a matrix that `pack` packed; row r is at out + r * out_stride.
+static void product(real *out, long out_stride, const real *x, long x_stride, const real *packed, long rows, long inner,
+                    long outer) {
+    product_by_panels(out, out_stride, x, x_stride, packed, rows, inner, outer, 0);
+}
+"""
+
+
+gru_h_kernel_code = r"""
+void gru_h_kernel(
+    const real *gru_W_ih_x_plus_b_ih,  // [B, T, 3*H]
+    const real *gru_W_hh,  // [3*H, H], the same at all positions
+    const real *gru_b_hh,  // [3*H], the same at all positions
+    const real *gru_h_0,  // [B, H], at the start
+    real *gru_h_next,  // [B, T, H], written
+    real *gru_h_T,  // [B, H], at the end, written
+    real *gru_h_saved,  // [B, P, H], now and then, written
+    long B, long T, long EVERY, long H, long threads
+) {
+    const long saves = EVERY ? (T + EVERY - 1) / EVERY : 0;
+    const long tile = (B + threads - 1) / threads < 32 ? (B + threads - 1) / threads : 32;  // sequences at once
+    const long groups = tile ? (B + tile - 1) / tile : 0;
+    real *gru_W_hh_gru_hz_packed = new_array(packed_size(H, H) * sizeof(real));
+    pack(gru_W_hh_gru_hz_packed, gru_W_hh + (H * H), H, H, 1, H);
+    real *gru_W_hh_gru_hr_packed = new_array(packed_size(H, H) * sizeof(real));
+    pack(gru_W_hh_gru_hr_packed, gru_W_hh, H, H, 1, H);
+    real *gru_W_hh_gru_hn_packed = new_array(packed_size(H, H) * sizeof(real));
+    pack(gru_W_hh_gru_hn_packed, gru_W_hh + 2 * (H * H), H, H, 1, H);
+    #pragma omp parallel for num_threads(threads) schedule(static)
+    for (long first_b = 0; first_b < groups; first_b++) {
+        const long n_b = B - first_b * tile < tile ? B - first_b * tile : tile;
+        real *gru_h_now_rows = new_array(n_b * (H) * sizeof(real));
+        real *gru_W_hh_hz_h_all_rows = new_array(n_b * (H) * sizeof(real));
+        real *gru_W_hh_hr_h_all_rows = new_array(n_b * (H) * sizeof(real));
+        real *gru_W_hh_hn_h_all_rows = new_array(n_b * (H) * sizeof(real));
+        for (long i_b = 0; i_b < n_b; i_b++) {
+            real *const gru_h_now_row = gru_h_now_rows + i_b * H;
+            const real *const gru_h_0_row = gru_h_0 + (first_b * tile + i_b) * H;
+            #pragma omp simd
+            for (long i_h = 0; i_h < H; i_h++) {
+                gru_h_now_row[i_h] = gru_h_0_row[i_h];
+            }
+        }
+        for (long step = 0; step < T; step++) {
+            const long i_t = step;
+            if (EVERY && step % EVERY == 0) {
+                const long slot = step / EVERY;
+                for (long i_b = 0; i_b < n_b; i_b++) {
+                    real *const gru_h_now_row = gru_h_now_rows + i_b * H;
+                    real *const gru_h_saved_row = gru_h_saved + ((first_b * tile + i_b) * saves + slot) * H;
+                    #pragma omp simd
+                    for (long i_h = 0; i_h < H; i_h++) {
+                        gru_h_saved_row[i_h] = gru_h_now_row[i_h];
+                    }
+                }
+            }
+            // std/gru.lsrl:14  hr, hz, hn = split(W_hh @ h + b_hh, 3)
+            product(gru_W_hh_hz_h_all_rows, H, gru_h_now_rows, H, gru_W_hh_gru_hz_packed, n_b, H, H);
+            product(gru_W_hh_hr_h_all_rows, H, gru_h_now_rows, H, gru_W_hh_gru_hr_packed, n_b, H, H);
+            product(gru_W_hh_hn_h_all_rows, H, gru_h_now_rows, H, gru_W_hh_gru_hn_packed, n_b, H, H);
+            for (long i_b = 0; i_b < n_b; i_b++) {
+                real *const gru_h_now_row = gru_h_now_rows + i_b * H;
+                real *const gru_W_hh_hz_h_all_row = gru_W_hh_hz_h_all_rows + i_b * H;
+                real *const gru_W_hh_hr_h_all_row = gru_W_hh_hr_h_all_rows + i_b * H;
+                real *const gru_W_hh_hn_h_all_row = gru_W_hh_hn_h_all_rows + i_b * H;
+                const real *const gru_W_ih_x_plus_b_ih_row = gru_W_ih_x_plus_b_ih + ((first_b * tile + i_b)
+                        * T + i_t) * (3 * H);
+                real *const gru_h_next_row = gru_h_next + ((first_b * tile + i_b) * T + i_t) * H;
+                #pragma omp simd
+                for (long i_h = 0; i_h < H; i_h++) {
+                    const real gru_h = gru_h_now_row[i_h];
+                    // std/gru.lsrl:14  hr, hz, hn = split(W_hh @ h + b_hh, 3)
+                    const real gru_hz = gru_W_hh_hz_h_all_row[i_h] + gru_b_hh[H + i_h];
+                    const real gru_hr = gru_W_hh_hr_h_all_row[i_h] + gru_b_hh[i_h];
+                    const real gru_hn = gru_W_hh_hn_h_all_row[i_h] + gru_b_hh[2 * H + i_h];
+                    // std/gru.lsrl:15  r = sigmoid(xr + hr)
+                    const real gru_r = sigmoid_(gru_W_ih_x_plus_b_ih_row[i_h] + gru_hr);
+                    // std/gru.lsrl:16  z = sigmoid(xz + hz)
+                    const real gru_z = sigmoid_(gru_W_ih_x_plus_b_ih_row[H + i_h] + gru_hz);
+                    // std/gru.lsrl:17  n = tanh(xn + r * hn)
+                    const real gru_n = tanh_(gru_W_ih_x_plus_b_ih_row[2 * H + i_h] + gru_r * gru_hn);
+                    // std/gru.lsrl:18  h' = (1 - z) * n + z * h
+                    const real gru_h_next = (1 - gru_z) * gru_n + gru_z * gru_h;
+                    gru_h_now_row[i_h] = gru_h_next;
+                    gru_h_next_row[i_h] = gru_h_next;
+                }
+            }
+        }
+        for (long i_b = 0; i_b < n_b; i_b++) {
+            real *const gru_h_now_row = gru_h_now_rows + i_b * H;
+            real *const gru_h_T_row = gru_h_T + (first_b * tile + i_b) * H;
+            #pragma omp simd
+            for (long i_h = 0; i_h < H; i_h++) {
+                gru_h_T_row[i_h] = gru_h_now_row[i_h];
+            }
+        }
+        free(gru_h_now_rows);
+        free(gru_W_hh_hz_h_all_rows);
+        free(gru_W_hh_hr_h_all_rows);
+        free(gru_W_hh_hn_h_all_rows);
+    }
+    free(gru_W_hh_gru_hz_packed);
+    free(gru_W_hh_gru_hr_packed);
+    free(gru_W_hh_gru_hn_packed);
+}
+"""
+
+
+def gru_h_launch(gru_W_ih_x_plus_b_ih, gru_W_hh, gru_b_hh, gru_h, every=0):
+    """Run `gru_h_kernel`: what it keeps of every position, then the last states, then arriving states."""
+    batch, length = gru_W_ih_x_plus_b_ih.shape[:2]
+    gru_h_next = gru_h.new_empty((batch, length, H), dtype=torch.float32)
+    gru_h_T = torch.empty_like(gru_h, memory_format=torch.contiguous_format)
+    gru_h_saved = gru_h.new_empty((batch, saves(length, every), H), dtype=torch.float32)
+    kernel = library(C_FUNCTIONS + gru_h_kernel_code).gru_h_kernel
+    run_native(
+        kernel,
+        [
+            gru_W_ih_x_plus_b_ih.contiguous(),
+            gru_W_hh.contiguous(),
+            gru_b_hh.contiguous(),
+            gru_h.contiguous(),
+            gru_h_next,
+            gru_h_T,
+            gru_h_saved,
+        ],
+        [batch, length, every, H, torch.get_num_threads()],
+    )
+    return gru_h_next, gru_h_T, gru_h_saved
+
+
+@torch.library.custom_op(OPERATORS + "::gru_h_operator", mutates_args=())
+def gru_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
+    """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
+    if runs_native(tensors[0]):
+        return list(gru_h_launch(*tensors, every))
+    return separate(gru_h_plain(*tensors, every), tensors)
+
+
+@gru_h_operator.register_fake
+def _(tensors, length, every):
+    gru_h = tensors[-1]
+    batch = gru_h.shape[0]
+    return [
+        gru_h.new_empty((batch, length, H), dtype=torch.float32),
+        torch.empty_like(gru_h, memory_format=torch.contiguous_format),
+        gru_h.new_empty((batch, saves(length, every), H), dtype=torch.float32),
+    ]
+
+
+gru_h_operator.register_vmap(folded(gru_h_operator, (True, False, False, True)))
+
+
+def gru_h_loop(gru_W_ih_x_plus_b_ih, gru_W_hh, gru_b_hh, gru_h):
+    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    every = 1 if wants_gradients(gru_W_ih_x_plus_b_ih, gru_W_hh, gru_b_hh, gru_h) else 0
+    return GruHLoop.apply(
+        gru_W_ih_x_plus_b_ih.shape[1], every, gru_W_ih_x_plus_b_ih, gru_W_hh, gru_b_hh, gru_h
+    )[:2]
+
+
+def gru_h_plain(gru_W_ih_x_plus_b_ih, gru_W_hh, gru_b_hh, gru_h, every=0):
+    """gru.h over time in plain PyTorch: gru_h_next of every position, then the last states, then the
+    arriving states of positions `every` apart.
+    """
+    all_gru_h_next = []
+    gru_h_saved = []
+    for at, (gru_W_ih_x_plus_b_ih,) in enumerate(positions(gru_W_ih_x_plus_b_ih)):
+        if every and at % every == 0:
+            gru_h_saved.append(gru_h)
+        # std/gru.lsrl:13  xr, xz, xn = split(W_ih @ x + b_ih, 3)
+        gru_xz = gru_W_ih_x_plus_b_ih[..., H : 2 * H]  # [B, H]
+        gru_xn = gru_W_ih_x_plus_b_ih[..., 2 * H :]  # [B, H]
+        gru_xr = gru_W_ih_x_plus_b_ih[..., :H]  # [B, H]
+        # std/gru.lsrl:14  hr, hz, hn = split(W_hh @ h + b_hh, 3)
+        gru_hr, gru_hz, gru_hn = (gru_h @ gru_W_hh.mT + gru_b_hh).split(H, -1)  # [B, H]
+        # std/gru.lsrl:15  r = sigmoid(xr + hr)
+        gru_r = torch.sigmoid(gru_xr + gru_hr)
+        # std/gru.lsrl:16  z = sigmoid(xz + hz)
+        gru_z = torch.sigmoid(gru_xz + gru_hz)
+        # std/gru.lsrl:17  n = tanh(xn + r * hn)
+        gru_n = torch.tanh(gru_xn + gru_r * gru_hn)
+        # std/gru.lsrl:18  h' = (1 - z) * n + z * h
+        gru_h_next = (1 - gru_z) * gru_n + gru_z * gru_h
+        all_gru_h_next.append(gru_h_next)
+        gru_h = gru_h_next
+    return (
+        over_time(all_gru_h_next, (H,), torch.float32, gru_h),
+        gru_h,
+        over_time(gru_h_saved, (H,), torch.float32, gru_h),
+    )
+
+
+d_gru_h_kernel_code = r"""
+void d_gru_h_kernel(
+    const real *gru_W_ih_x_plus_b_ih,  // [B, T, 3*H]
+    const real *gru_h,  // [B, T, H]
+    const real *d_gru_h_next,  // [B, T, H]
+    const real *gru_xz_plus_hz,  // [B, T, H]
+    const real *gru_xr_plus_hr,  // [B, T, H]
+    const real *gru_W_hh_h_plus_b_hh,  // [B, T, 3*H]
+    const real *gru_W_hh,  // [3*H, H], the same at all positions
+    const real *d_gru_h_0,  // [B, H], at the start
+    real *d_gru_W_ih_x_plus_b_ih_product,  // [B, T, H], written
+    real *d_gru_W_ih_x_plus_b_ih_product_2,  // [B, T, H], written
+    real *d_gru_W_ih_x_plus_b_ih_product_3,  // [B, T, H], written
+    real *d_gru_b_hh,  // [B, T, 3*H], written
+    real *d_gru_h_T,  // [B, H], at the end, written
+    long B, long T, long H, long threads
+) {
+    const long tile = (B + threads - 1) / threads < 32 ? (B + threads - 1) / threads : 32;  // sequences at once
+    const long groups = tile ? (B + tile - 1) / tile : 0;
+    real *gru_W_hh_d_gru_h_next_packed = new_array(packed_size(H, H) * sizeof(real));
+    pack(gru_W_hh_d_gru_h_next_packed, gru_W_hh, H, H, H, 1);
+    real *gru_W_hh_d_gru_h_next_2_packed = new_array(packed_size(H, H) * sizeof(real));
+    pack(gru_W_hh_d_gru_h_next_2_packed, gru_W_hh + (H * H), H, H, H, 1);
+    real *gru_W_hh_d_gru_h_next_3_packed = new_array(packed_size(H, H) * sizeof(real));
+    pack(gru_W_hh_d_gru_h_next_3_packed, gru_W_hh + 2 * (H * H), H, H, H, 1);
+    #pragma omp parallel for num_threads(threads) schedule(static)
+    for (long first_b = 0; first_b < groups; first_b++) {
+        const long n_b = B - first_b * tile < tile ? B - first_b * tile : tile;
+        real *d_gru_h_now_rows = new_array(n_b * (H) * sizeof(real));
+        real *gru_z_all_rows = new_array(n_b * (H) * sizeof(real));
+        real *d_gru_h_plus_d_gru_h_next_all_rows = new_array(n_b * (H) * sizeof(real));
+        real *d_gru_W_ih_x_plus_b_ih_product_2_all_rows = new_array(n_b * (H) * sizeof(real));
+        real *d_gru_W_ih_x_plus_b_ih_product_3_all_rows = new_array(n_b * (H) * sizeof(real));
+        real *d_gru_b_hh_2_all_rows = new_array(n_b * (H) * sizeof(real));
+        real *d_gru_h_next_2_product_all_rows = new_array(n_b * (H) * sizeof(real));
+        real *d_gru_h_next_2_product_2_all_rows = new_array(n_b * (H) * sizeof(real));
+        real *d_gru_gru_W_hh_h_next_3_b_hh_2_all_rows = new_array(n_b * (H) * sizeof(real));
+        for (long i_b = 0; i_b < n_b; i_b++) {
+            real *const d_gru_h_now_row = d_gru_h_now_rows + i_b * H;
+            const real *const d_gru_h_0_row = d_gru_h_0 + (first_b * tile + i_b) * H;
+            #pragma omp simd
+            for (long i_h = 0; i_h < H; i_h++) {
+                d_gru_h_now_row[i_h] = d_gru_h_0_row[i_h];
+            }
+        }
+        for (long step = 0; step < T; step++) {
+            const long i_t = T - 1 - step;
+            for (long i_b = 0; i_b < n_b; i_b++) {
+                real *const d_gru_h_now_row = d_gru_h_now_rows + i_b * H;
+                real *const gru_z_all_row = gru_z_all_rows + i_b * H;
+                real *const d_gru_h_plus_d_gru_h_next_all_row = d_gru_h_plus_d_gru_h_next_all_rows + i_b * H;
+                real *const d_gru_W_ih_x_plus_b_ih_product_2_all_row = d_gru_W_ih_x_plus_b_ih_product_2_all_rows + i_b * H;
+                real *const d_gru_W_ih_x_plus_b_ih_product_3_all_row = d_gru_W_ih_x_plus_b_ih_product_3_all_rows + i_b * H;
+                real *const d_gru_b_hh_2_all_row = d_gru_b_hh_2_all_rows + i_b * H;
+                const real *const gru_W_ih_x_plus_b_ih_row = gru_W_ih_x_plus_b_ih + ((first_b * tile + i_b)
+                        * T + i_t) * (3 * H);
+                const real *const gru_h_row = gru_h + ((first_b * tile + i_b) * T + i_t) * H;
+                const real *const d_gru_h_next_row = d_gru_h_next + ((first_b * tile + i_b) * T + i_t) * H;
+                const real *const gru_xz_plus_hz_row = gru_xz_plus_hz + ((first_b * tile + i_b) * T + i_t)
+                        * H;
+                const real *const gru_xr_plus_hr_row = gru_xr_plus_hr + ((first_b * tile + i_b) * T + i_t)
+                        * H;
+                const real *const gru_W_hh_h_plus_b_hh_row = gru_W_hh_h_plus_b_hh + ((first_b * tile + i_b)
+                        * T + i_t) * (3 * H);
+                real *const d_gru_W_ih_x_plus_b_ih_product_row = d_gru_W_ih_x_plus_b_ih_product + ((first_b
+                        * tile + i_b) * T + i_t) * H;
+                real *const d_gru_W_ih_x_plus_b_ih_product_2_row = d_gru_W_ih_x_plus_b_ih_product_2
+                        + ((first_b * tile + i_b) * T + i_t) * H;
+                real *const d_gru_W_ih_x_plus_b_ih_product_3_row = d_gru_W_ih_x_plus_b_ih_product_3
+                        + ((first_b * tile + i_b) * T + i_t) * H;
+                real *const d_gru_b_hh_row = d_gru_b_hh + ((first_b * tile + i_b) * T + i_t) * (3 * H);
+                #pragma omp simd
+                for (long i_h = 0; i_h < H; i_h++) {
+                    // std/gru.lsrl:15  r = sigmoid(xr + hr)
+                    const real gru_r = sigmoid_(gru_xr_plus_hr_row[i_h]);
+                    // std/gru.lsrl:16  z = sigmoid(xz + hz)
+                    const real gru_z = sigmoid_(gru_xz_plus_hz_row[i_h]);
+                    // std/gru.lsrl:17  n = tanh(xn + r * hn)
+                    const real gru_xn_plus_r_hn = gru_W_ih_x_plus_b_ih_row[2 * H + i_h] + gru_r
+                            * gru_W_hh_h_plus_b_hh_row[2 * H + i_h];
+                    const real gru_n = tanh_(gru_xn_plus_r_hn);
+                    const real d_gru_h_plus_d_gru_h_next = d_gru_h_now_row[i_h] + d_gru_h_next_row[i_h];
+                    const real d_gru_W_ih_x_plus_b_ih_product = (1 - gru_z) * d_gru_h_plus_d_gru_h_next * (1 - gru_n * gru_n);
+                    const real d_gru_W_ih_x_plus_b_ih_product_2 = d_gru_W_ih_x_plus_b_ih_product
+                            * gru_W_hh_h_plus_b_hh_row[2 * H + i_h] * (gru_r * (1 - gru_r));
+                    const real d_gru_W_ih_x_plus_b_ih_product_3_difference = d_gru_h_plus_d_gru_h_next * gru_h_row[i_h]
+                            - d_gru_h_plus_d_gru_h_next * gru_n;
+                    const real d_gru_W_ih_x_plus_b_ih_product_3 = d_gru_W_ih_x_plus_b_ih_product_3_difference * (gru_z * (1
+                            - gru_z));
+                    const real d_gru_b_hh_2 = gru_r * d_gru_W_ih_x_plus_b_ih_product;
+                    gru_z_all_row[i_h] = gru_z;
+                    d_gru_h_plus_d_gru_h_next_all_row[i_h] = d_gru_h_plus_d_gru_h_next;
+                    d_gru_W_ih_x_plus_b_ih_product_row[i_h] = d_gru_W_ih_x_plus_b_ih_product;
+                    d_gru_W_ih_x_plus_b_ih_product_2_all_row[i_h] = d_gru_W_ih_x_plus_b_ih_product_2;
+                    d_gru_W_ih_x_plus_b_ih_product_2_row[i_h] = d_gru_W_ih_x_plus_b_ih_product_2;
+                    d_gru_b_hh_row[i_h] = d_gru_W_ih_x_plus_b_ih_product_2;
+                    d_gru_W_ih_x_plus_b_ih_product_3_all_row[i_h] = d_gru_W_ih_x_plus_b_ih_product_3;
+                    d_gru_W_ih_x_plus_b_ih_product_3_row[i_h] = d_gru_W_ih_x_plus_b_ih_product_3;
+                    d_gru_b_hh_row[H + i_h] = d_gru_W_ih_x_plus_b_ih_product_3;
+                    d_gru_b_hh_2_all_row[i_h] = d_gru_b_hh_2;
+                    d_gru_b_hh_row[2 * H + i_h] = d_gru_b_hh_2;
+                }
+            }
+            product(d_gru_h_next_2_product_all_rows, H, d_gru_W_ih_x_plus_b_ih_product_2_all_rows, H,
+                    gru_W_hh_d_gru_h_next_packed, n_b, H, H);
+            product(d_gru_h_next_2_product_2_all_rows, H, d_gru_W_ih_x_plus_b_ih_product_3_all_rows, H,
+                    gru_W_hh_d_gru_h_next_2_packed, n_b, H, H);
+            product(d_gru_gru_W_hh_h_next_3_b_hh_2_all_rows, H, d_gru_b_hh_2_all_rows, H,
+                    gru_W_hh_d_gru_h_next_3_packed, n_b, H, H);
+            for (long i_b = 0; i_b < n_b; i_b++) {
+                real *const d_gru_h_now_row = d_gru_h_now_rows + i_b * H;
+                real *const gru_z_all_row = gru_z_all_rows + i_b * H;
+                real *const d_gru_h_plus_d_gru_h_next_all_row = d_gru_h_plus_d_gru_h_next_all_rows + i_b * H;
+                real *const d_gru_h_next_2_product_all_row = d_gru_h_next_2_product_all_rows + i_b * H;
+                real *const d_gru_h_next_2_product_2_all_row = d_gru_h_next_2_product_2_all_rows + i_b * H;
+                real *const d_gru_gru_W_hh_h_next_3_b_hh_2_all_row = d_gru_gru_W_hh_h_next_3_b_hh_2_all_rows + i_b * H;
+                #pragma omp simd
+                for (long i_h = 0; i_h < H; i_h++) {
+                    const real d_gru_h_next_2_sum = d_gru_h_next_2_product_all_row[i_h]
+                            + d_gru_h_next_2_product_2_all_row[i_h];
+                    const real d_gru_h_next_2 = gru_z_all_row[i_h] * d_gru_h_plus_d_gru_h_next_all_row[i_h]
+                            + (d_gru_h_next_2_sum + d_gru_gru_W_hh_h_next_3_b_hh_2_all_row[i_h]);
+                    d_gru_h_now_row[i_h] = d_gru_h_next_2;
+                }
+            }
+        }
+        for (long i_b = 0; i_b < n_b; i_b++) {
+            real *const d_gru_h_now_row = d_gru_h_now_rows + i_b * H;
+            real *const d_gru_h_T_row = d_gru_h_T + (first_b * tile + i_b) * H;
+            #pragma omp simd
+            for (long i_h = 0; i_h < H; i_h++) {
+                d_gru_h_T_row[i_h] = d_gru_h_now_row[i_h];
+            }
+        }
+        free(d_gru_h_now_rows);
+        free(gru_z_all_rows);
+        free(d_gru_h_plus_d_gru_h_next_all_rows);
+        free(d_gru_W_ih_x_plus_b_ih_product_2_all_rows);
+        free(d_gru_W_ih_x_plus_b_ih_product_3_all_rows);
+        free(d_gru_b_hh_2_all_rows);
+        free(d_gru_h_next_2_product_all_rows);
+        free(d_gru_h_next_2_product_2_all_rows);
+        free(d_gru_gru_W_hh_h_next_3_b_hh_2_all_rows);
+    }
+    free(gru_W_hh_d_gru_h_next_packed);
+    free(gru_W_hh_d_gru_h_next_2_packed);
+    free(gru_W_hh_d_gru_h_next_3_packed);
+}
+"""
+
+
+def d_gru_h_launch(
+    gru_W_ih_x_plus_b_ih,
+    gru_h,
+    d_gru_h_next,
+    gru_xz_plus_hz,
+    gru_xr_plus_hr,
+    gru_W_hh_h_plus_b_hh,
+    gru_W_hh,
+    d_gru_h,
+):
+    """Run `d_gru_h_kernel`: what it keeps of every position, then the last states."""
+    batch, length = gru_W_ih_x_plus_b_ih.shape[:2]
+    d_gru_W_ih_x_plus_b_ih_product = d_gru_h.new_empty((batch, length, H), dtype=torch.float32)
+    d_gru_W_ih_x_plus_b_ih_product_2 = d_gru_h.new_empty((batch, length, H), dtype=torch.float32)
+    d_gru_W_ih_x_plus_b_ih_product_3 = d_gru_h.new_empty((batch, length, H), dtype=torch.float32)
+    d_gru_b_hh = d_gru_h.new_empty((batch, length, 3 * H), dtype=torch.float32)
+    d_gru_h_T = torch.empty_like(d_gru_h, memory_format=torch.contiguous_format)
+    kernel = library(C_FUNCTIONS + d_gru_h_kernel_code).d_gru_h_kernel
+    run_native(
+        kernel,
+        [
+            gru_W_ih_x_plus_b_ih.contiguous(),
+            gru_h.contiguous(),
+            d_gru_h_next.contiguous(),
+            gru_xz_plus_hz.contiguous(),
+            gru_xr_plus_hr.contiguous(),
+            gru_W_hh_h_plus_b_hh.contiguous(),
+            gru_W_hh.contiguous(),
+            d_gru_h.contiguous(),
+            d_gru_W_ih_x_plus_b_ih_product,
+            d_gru_W_ih_x_plus_b_ih_product_2,
+            d_gru_W_ih_x_plus_b_ih_product_3,
+            d_gru_b_hh,
+            d_gru_h_T,
+        ],
+        [batch, length, H, torch.get_num_threads()],
+    )
+    return (
+        d_gru_W_ih_x_plus_b_ih_product,
+        d_gru_W_ih_x_plus_b_ih_product_2,
+        d_gru_W_ih_x_plus_b_ih_product_3,
+        d_gru_b_hh,
+        d_gru_h_T,
+    )
+
+
+@torch.library.custom_op(OPERATORS + "::d_gru_h_operator", mutates_args=())
+def d_gru_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
+    """What the loop keeps of every position, its last states."""
+    if runs_native(tensors[0]):
+        return list(d_gru_h_launch(*tensors))
+    return separate(d_gru_h_plain(*tensors), tensors)
+
+
+@d_gru_h_operator.register_fake
+def _(tensors, length, every):
+    d_gru_h = tensors[-1]
+    batch = d_gru_h.shape[0]
+    return [
+        d_gru_h.new_empty((batch, length, H), dtype=torch.float32),
+        d_gru_h.new_empty((batch, length, H), dtype=torch.float32),
+        d_gru_h.new_empty((batch, length, H), dtype=torch.float32),
+        d_gru_h.new_empty((batch, length, 3 * H), dtype=torch.float32),
+        torch.empty_like(d_gru_h, memory_format=torch.contiguous_format),
+    ]
+
+
+d_gru_h_operator.register_vmap(folded(d_gru_h_operator, (True, True, True, True, True, True, False, True)))
+
+
+def d_gru_h_loop(
+    gru_W_ih_x_plus_b_ih,
+    gru_h,
+    d_gru_h_next,
+    gru_xz_plus_hz,
+    gru_xr_plus_hr,
+    gru_W_hh_h_plus_b_hh,
+    gru_W_hh,
+    d_gru_h,
+):
+    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    return d_gru_h_operator(
+        [
+            gru_W_ih_x_plus_b_ih,
+            gru_h,
+            d_gru_h_next,
+            gru_xz_plus_hz,
+            gru_xr_plus_hr,
+            gru_W_hh_h_plus_b_hh,
+            gru_W_hh,
+            d_gru_h,
+        ],
+        gru_W_ih_x_plus_b_ih.shape[1],
+        0,
+    )
+
+
+def d_gru_h_plain(
+    gru_W_ih_x_plus_b_ih,
+    gru_h,
+    d_gru_h_next,
+    gru_xz_plus_hz,
+    gru_xr_plus_hr,
+    gru_W_hh_h_plus_b_hh,
+    gru_W_hh,
+    d_gru_h,
+):
+    """d_gru.h over time in plain PyTorch, from the end to the start: d_gru_W_ih_x_plus_b_ih_product,
+    d_gru_W_ih_x_plus_b_ih_product_2, d_gru_W_ih_x_plus_b_ih_product_3, d_gru_b_hh of every position,
+    then the last states.
+    """
+    all_d_gru_W_ih_x_plus_b_ih_product = []
+    all_d_gru_W_ih_x_plus_b_ih_product_2 = []
+    all_d_gru_W_ih_x_plus_b_ih_product_3 = []
+    all_d_gru_b_hh = []
+    for gru_W_ih_x_plus_b_ih, gru_h, d_gru_h_next, gru_xz_plus_hz, gru_xr_plus_hr, gru_W_hh_h_plus_b_hh in positions(
+        gru_W_ih_x_plus_b_ih,
+        gru_h,
+        d_gru_h_next,
+        gru_xz_plus_hz,
+        gru_xr_plus_hr,
+        gru_W_hh_h_plus_b_hh,
+        reverse=True,
+    ):
+        # std/gru.lsrl:13  xr, xz, xn = split(W_ih @ x + b_ih, 3)
+        gru_xn = gru_W_ih_x_plus_b_ih[..., 2 * H :]  # [B, H]
+        # std/gru.lsrl:14  hr, hz, hn = split(W_hh @ h + b_hh, 3)
+        gru_hn = gru_W_hh_h_plus_b_hh[..., 2 * H :]  # [B, H]
+        # std/gru.lsrl:15  r = sigmoid(xr + hr)
+        gru_r = torch.sigmoid(gru_xr_plus_hr)
+        # std/gru.lsrl:16  z = sigmoid(xz + hz)
+        gru_z = torch.sigmoid(gru_xz_plus_hz)
+        # std/gru.lsrl:17  n = tanh(xn + r * hn)
+        gru_n = torch.tanh(gru_xn + gru_r * gru_hn)
+        d_gru_h_plus_d_gru_h_next = d_gru_h + d_gru_h_next
+        d_gru_W_ih_x_plus_b_ih_product = (1 - gru_z) * d_gru_h_plus_d_gru_h_next * (1.0 - gru_n * gru_n)
+        d_gru_W_ih_x_plus_b_ih_product_2 = d_gru_W_ih_x_plus_b_ih_product * gru_hn * (gru_r * (1.0 - gru_r))
+        d_gru_W_ih_x_plus_b_ih_product_3 = (
+            (d_gru_h_plus_d_gru_h_next * gru_h - d_gru_h_plus_d_gru_h_next * gru_n)
+            * (gru_z * (1.0 - gru_z))
+        )
+        d_gru_b_hh = torch.cat(
+            [
+                d_gru_W_ih_x_plus_b_ih_product_2,
+                d_gru_W_ih_x_plus_b_ih_product_3,
+                gru_r * d_gru_W_ih_x_plus_b_ih_product,
+            ],
+            -1,
+        )
+        d_gru_h_next_2 = gru_z * d_gru_h_plus_d_gru_h_next + d_gru_b_hh @ gru_W_hh
+        all_d_gru_W_ih_x_plus_b_ih_product.append(d_gru_W_ih_x_plus_b_ih_product)
+        all_d_gru_W_ih_x_plus_b_ih_product_2.append(d_gru_W_ih_x_plus_b_ih_product_2)
+        all_d_gru_W_ih_x_plus_b_ih_product_3.append(d_gru_W_ih_x_plus_b_ih_product_3)
+        all_d_gru_b_hh.append(d_gru_b_hh)
+        d_gru_h = d_gru_h_next_2
+    return (
+        over_time(all_d_gru_W_ih_x_plus_b_ih_product, (H,), torch.float32, d_gru_h, reverse=True),
+        over_time(all_d_gru_W_ih_x_plus_b_ih_product_2, (H,), torch.float32, d_gru_h, reverse=True),
+        over_time(all_d_gru_W_ih_x_plus_b_ih_product_3, (H,), torch.float32, d_gru_h, reverse=True),
+        over_time(all_d_gru_b_hh, (3 * H,), torch.float32, d_gru_h, reverse=True),
+        d_gru_h,
+    )
+
+
+def gru_h_adjoint(gru_W_ih_x_plus_b_ih, gru_W_hh, gru_b_hh, gru_h, d_gru_h_next, d_gru_h_last):
+    """The derivative of the loop: cotangents of what it takes, from those of what it gives."""
+
+    # std/gru.lsrl:13  xr, xz, xn = split(W_ih @ x + b_ih, 3)
+    gru_xz = gru_W_ih_x_plus_b_ih[..., H : 2 * H]  # [B, T, H]
+    gru_xr = gru_W_ih_x_plus_b_ih[..., :H]  # [B, T, H]
+    # std/gru.lsrl:14  hr, hz, hn = split(W_hh @ h + b_hh, 3)
+    gru_W_hh_h_plus_b_hh = gru_h @ gru_W_hh.mT + gru_b_hh
+    gru_hz = gru_W_hh_h_plus_b_hh[..., H : 2 * H]  # [B, T, H]
+    gru_hr = gru_W_hh_h_plus_b_hh[..., :H]  # [B, T, H]
+    # std/gru.lsrl:15  r = sigmoid(xr + hr)
+    gru_xr_plus_hr = gru_xr + gru_hr
+    # std/gru.lsrl:16  z = sigmoid(xz + hz)
+    gru_xz_plus_hz = gru_xz + gru_hz
+
+    (
+        d_gru_W_ih_x_plus_b_ih_product,
+        d_gru_W_ih_x_plus_b_ih_product_2,
+        d_gru_W_ih_x_plus_b_ih_product_3,
+        d_gru_b_hh,
+        d_gru_h_last_2,
+    ) = d_gru_h_loop(
+        gru_W_ih_x_plus_b_ih,
+        gru_h,
+        d_gru_h_next,
+        gru_xz_plus_hz,
+        gru_xr_plus_hr,
+        gru_W_hh_h_plus_b_hh,
+        gru_W_hh,
+        d_gru_h_last,
+    )
+
+    d_gru_W_ih_x_plus_b_ih = torch.cat(
+        [d_gru_W_ih_x_plus_b_ih_product_2, d_gru_W_ih_x_plus_b_ih_product_3, d_gru_W_ih_x_plus_b_ih_product],
+        -1,
+    )
+    d_gru_b_hh_sum = d_gru_b_hh.sum((0, 1))
+    d_gru_b_hh_gru_h_sum = torch.einsum("btg,bth->gh", d_gru_b_hh, gru_h)
+
+    return d_gru_W_ih_x_plus_b_ih, d_gru_b_hh_gru_h_sum, d_gru_b_hh_sum, d_gru_h_last_2
+
+
+class GruHDerivative(torch.autograd.Function):
+    """`gru_h_adjoint`, whose own derivative goes through `gru_h_plain`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        length,
+        every,
+        gru_W_ih_x_plus_b_ih,
+        gru_W_hh,
+        gru_b_hh,
+        gru_h,
+        gru_h_saved,
+        d_gru_h_next,
+        d_gru_h_last,
+    ):
+        if not every:
+            every = 1
+            *_, gru_h_saved = gru_h_operator([gru_W_ih_x_plus_b_ih, gru_W_hh, gru_b_hh, gru_h], length, every)
+        return gru_h_adjoint(
+            gru_W_ih_x_plus_b_ih, gru_W_hh, gru_b_hh, gru_h_saved, d_gru_h_next, d_gru_h_last
+        )
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.length, _, *tensors = inputs
+        ctx.save_for_backward(*tensors[:4], *tensors[5:])
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        def derivative(*tensors):
+            return pulled_back(gru_h_plain, tensors[:4], tensors[4:])
+
+        found = pulled_back(derivative, ctx.saved_tensors, cotangents)
+        return None, None, *found[:4], None, *found[4:]
+
+
+class GruHLoop(torch.autograd.Function):
+    """`gru_h_operator`, whose derivative is `GruHDerivative`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(length, every, gru_W_ih_x_plus_b_ih, gru_W_hh, gru_b_hh, gru_h):
+        return tuple(gru_h_operator([gru_W_ih_x_plus_b_ih, gru_W_hh, gru_b_hh, gru_h], length, every))
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.length, ctx.every, *tensors = inputs
+        ctx.save_for_backward(*tensors, *output[2:])
+        ctx.mark_non_differentiable(*output[2:])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        tensors = ctx.saved_tensors
+        gru_h = tensors[3]
+        batch, length = gru_h.shape[0], ctx.length
+        cotangents = [
+            filled(cotangents[0], gru_h, (batch, length, H), torch.float32),
+            filled(cotangents[1], gru_h, gru_h.shape, gru_h.dtype),
+        ]
+        return None, None, *GruHDerivative.apply(ctx.length, ctx.every, *tensors, *cotangents)
+
+
+mingru_h_kernel_code = r"""
+void mingru_h_kernel(
+    const real *x_products,  // [B, T, 5*H]
+    const real *mingru_bz,  // [H], the same at all positions
+    const real *mingru_bh,  // [H], the same at all positions
+    const real *mingru_h_0,  // [B, H], at the start
+    real *mingru_h_next,  // [B, T, H], written
+    real *mingru_h_T,  // [B, H], at the end, written
+    real *mingru_h_saved,  // [B, P, H], now and then, written
+    long B, long T, long EVERY, long H, long threads
+) {
+    const long saves = EVERY ? (T + EVERY - 1) / EVERY : 0;
+    const long near = 32768 / ((1) * (long)sizeof(real));
+    const long share = B && threads > B ? threads / B : 1;
+    const long even = (H + share - 1) / share;
+    const long some = near < 1 ? 1 : near < even ? near : even;
+    const long width = (some + 15) / 16 * 16;
+    const long parts = (H + width - 1) / width;
+    #pragma omp parallel for num_threads(threads) schedule(static) collapse(2)
+    for (long first_b = 0; first_b < B; first_b++) {
+        for (long part = 0; part < parts; part++) {
+            const long from = part * width;
+            const long to = from + width < H ? from + width : H;
+            real *mingru_h_now_row = new_array((H) * sizeof(real));
+            {
+                const real *const mingru_h_0_row = mingru_h_0 + first_b * H;
+                #pragma omp simd
+                for (long i_h = from; i_h < to; i_h++) {
+                    mingru_h_now_row[i_h] = mingru_h_0_row[i_h];
+                }
+            }
+            for (long step = 0; step < T; step++) {
+                const long i_t = T - 1 - step;
+                if (EVERY && step % EVERY == 0) {
+                    const long slot = saves - 1 - step / EVERY;
+                    {
+                        real *const mingru_h_saved_row = mingru_h_saved + (first_b * saves + slot) * H;
+                        #pragma omp simd
+                        for (long i_h = from; i_h < to; i_h++) {
+                            mingru_h_saved_row[i_h] = mingru_h_now_row[i_h];
+                        }
+                    }
+                }
+                {
+                    const real *const x_products_row = x_products + (first_b * T + i_t) * (5 * H);
+                    real *const mingru_h_next_row = mingru_h_next + (first_b * T + i_t) * H;
+                    #pragma omp simd
+                    for (long i_h = from; i_h < to; i_h++) {
+                        const real mingru_h = mingru_h_now_row[i_h];
+                        // std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
+                        const real mingru_z = sigmoid_(x_products_row[3 * H + i_h] + mingru_bz[i_h]);
+                        // std/mingru.lsrl:10  c = Wh @ x + bh
+                        const real mingru_c = x_products_row[4 * H + i_h] + mingru_bh[i_h];
+                        // std/mingru.lsrl:11  h' = (1 - z) * h + z * c
+                        const real mingru_h_next = (1 - mingru_z) * mingru_h + mingru_z * mingru_c;
+                        mingru_h_now_row[i_h] = mingru_h_next;
+                        mingru_h_next_row[i_h] = mingru_h_next;
+                    }
+                }
+            }
+            {
+                real *const mingru_h_T_row = mingru_h_T + first_b * H;
+                #pragma omp simd
+                for (long i_h = from; i_h < to; i_h++) {
+                    mingru_h_T_row[i_h] = mingru_h_now_row[i_h];
+                }
+            }
+            free(mingru_h_now_row);
+        }
+    }
+}
+"""
+
+
+def mingru_h_launch(x_products, mingru_bz, mingru_bh, mingru_h, every=0):
+    """Run `mingru_h_kernel`: what it keeps of every position, then the last states, then arriving states."""
+    batch, length = x_products.shape[:2]
+    mingru_h_next = mingru_h.new_empty((batch, length, H), dtype=torch.float32)
+    mingru_h_T = torch.empty_like(mingru_h, memory_format=torch.contiguous_format)
+    mingru_h_saved = mingru_h.new_empty((batch, saves(length, every), H), dtype=torch.float32)
+    kernel = library(C_FUNCTIONS + mingru_h_kernel_code).mingru_h_kernel
+    run_native(
+        kernel,
+        [
+            x_products.contiguous(),
+            mingru_bz.contiguous(),
+            mingru_bh.contiguous(),
+            mingru_h.contiguous(),
+            mingru_h_next,
+            mingru_h_T,
+            mingru_h_saved,
+        ],
+        [batch, length, every, H, torch.get_num_threads()],
+    )
+    return mingru_h_next, mingru_h_T, mingru_h_saved
+
+
+@torch.library.custom_op(OPERATORS + "::mingru_h_operator", mutates_args=())
+def mingru_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
+    """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
+    if runs_native(tensors[0]):
+        return list(mingru_h_launch(*tensors, every))
+    return separate(mingru_h_plain(*tensors, every), tensors)
+
+
+@mingru_h_operator.register_fake
+def _(tensors, length, every):
+    mingru_h = tensors[-1]
+    batch = mingru_h.shape[0]
+    return [
+        mingru_h.new_empty((batch, length, H), dtype=torch.float32),
+        torch.empty_like(mingru_h, memory_format=torch.contiguous_format),
+        mingru_h.new_empty((batch, saves(length, every), H), dtype=torch.float32),
+    ]
+
+
+mingru_h_operator.register_vmap(folded(mingru_h_operator, (True, False, False, True)))
+
+
+def mingru_h_loop(x_products, mingru_bz, mingru_bh, mingru_h):
+    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    every = 1 if wants_gradients(x_products, mingru_bz, mingru_bh, mingru_h) else 0
+    return MingruHLoop.apply(x_products.shape[1], every, x_products, mingru_bz, mingru_bh, mingru_h)[:2]
+
+
+def mingru_h_plain(x_products, mingru_bz, mingru_bh, mingru_h, every=0):
+    """mingru.h over time in plain PyTorch, from the end to the start: mingru_h_next of every position,
+    then the last states, then the arriving states of positions `every` apart.
+    """
+    all_mingru_h_next = []
+    mingru_h_saved = []
+    for at, (x_products,) in enumerate(positions(x_products, reverse=True)):
+        if every and at % every == 0:
+            mingru_h_saved.append(mingru_h)
+        # std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
+        mingru_z = torch.sigmoid(x_products[..., 3 * H : 4 * H] + mingru_bz)
+        # std/mingru.lsrl:10  c = Wh @ x + bh
+        mingru_c = x_products[..., 4 * H :] + mingru_bh
+        # std/mingru.lsrl:11  h' = (1 - z) * h + z * c
+        mingru_h_next = (1 - mingru_z) * mingru_h + mingru_z * mingru_c
+        all_mingru_h_next.append(mingru_h_next)
+        mingru_h = mingru_h_next
+    return (
+        over_time(all_mingru_h_next, (H,), torch.float32, mingru_h, reverse=True),
+        mingru_h,
+        over_time(mingru_h_saved, (H,), torch.float32, mingru_h, reverse=True),
+    )
+
+
+d_mingru_h_kernel_code = r"""
+void d_mingru_h_kernel(
+    const real *x_products,  // [B, T, 5*H]
+    const real *d_mingru_h_next,  // [B, T, H]
+    const real *mingru_bz,  // [H], the same at all positions
+    const real *d_mingru_h_0,  // [B, H], at the start
+    real *d_mingru_bz_sum,  // [B, T, H], written
+    real *d_mingru_h_T,  // [B, H], at the end, written
+    long B, long T, long H, long threads
+) {
+    const long near = 32768 / ((1) * (long)sizeof(real));
+    const long share = B && threads > B ? threads / B : 1;
+    const long even = (H + share - 1) / share;
+    const long some = near < 1 ? 1 : near < even ? near : even;
+    const long width = (some + 15) / 16 * 16;
+    const long parts = (H + width - 1) / width;
+    #pragma omp parallel for num_threads(threads) schedule(static) collapse(2)
+    for (long first_b = 0; first_b < B; first_b++) {
+        for (long part = 0; part < parts; part++) {
+            const long from = part * width;
+            const long to = from + width < H ? from + width : H;
+            real *d_mingru_h_now_row = new_array((H) * sizeof(real));
+            {
+                const real *const d_mingru_h_0_row = d_mingru_h_0 + first_b * H;
+                #pragma omp simd
+                for (long i_h = from; i_h < to; i_h++) {
+                    d_mingru_h_now_row[i_h] = d_mingru_h_0_row[i_h];
+                }
+            }
+            for (long step = 0; step < T; step++) {
+                const long i_t = step;
+                {
+                    const real *const x_products_row = x_products + (first_b * T + i_t) * (5 * H);
+                    const real *const d_mingru_h_next_row = d_mingru_h_next + (first_b * T + i_t) * H;
+                    real *const d_mingru_bz_sum_row = d_mingru_bz_sum + (first_b * T + i_t) * H;
+                    #pragma omp simd
+                    for (long i_h = from; i_h < to; i_h++) {
+                        const real d_mingru_h = d_mingru_h_now_row[i_h];
+                        // std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
+                        const real mingru_z = sigmoid_(x_products_row[3 * H + i_h] + mingru_bz[i_h]);
+                        const real d_mingru_bz_sum = d_mingru_h + d_mingru_h_next_row[i_h];
+                        const real d_mingru_h_next_2 = (1 - mingru_z) * d_mingru_bz_sum;
+                        d_mingru_bz_sum_row[i_h] = d_mingru_bz_sum;
+                        d_mingru_h_now_row[i_h] = d_mingru_h_next_2;
+                    }
+                }
+            }
+            {
+                real *const d_mingru_h_T_row = d_mingru_h_T + first_b * H;
+                #pragma omp simd
+                for (long i_h = from; i_h < to; i_h++) {
+                    d_mingru_h_T_row[i_h] = d_mingru_h_now_row[i_h];
+                }
+            }
+            free(d_mingru_h_now_row);
+        }
+    }
+}
+"""
+
+
+def d_mingru_h_launch(x_products, d_mingru_h_next, mingru_bz, d_mingru_h):
+    """Run `d_mingru_h_kernel`: what it keeps of every position, then the last states."""
+    batch, length = x_products.shape[:2]
+    d_mingru_bz_sum = d_mingru_h.new_empty((batch, length, H), dtype=torch.float32)
+    d_mingru_h_T = torch.empty_like(d_mingru_h, memory_format=torch.contiguous_format)
+    kernel = library(C_FUNCTIONS + d_mingru_h_kernel_code).d_mingru_h_kernel
+    run_native(
+        kernel,
+        [
+            x_products.contiguous(),
+            d_mingru_h_next.contiguous(),
+            mingru_bz.contiguous(),
+            d_mingru_h.contiguous(),
+            d_mingru_bz_sum,
+            d_mingru_h_T,
+        ],
+        [batch, length, H, torch.get_num_threads()],
+    )
+    return d_mingru_bz_sum, d_mingru_h_T
+
+
+@torch.library.custom_op(OPERATORS + "::d_mingru_h_operator", mutates_args=())
+def d_mingru_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
+    """What the loop keeps of every position, its last states."""
+    if runs_native(tensors[0]):
+        return list(d_mingru_h_launch(*tensors))
+    return separate(d_mingru_h_plain(*tensors), tensors)
+
+
+@d_mingru_h_operator.register_fake
+def _(tensors, length, every):
+    d_mingru_h = tensors[-1]
+    batch = d_mingru_h.shape[0]
+    return [
+        d_mingru_h.new_empty((batch, length, H), dtype=torch.float32),
+        torch.empty_like(d_mingru_h, memory_format=torch.contiguous_format),
+    ]
+
+
+d_mingru_h_operator.register_vmap(folded(d_mingru_h_operator, (True, True, False, True)))
+
+
+def d_mingru_h_loop(x_products, d_mingru_h_next, mingru_bz, d_mingru_h):
+    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    return d_mingru_h_operator([x_products, d_mingru_h_next, mingru_bz, d_mingru_h], x_products.shape[1], 0)
+
+
+def d_mingru_h_plain(x_products, d_mingru_h_next, mingru_bz, d_mingru_h):
+    """d_mingru.h over time in plain PyTorch: d_mingru_bz_sum of every position, then the last states."""
+    all_d_mingru_bz_sum = []
+    for x_products, d_mingru_h_next in positions(x_products, d_mingru_h_next):
+        # std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
+        mingru_z = torch.sigmoid(x_products[..., 3 * H : 4 * H] + mingru_bz)
+        d_mingru_bz_sum = d_mingru_h + d_mingru_h_next
+        d_mingru_h_next_2 = (1 - mingru_z) * d_mingru_bz_sum
+        all_d_mingru_bz_sum.append(d_mingru_bz_sum)
+        d_mingru_h = d_mingru_h_next_2
+    return over_time(all_d_mingru_bz_sum, (H,), torch.float32, d_mingru_h), d_mingru_h
+
+
+def mingru_h_adjoint(x_products, mingru_bz, mingru_bh, mingru_h, d_mingru_h_next, d_mingru_h_last):
+    """The derivative of the loop: cotangents of what it takes, from those of what it gives."""
+    batch = x_products.shape[0]
+    length = x_products.shape[1]
+    device = x_products.device
+
+    # std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
+    x_products_part = x_products[..., 3 * H : 4 * H]  # [B, T, H]
+
+    d_mingru_bz_sum, d_mingru_h_last_2 = d_mingru_h_loop(
+        x_products, d_mingru_h_next, mingru_bz, d_mingru_h_last
+    )
+
+    # std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
+    mingru_z = torch.sigmoid(x_products_part + mingru_bz)
+    # std/mingru.lsrl:10  c = Wh @ x + bh
+    mingru_c = x_products[..., 4 * H :] + mingru_bh
+    d_mingru_bz = (d_mingru_bz_sum * mingru_c - d_mingru_bz_sum * mingru_h) * (mingru_z * (1.0 - mingru_z))
+    d_mingru_bh = mingru_z * d_mingru_bz_sum
+    d_x_products = torch.cat(
+        [
+            torch.zeros((3 * H,), dtype=torch.float32, device=device).expand((batch, length, 3 * H)),
+            d_mingru_bz,
+            d_mingru_bh,
+        ],
+        -1,
+    )
+    d_mingru_bz_sum_2 = d_mingru_bz.sum((0, 1))
+    d_mingru_bh_sum = d_mingru_bh.sum((0, 1))
+
+    return d_x_products, d_mingru_bz_sum_2, d_mingru_bh_sum, d_mingru_h_last_2
+
+
+class MingruHDerivative(torch.autograd.Function):
+    """`mingru_h_adjoint`, whose own derivative goes through `mingru_h_plain`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        length,
+        every,
+        x_products,
+        mingru_bz,
+        mingru_bh,
+        mingru_h,
+        mingru_h_saved,
+        d_mingru_h_next,
+        d_mingru_h_last,
+    ):
+        if not every:
+            every = 1
+            *_, mingru_h_saved = mingru_h_operator(
+                [x_products, mingru_bz, mingru_bh, mingru_h], length, every
+            )
+        return mingru_h_adjoint(
+            x_products, mingru_bz, mingru_bh, mingru_h_saved, d_mingru_h_next, d_mingru_h_last
+        )
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.length, _, *tensors = inputs
+        ctx.save_for_backward(*tensors[:4], *tensors[5:])
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        def derivative(*tensors):
+            return pulled_back(mingru_h_plain, tensors[:4], tensors[4:])
+
+        found = pulled_back(derivative, ctx.saved_tensors, cotangents)
+        return None, None, *found[:4], None, *found[4:]
+
+
+class MingruHLoop(torch.autograd.Function):
+    """`mingru_h_operator`, whose derivative is `MingruHDerivative`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(length, every, x_products, mingru_bz, mingru_bh, mingru_h):
+        return tuple(mingru_h_operator([x_products, mingru_bz, mingru_bh, mingru_h], length, every))
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.length, ctx.every, *tensors = inputs
+        ctx.save_for_backward(*tensors, *output[2:])
+        ctx.mark_non_differentiable(*output[2:])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx, *cotangents):
+        tensors = ctx.saved_tensors
+        mingru_h = tensors[3]
+        batch, length = mingru_h.shape[0], ctx.length
+        cotangents = [
+            filled(cotangents[0], mingru_h, (batch, length, H), torch.float32),
+            filled(cotangents[1], mingru_h, mingru_h.shape, mingru_h.dtype),
+        ]
+        return None, None, *MingruHDerivative.apply(ctx.length, ctx.every, *tensors, *cotangents)
+
+
+def init(seed=0, device=None):
+    """Parameters by name, drawn as the program says."""
+    generator = torch.Generator().manual_seed(seed)
+    params = {
+        "E": 1 * torch.randn((V, D), generator=generator, dtype=torch.float32),
+        "gru.W_ih": uniform((3 * H, D), -1 / math.sqrt(H), 1 / math.sqrt(H), generator),
+        "gru.W_hh": uniform((3 * H, H), -1 / math.sqrt(H), 1 / math.sqrt(H), generator),
+        "gru.b_ih": uniform((3 * H,), -1 / math.sqrt(H), 1 / math.sqrt(H), generator),
+        "gru.b_hh": uniform((3 * H,), -1 / math.sqrt(H), 1 / math.sqrt(H), generator),
+        "mingru.Wz": uniform((H, D), -1 / math.sqrt(D), 1 / math.sqrt(D), generator),
+        "mingru.Wh": uniform((H, D), -1 / math.sqrt(D), 1 / math.sqrt(D), generator),
+        "mingru.bz": torch.zeros((H,), dtype=torch.float32, device=device),
+        "mingru.bh": torch.zeros((H,), dtype=torch.float32, device=device),
+    }
+    return {name: param.to(device) for name, param in params.items()}
+
+
+def initial_state(params, batch, device=None):
+    """Every state before the first position, [B, ...] by name."""
+    return {
+        "gru.h": torch.zeros((batch, H), dtype=torch.float32, device=device),
+        "mingru.h": torch.zeros((batch, H), dtype=torch.float32, device=device),
+    }
+
+
+def apply(params, inputs, state=None):
+    """Run whole sequences: (outputs [B, T, ...], final state [B, ...]) by name.
+
+    `state` holds initial states by name; those it lacks start as the program says.
+    """
+    batch, length = inputs["token"].shape[:2]
+    device = inputs["token"].device
+    E = taken(params, "E", (V, D), torch.float32)
+    gru_W_ih = taken(params, "gru.W_ih", (3 * H, D), torch.float32)
+    gru_W_hh = taken(params, "gru.W_hh", (3 * H, H), torch.float32)
+    gru_b_ih = taken(params, "gru.b_ih", (3 * H,), torch.float32)
+    gru_b_hh = taken(params, "gru.b_hh", (3 * H,), torch.float32)
+    mingru_Wz = taken(params, "mingru.Wz", (H, D), torch.float32)
+    mingru_Wh = taken(params, "mingru.Wh", (H, D), torch.float32)
+    mingru_bz = taken(params, "mingru.bz", (H,), torch.float32)
+    mingru_bh = taken(params, "mingru.bh", (H,), torch.float32)
+    token = taken(inputs, "token", (batch, length), torch.int64)
+    state = starting(params, state, batch, device)
+
+    # <text>:7  x = E[token]
+    x = E[token.clamp(0, V - 1)]  # [B, T, D]
+    # std/gru.lsrl:13  xr, xz, xn = split(W_ih @ x + b_ih, 3)
+    x_products = x @ torch.cat([gru_W_ih, mingru_Wz, mingru_Wh]).mT  # [B, T, 5*H]
+    gru_W_ih_x_plus_b_ih = x_products[..., : 3 * H] + gru_b_ih
+
+    gru_h_next, gru_h_last = gru_h_loop(gru_W_ih_x_plus_b_ih, gru_W_hh, gru_b_hh, state["gru.h"])
+
+    mingru_h_next, mingru_h_last = mingru_h_loop(x_products, mingru_bz, mingru_bh, state["mingru.h"])
+
+    # <text>:8  y = concat(gru(D, H)(x), reverse mingru(D, H)(x))
+    y = torch.cat([gru_h_next, mingru_h_next], -1)  # [B, T, 2*H]
+
+    return {"y": y}, {"gru.h": gru_h_last, "mingru.h": mingru_h_last}
+
+
+class Tagger(torch.nn.Module):
+    """`apply` with parameters of their own."""
+
+    def __init__(self, seed=0, device=None):
+        super().__init__()
+        for name, param in init(seed, device).items():
+            register(self, name, param)
+
+    def forward(self, inputs, state=None, **options):
+        return apply(dict(self.named_parameters()), inputs, state, **options)
+
+
+SCHEDULE = {
+    "gru.h": "one C loop over time for the sequences of a thread together",
+    "mingru.h": "one C loop over time for each sequence",
+}
+KERNELS = ()
