@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -16,6 +17,8 @@ import torch
 ROUNDS = 7
 NUMBERS = {"cpu": 1 << 24, "cuda": 1 << 28}  # of an array, larger than every cache
 SIDE = {"cpu": 1536, "cuda": 8192}  # of the matrices
+NEAR = 1 << 15  # of an array that a core's own cache holds twice
+COPIES = 64
 STEPS = 1 << 20
 TURNS = 1 << 18  # of the empty loop
 
@@ -26,6 +29,8 @@ class Rates:
 
     Attributes:
         memory: bytes per second, read and written, of the fastest of a copy and a triad.
+        near: the same of what stays in a cache, all cores together.
+        cache: bytes that stay there.
         matrix: operations per second of a large product of matrices.
         step: seconds from one addition to the next that needs its result.
         loop: seconds of one turn of an empty loop in Python.
@@ -34,6 +39,8 @@ class Rates:
     """
 
     memory: float
+    near: float
+    cache: int
     matrix: float
     step: float
     loop: float
@@ -50,7 +57,9 @@ def measure(device: str = "cpu", dtype: str = "float32") -> Rates:
     product = _best(lambda: left @ right, device)
     loop = _best(_empty, "cpu")
     whole = copied + stepped + product + loop
-    return Rates(moved / copied, 2 * side**3 / product, step, loop / TURNS, whole)
+    far = moved / copied
+    near, cache = (_near(), _cache()) if device == "cpu" else (far, 0)
+    return Rates(far, max(near, far), cache, 2 * side**3 / product, step, loop / TURNS, whole)
 
 
 def _memory(device: str) -> tuple[float, float]:
@@ -60,6 +69,23 @@ def _memory(device: str) -> tuple[float, float]:
     times = {count: _best(call, device) for count, call in ways.items()}
     count = min(times, key=lambda count: times[count] / count)
     return times[count], count * a.nbytes
+
+
+def _near() -> float:
+    """Bytes per second of copies that stay in a core's own cache, times the cores."""
+    source, target = np.ones(NEAR, np.float32), np.empty(NEAR, np.float32)
+
+    def copies() -> None:
+        for _ in range(COPIES):
+            np.copyto(target, source)
+
+    return 2 * source.nbytes * COPIES / _best(copies, "cpu") * torch.get_num_threads()
+
+
+def _cache() -> int:
+    """Bytes of the last cache before memory; 32 MB where the system does not tell."""
+    sizes = sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"))
+    return max((int(path.read_text().strip()[:-1]) * 1024 for path in sizes), default=32 << 20)
 
 
 def _steps(device: str) -> tuple[float, float]:

@@ -27,7 +27,7 @@ from lsrl.measure import machine
 from lsrl.program import Program
 
 HERE = Path(__file__).parent
-TARGETS = ("jax", "triton")
+TARGETS = ("jax", "triton", "cpu")
 SIZE = 24  # of every axis that has no default: what programs divide it by, it can be divided by
 
 

@@ -30,9 +30,12 @@ class Work:
     steps: float
 
     def floor(self, rates: Rates) -> dict[str, float]:
-        """Seconds for each of them at a machine's measured rates; no way takes less than the largest."""
+        """Seconds for each of them at a machine's measured rates; no way takes less than the largest.
+
+        What the caches hold need not come from memory.
+        """
         return {
-            "memory": self.bytes / rates.memory,
+            "memory": self.bytes / (rates.near if self.bytes < rates.cache else rates.memory),
             "arithmetic": self.operations / rates.matrix,
             "steps": self.steps * rates.step,
         }

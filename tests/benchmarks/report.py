@@ -9,6 +9,7 @@ page of their own, which `grids_report.py` writes.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,8 @@ def _families(families: Mapping[str, Results], device: str) -> Iterator[str]:
         if over_length(records):
             yield f"![Time over the length](images/speed_{family}_{device}_lengths.svg)"
         yield _summary(records)
+        if family == "exact":
+            yield _tokens(records)
         yield _lost(records)
         for each in (each for each in PASSES if any(record["pass"] == each for record in records)):
             yield f"### {family} on a {DEVICES[device]}, {each}"
@@ -69,8 +72,8 @@ def _families(families: Mapping[str, Results], device: str) -> Iterator[str]:
 def _machine(found: Results) -> str:
     named = ", ".join(f"{name} {version}" for name, version in found["machine"].items() if version != "missing")
     rates = "; ".join(
-        f"{dtype}: memory {each['memory'] / 1e9:.3g} GB/s, matrix products {each['matrix'] / 1e9:.4g} GFLOP/s, "
-        f"a dependent addition {each['step'] * 1e9:.3g} ns"
+        f"{dtype}: memory {each['memory'] / 1e9:.3g} GB/s, caches {each['near'] / 1e9:.3g} GB/s, "
+        f"matrix products {each['matrix'] / 1e9:.4g} GFLOP/s, a dependent addition {each['step'] * 1e9:.3g} ns"
         for dtype, each in found["rates"].items()
     )
     targets = ", ".join(sorted({f"`{record['target']}`" for record in found["rows"]}))
@@ -95,6 +98,18 @@ def _summary(records: Sequence[Record]) -> str:
         ratio = f"{peers[best] / own:.2f}" if best else ""
         cells = (record["row"], record["pass"], f"`{record['schedule']}`", f"{own * 1e3:.3g}", best, ratio)
         lines.append(f"| {' | '.join((*cells, f'{own / floor[kind]:.1f}', kind))} |")
+    return "\n".join(lines)
+
+
+def _tokens(records: Sequence[Record]) -> str:
+    """Tokens per second of each way."""
+    ways = list(dict.fromkeys(way for record in records for way in (*record["times"], *record["once"])))
+    lines = [f"| tokens per second | {' | '.join(ways)} |", f"|---|{'--:|' * len(ways)}"]
+    for record in records:
+        tokens = record["batch"] * record["length"]
+        times = [seconds(record, way) for way in ways]
+        rates = [f"{float(f'{tokens / taken:.3g}'):,.0f}" if taken else "" for taken in times]
+        lines.append(f"| {record['row']} | {' | '.join(rates)} |")
     return "\n".join(lines)
 
 
@@ -134,10 +149,19 @@ def stored() -> dict[str, dict[str, Results]]:
     """The results of each family by device; those devices that have any."""
     paths = {device: {family: RESULTS / f"{family}_{device}.json" for family in FAMILIES} for device in DEVICES}
     found = {
-        device: {family: json.loads(path.read_text()) for family, path in families.items() if path.exists()}
+        device: {family: _in_order(json.loads(path.read_text())) for family, path in families.items() if path.exists()}
         for device, families in paths.items()
     }
     return {device: families for device, families in found.items() if families}
+
+
+def _in_order(found: Results) -> Results:
+    """Rows by name, numbers in it by their size."""
+    return {**found, "rows": sorted(found["rows"], key=lambda row: (_natural(row["row"]), row["pass"]))}
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(number or 0), text) for text, number in re.findall(r"(\D+)(\d*)", name)]
 
 
 def main() -> None:

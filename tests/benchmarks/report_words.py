@@ -15,9 +15,10 @@ fastest peer. Grids and graphs have [a page of their own](performance-grids.md).
 schedule chosen by `auto` for this batch and length.
 
 The *floor* is the time below which no implementation gets: every array read and written once at the measured rate of
-memory, the operations of matrix products at the measured rate of one large product, or one addition after the other
-for each position, whichever is longest. The rates are measured in the run they are used in. A floor leaves out what
-has no such rate (exponentials, calls), so that small rows stay far above it on any machine.
+memory (of caches, where they hold them all), the operations of matrix products at the measured rate of one large
+product, or one addition after the other for each position, whichever is longest. The rates are measured in the run
+they are used in. A floor leaves out what has no such rate (exponentials, calls), so that small rows stay far above it
+on any machine.
 """
 
 FAMILIES = {

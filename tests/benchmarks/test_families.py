@@ -43,7 +43,7 @@ def test_all_ways_of_each_sort_of_row_agree(name: str) -> None:
 def test_a_record_has_times_floor_and_what_is_missing() -> None:
     running, families = import_module("running"), import_module("families")
     missing = families.Missing("another", "it is not there")
-    bench = running.Bench("triton", 0.0, {"float32": import_module("calibration").Rates(1e9, 1e9, 1e-9, 1, 1)})
+    bench = running.Bench("triton", 0.0, {"float32": import_module("calibration").Rates(1e9, 1e9, 0, 1e9, 1e-9, 1, 1)})
     row = small(import_module("diagonal").ROWS[0])
     for record in running.measured(family_with(missing), row, bench):
         own = record["times"].get("ours", {}).get("median") or record["once"]["ours"]
@@ -61,7 +61,7 @@ def family_with(peer: Any) -> Any:
 def test_a_way_that_computes_something_else_is_found() -> None:
     running, ways = import_module("running"), import_module("ways")
     row = small(import_module("diagonal").ROWS[0])
-    bench = running.Bench("triton", 0.0, {"float32": import_module("calibration").Rates(1, 1, 1, 1, 1)})
+    bench = running.Bench("triton", 0.0, {"float32": import_module("calibration").Rates(1, 1, 0, 1, 1, 1, 1)})
     wrong = ways.Way("wrong", "torch", lambda arrays: 1.01 * arrays["x"])
     with pytest.raises(running.BenchmarkError, match="wrong differs from ours"):
         next(running.measured(family_with(wrong), row, bench))
@@ -80,9 +80,10 @@ def test_a_gradient_that_is_zero_is_compared_with_the_others() -> None:
 
 
 def test_the_floor_is_what_takes_longest() -> None:
-    rates = import_module("calibration").Rates(memory=10, matrix=100, step=0.5, loop=1, whole=1)
-    found = import_module("families").Work(bytes=20, operations=1000, steps=3).floor(rates)
-    assert found == {"memory": 2.0, "arithmetic": 10.0, "steps": 1.5}
+    rates = import_module("calibration").Rates(memory=10, near=40, cache=30, matrix=100, step=0.5, loop=1, whole=1)
+    work = import_module("families").Work(bytes=50, operations=1000, steps=3)
+    assert work.floor(rates) == {"memory": 5.0, "arithmetic": 10.0, "steps": 1.5}
+    assert replace(work, bytes=20).floor(rates)["memory"] == 0.5  # it stays in the cache
 
 
 def test_diagonal_work_is_that_of_its_arrays() -> None:
@@ -106,7 +107,8 @@ def test_rates_are_those_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> Non
     for name, less in (("NUMBERS", {"cpu": 1 << 18}), ("SIDE", {"cpu": 128}), ("STEPS", 1 << 14), ("TURNS", 1 << 12)):
         monkeypatch.setattr(calibration, name, less)
     found = calibration.measure()
-    assert 1e8 < found.memory < 1e13
+    assert 1e8 < found.memory <= found.near < 1e14
+    assert found.cache >= 1 << 20
     assert 1e8 < found.matrix < 1e14
     assert 1e-11 < found.step < 1e-6
     assert found.whole > found.loop * 1000
