@@ -8,7 +8,7 @@ traffic is).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import networkx as nx
 
@@ -25,6 +25,7 @@ def minimum_cut(
     needed: Iterable[Value],
     sizes: Mapping[str, int],
     late: bool,
+    free: Collection[Value] = (),
 ) -> tuple[Value, ...]:
     """The cheapest set of values from which everything needed beyond the line follows, in the order of `values`.
 
@@ -34,12 +35,13 @@ def minimum_cut(
         sources: computed before the line; they may be in the cut.
         needed: what the other side of the line asks for; these may be in the cut too.
         late: among equally cheap cuts the one nearest to what is needed, otherwise the one nearest to the sources.
+        free: values that are written wherever they are computed, so that crossing costs them nothing.
     """
     # networkx returns the cut nearest to the flow's target.
     graph = nx.DiGraph()
     graph.add_nodes_from((SOURCE, SINK))
     for value in values:
-        elements = max(1, count(value.shape).evaluate(sizes))
+        elements = 0 if value in free else max(1, count(value.shape).evaluate(sizes))
         graph.add_edge((value, "in"), (value, "out"), capacity=elements)
         for argument in arguments(value):
             graph.add_edge((argument, "out"), (value, "in"))

@@ -262,7 +262,9 @@ class _Planner:
                 fused[v] = None
         needed = [v for v in fused if v in wanted or self.needed_outside(v, beyond, fused)]
         arguments = {v: () if v in core else tuple(a for a in v.args if a in fused) for v in fused}
-        return minimum_cut(tuple(fused), arguments.__getitem__, core & set(fused), needed, self.sizes, not self.late)
+        given = {output.value for output in self.cell.outputs} if not self.late else ()
+        own = core & set(fused)
+        return minimum_cut(tuple(fused), arguments.__getitem__, own, needed, self.sizes, not self.late, given)
 
     def early(self) -> frozenset[str]:
         """The states that are known before: of recurrences that ran, and shifts of what no loop computes."""

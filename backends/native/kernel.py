@@ -26,6 +26,8 @@ from lsrl.ir.value import Value
 
 LARGEST_TILE = 32
 """Sequences that a thread runs at once where they share products: more would leave the nearer caches."""
+_POSITIONS = {Role.KEPT: "{}", Role.SAVED: "saves"}
+"""Of how many positions a tensor has a row, where that is of many."""
 NEAR_BYTES = 2**15
 """States that stay in the nearest cache."""
 NEAR_BYTES_SHARED = 2**18
@@ -101,6 +103,11 @@ def _write_body(layout: Layout, writer: CWriter) -> None:
     length, every = layout.length, layout.every
     if any(tensor.role is Role.SAVED for tensor in layout.tensors):
         writer.line(f"const long saves = {every} ? ({length} + {every} - 1) / {every} : 0;")
+    for tensor in layout.tensors:
+        if tensor.role in _POSITIONS:
+            many = f"{layout.batch} * {_POSITIONS[tensor.role].format(length)}"
+            row = layout.numbers.dim(tensor.row)
+            writer.line(f"write_in_large_pages({tensor.name}, {many} * ({row}) * (long)sizeof({c_type(tensor.kind)}));")
     groups = layout.batch
     if layout.shared:
         share, groups = f"({layout.batch} + threads - 1) / threads", "groups"

@@ -21,9 +21,9 @@ def compiler():
 
 
 @functools.cache
-def announce_plain():
-    """Says once that there is no C compiler."""
-    warnings.warn("no C compiler was found (set CC): loops run in plain PyTorch, which is slower", stacklevel=2)
+def announce_plain(reason):
+    """Says once why loops do not run in C."""
+    warnings.warn(f"{reason}: loops run in plain PyTorch, which is slower", stacklevel=2)
 
 
 @functools.cache
@@ -101,10 +101,10 @@ def is_ours(folder):
 
 def runs_native(tensor):
     """Whether C functions run where the tensor is: on a CPU with a compiler."""
-    if compiler() is None:
-        announce_plain()
-        return False
-    return tensor.device.type == "cpu"
+    if tensor.device.type == "cpu" and compiler() is not None:
+        return True
+    announce_plain("no C compiler was found (set CC)" if tensor.device.type == "cpu" else f"on {tensor.device.type}")
+    return False
 
 
 def run_native(function, tensors, numbers):

@@ -126,8 +126,12 @@ def cost(how: How, work: Work, run: Run) -> Cost:
     if how == Chunk(None):
         return min((cost(Chunk(size), work, run) for size in CHUNKS), key=lambda each: each.seconds)
     place = device(run.device)
-    setting = Setting(run, place, place.runtimes[run.target])
-    amount = _AMOUNTS[type(how)](how, work, setting)
+    runtime = place.runtimes[run.target]
+    looped = isinstance(how, Sequential) or (isinstance(how, Scan) and runtime.in_order)
+    if looped and runtime.vector:
+        place = replace(place, vector=runtime.vector)
+    setting = Setting(run, place, runtime)
+    amount = (_sequential if looped else _AMOUNTS[type(how)])(how, work, setting)
     return Cost(
         how,
         setting.seconds(amount),

@@ -87,6 +87,12 @@ INLINE real log1p_(real x) {
     return u > 0 ? (u < infinity ? value : u) : (u == 0 ? -infinity : (real)__builtin_nan(""));
 }
 
+// log(1 + x) for x in [0, 1].
+INLINE real log1p_unit(real x) {
+    bool above = x > (real)0.41421356237309504880;
+    return log_sum(above ? 1 : 0, above ? (x - 1) / 2 : x, 0);
+}
+
 // The hyperbolic tangent; within 2 ulp.
 INLINE real tanh_(real x) {
     real size = abs_(x), grown = expm1_(2 * (size > TANH_MOST ? TANH_MOST : size));
@@ -178,7 +184,7 @@ INLINE real sigmoid_(real x) {
 }
 
 // log(1 + e^x), without overflow; within 2 ulp.
-INLINE real softplus_(real x) { return relu_(x) + log1p_(exp_(-abs_(x))); }
+INLINE real softplus_(real x) { return relu_(x) + log1p_unit(exp_(-abs_(x))); }
 
 // log(sigmoid(x)), without overflow; within 2 ulp.
 INLINE real logsigmoid_(real x) { return -softplus_(-x); }
@@ -195,6 +201,6 @@ INLINE real gelu_(real x) {
 
 // log(e^x + e^y); equal operands, which may be infinite, apart.
 INLINE real logaddexp(real x, real y) {
-    real apart = maximum(x, y) + log1p_(exp_(-abs_(x - y)));
+    real apart = maximum(x, y) + log1p_unit(exp_(-abs_(x - y)));
     return x == y ? x + (real)0.69314718055994530942 : apart;
 }

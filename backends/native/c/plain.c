@@ -31,9 +31,9 @@ INLINE real minimum(real x, real y) { return x < y || x != x ? x : y; }
 // x to a whole power, 1 / x^-n where n is negative: products alone for a constant n below 16, which loops vectorise.
 INLINE real power_int(real x, long n) {
     unsigned long size = n < 0 ? -(unsigned long)n : (unsigned long)n;
-    real second = x * x, fourth = second * second, eighth = fourth * fourth, power = eighth * eighth;
+    real second = x * x, fourth = second * second, eighth = fourth * fourth, next = eighth * eighth;
     real result = (size & 1 ? x : 1) * (size & 2 ? second : 1) * (size & 4 ? fourth : 1) * (size & 8 ? eighth : 1);
-    for (unsigned long left = size >> 4; left; left >>= 1, power *= power) result *= left & 1 ? power : 1;
+    for (unsigned long left = size >> 4; left; left >>= 1, next *= next) result *= left & 1 ? next : 1;
     return n < 0 ? 1 / result : result;
 }
 
