@@ -36,6 +36,7 @@ def in_turns(
     seconds: float = 2.0,
     most: int = 30,
     clock: Callable[[], float] = perf_counter,
+    known: Mapping[str, float] | None = None,
 ) -> dict[str, Timing]:
     """The time of each way; a call returns when its work is done.
 
@@ -43,9 +44,10 @@ def in_turns(
         seconds: about how long each way may be measured; at least three rounds are.
         most: rounds at most.
         clock: `time.process_time` counts this process alone, for one thread on a machine that others use too.
+        known: seconds of a call of each way that was made before; then none is made to warm up.
     """
-    first = {name: _timed(call, clock) for name, call in ways.items()}
-    warm = {name: min(_timed(call, clock) for _ in range(WARM_UPS)) for name, call in ways.items()}
+    first = known or {name: _timed(call, clock) for name, call in ways.items()}
+    warm = known or {name: min(_timed(call, clock) for _ in range(WARM_UPS)) for name, call in ways.items()}
     rounds = {name: max(3, min(most, round(seconds / max(warm[name], 1e-6)))) for name in ways}
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(max(rounds.values(), default=0)):

@@ -157,7 +157,7 @@ def main() -> None:
     parser.add_argument("--target", default=TARGETS[CPU], help="what ours is")
     parser.add_argument("-o", type=Path, default=HERE / "results" / "costs_cpu.json")
     given = parser.parse_args()
-    rounds = 1 if given.quick else 3
+    rounds = 1 if given.quick else 2
     targets = tuple(dict.fromkeys((given.target, "jax")))
     found: Mapping[str, object] = {
         "machine": machine("torch", "jax", "numpy"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -70,9 +70,15 @@ def elsewhere(checkout: Path, python: str, row: Row) -> Mapping[str, float]:
     """Seconds that the original takes for the tokens of a row, one sequence after the other."""
     if ORIGINAL not in row.peers:
         return {}
-    found = original(checkout, python)
+    found = _rates(checkout, python)
     tokens = row.batch * row.length
     return {f"{ORIGINAL}, {kind}": tokens / found[kind] for kind in ("as written", "simplified")}
+
+
+@cache
+def _rates(checkout: Path, python: str) -> Mapping[str, float]:
+    """Tokens per second; once for all rows."""
+    return original(checkout, python)
 
 
 FAMILY = Family(

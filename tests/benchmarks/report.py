@@ -77,7 +77,7 @@ def _machine(found: Results) -> str:
         for dtype, each in found["rates"].items()
     )
     targets = ", ".join(sorted({f"`{record['target']}`" for record in found["rows"]}))
-    busy = f"Processes that ran when it began: {found['load']:.1f}."
+    busy = f"PyTorch had {found['threads']} threads; {found['load']:.1f} processes ran when it began."
     return f"Machine: {named}. {busy} Measured rates, {rates}. Ours is the target {targets}."
 
 

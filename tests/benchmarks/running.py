@@ -19,6 +19,7 @@ from typing import Any
 
 import emitted
 import numpy as np
+import torch
 from calibration import Rates, measure
 from comparing import disagreement, save
 from families import CPU, CUDA, DEVICES, Family, Missing, Row
@@ -110,7 +111,7 @@ def measured(family: Family, row: Row, bench: Bench) -> Iterator[dict[str, Any]]
     for each in family.passes:
         once = compared(ready, each, row)
         quick = {name: _call(ready.calls[name], each) for name, seconds in once.items() if seconds <= SLOWEST}
-        times = in_turns(quick, bench.seconds)
+        times = in_turns(quick, bench.seconds, known=once)
         yield {
             "row": row.name,
             "pass": each,
@@ -134,7 +135,7 @@ def _call(made: Calls, each: str) -> Callable[[], Any]:
 
 
 def compared(ready: Ready, each: str, row: Row) -> dict[str, float]:
-    """Seconds of the second call of each way; a first one that is slow is the only one.
+    """Seconds of a call of each way: of the first, or of the second where compilation may be what took so long.
 
     Raises:
         BenchmarkError: a way computes something else than the first.
@@ -155,7 +156,7 @@ def compared(ready: Ready, each: str, row: Row) -> dict[str, float]:
         if any(error > near for error in wrong.values()):
             raise BenchmarkError(f"{row.name}, {each}: {name} differs from ours by {wrong}")
         del found, arrays, numbers
-        if seconds[name] > SLOWEST:  # compilation may be what took so long
+        if seconds[name] > SLOWEST or ready.ways[name].framework == "jax":
             begin = perf_counter()
             _call(made, each)()
             seconds[name] = perf_counter() - begin
@@ -197,7 +198,7 @@ def run(family: Family, words: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", choices=DEVICES, default=CPU)
     parser.add_argument("--target", help="what is ours; default: the device's own")
     parser.add_argument("--row", metavar="WORDS", help="only rows whose name has these words")
-    parser.add_argument("--seconds", type=float, default=1.0, help="for each way, about")
+    parser.add_argument("--seconds", type=float, default=0.5, help="for each way, about")
     parser.add_argument("--emit", action="store_true", help="write our modules, for a machine without the compiler")
     parser.add_argument("-o", type=Path, help="default: tests/benchmarks/results/FAMILY_DEVICE.json, quick ones: build")
     given = parser.parse_args(words)
@@ -210,7 +211,7 @@ def run(family: Family, words: Sequence[str] | None = None) -> None:
     file = given.o or (QUICK if given.quick else HERE / "results") / f"{family.name}_{given.device}.json"
     rates = {dtype: measure(given.device, dtype) for dtype in sorted({row.dtype for row in rows})}
     about = {"family": family.name, "machine": machine(*PACKAGES, *family.packages)}
-    about |= {"load": os.getloadavg()[0]}
+    about |= {"load": os.getloadavg()[0], "threads": torch.get_num_threads()}
     about |= {"rates": {dtype: asdict(each) for dtype, each in rates.items()}}
     if given.row is None:
         file.unlink(missing_ok=True)

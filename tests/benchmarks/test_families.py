@@ -127,3 +127,13 @@ def test_a_module_that_was_written_is_loaded_where_the_compiler_is_not(
     assert "chunk" in here[1].refused
     with pytest.raises(FileNotFoundError):
         emitted.written(replace(row, length=7), "triton")
+
+
+def test_a_way_that_has_run_before_is_not_warmed_up() -> None:
+    from lsrl.measure import in_turns
+
+    calls: list[str] = []
+    ways = {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}
+    found = in_turns(ways, 0.0, known={"a": 5.0, "b": 7.0})
+    assert calls == ["a", "b"] * 3
+    assert (found["b"].first, found["b"].rounds) == (7.0, 3)
