@@ -43,9 +43,10 @@ the other, so that a loop is bound by them and by how many units run side by sid
 method, which solves all positions together in several passes and wins where little else is parallel.""",
     "chunks": """## Matrix memories
 
-A K x K memory for each head, the products within chunks and the memory handed from chunk to chunk. Beside them are the
-plain PyTorch forms of flash-linear-attention and mlstm_kernels, chunks of 64. The arithmetic of chunks is several
-times that of the floor, which counts the reads and writes of the memory alone, and it is what a CPU waits for.""",
+A K x K memory for each head, updated position by position or in chunks, which trade more arithmetic for products of
+matrices; `auto` weighs the two. Beside them are the plain PyTorch forms of flash-linear-attention and mlstm_kernels,
+chunks of 64. The floor counts the reads and writes of the memory alone: chunks do several times that, and a loop does
+it at the rate of small products, which is far from that of one large product.""",
     "exact": """## Exact programs
 
 Programs that hold an algorithm exactly: token matching, parity, addition, brackets. The original interpreter runs its
