@@ -47,6 +47,11 @@ def compiler_and_machine():
     return asked.stdout + asked.stderr
 
 
+def straight():
+    """Keeps GCC from making paths of choices that hang together: a vector would take each of them in turn."""
+    return ["-fno-thread-jumps"] if "gcc version" in compiler_and_machine() else []
+
+
 @functools.cache
 def library(code):
     """The library that C text compiles to: compiled once, and kept for later processes.
@@ -55,7 +60,7 @@ def library(code):
     """
     if compiler() is None:
         raise RuntimeError("there is no C compiler: none of $CC, cc, gcc and clang can be run")
-    name = hashlib.sha256(f"{code}\0{compiling()}\0{compiler_and_machine()}".encode()).hexdigest()
+    name = hashlib.sha256(f"{code}\0{compiling()}\0{straight()}\0{compiler_and_machine()}".encode()).hexdigest()
     path = os.path.join(kept_in(), f"{name[:32]}.so")
     if not os.path.exists(path):
         compile_to(path, code)
@@ -70,7 +75,7 @@ def compile_to(path, code):
     with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as folder:
         built = os.path.join(folder, "built.so")
         for threads in ("-fopenmp", "-fopenmp-simd"):
-            command = [*compiling(), threads, "-", "-o", built, "-lm"]
+            command = [*compiling(), *straight(), threads, "-", "-o", built, "-lm"]
             run = subprocess.run(command, input=code, capture_output=True, text=True)
             if run.returncode == 0:
                 os.replace(built, path)

@@ -12,7 +12,7 @@ import pytest
 
 from lsrl.backends.evaluation.elementwise import FUNCTIONS
 from lsrl.backends.native.c_text import needed
-from lsrl.backends.runtime.native_library import compiler_and_machine, compiling
+from lsrl.backends.runtime.native_library import compiler_and_machine, compiling, straight
 from support.c_calls import DTYPES, Array, elementwise, loops
 
 EXACT = mpmath.MPContext()
@@ -226,6 +226,6 @@ def test_loops_vectorise(real: str) -> None:
     code += f"\n{loops(names | dict.fromkeys(powers, 1))}"
     wanted |= powers.keys()
     said = ("-fopt-info-vec",) if gcc else ("-Rpass=loop-vectorize",)
-    command = [*compiling(), *said, "-fopenmp-simd", "-", "-o", os.devnull, "-lm"]
+    command = [*compiling(), *straight(), *said, "-fopenmp-simd", "-", "-o", os.devnull, "-lm"]
     run = subprocess.run(command, input=f"{needed(code, real)}\n{code}", capture_output=True, text=True, check=True)
     assert wanted - set(re.findall(r"^(\w+):\d+:\d+:.* vectorized", run.stderr, re.MULTILINE)) == set()

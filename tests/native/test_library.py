@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from lsrl.backends.runtime import native_library
 from support.process import ROOT, run_python
@@ -117,10 +118,10 @@ def test_no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RuntimeError, match="there is no C compiler"):
         native_library.library(CODE)
     with pytest.warns(UserWarning, match="no C compiler was found"):
-        native_library.announce_plain()
+        assert not native_library.runs_native(torch.zeros(1))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        native_library.announce_plain()
+        assert not native_library.runs_native(torch.zeros(1))
 
 
 def test_the_chosen_compiler_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,9 +39,9 @@ def compiler():
 
 
 @functools.cache
-def announce_plain():
-    """Says once that there is no C compiler."""
-    warnings.warn("no C compiler was found (set CC): loops run in plain PyTorch, which is slower", stacklevel=2)
+def announce_plain(reason):
+    """Says once why loops do not run in C."""
+    warnings.warn(f"{reason}: loops run in plain PyTorch, which is slower", stacklevel=2)
 
 
 @functools.cache
@@ -65,6 +65,11 @@ def compiler_and_machine():
     return asked.stdout + asked.stderr
 
 
+def straight():
+    """Keeps GCC from making paths of choices that hang together: a vector would take each of them in turn."""
+    return ["-fno-thread-jumps"] if "gcc version" in compiler_and_machine() else []
+
+
 @functools.cache
 def library(code):
     """The library that C text compiles to: compiled once, and kept for later processes.
@@ -73,7 +78,7 @@ def library(code):
     """
     if compiler() is None:
         raise RuntimeError("there is no C compiler: none of $CC, cc, gcc and clang can be run")
-    name = hashlib.sha256(f"{code}\0{compiling()}\0{compiler_and_machine()}".encode()).hexdigest()
+    name = hashlib.sha256(f"{code}\0{compiling()}\0{straight()}\0{compiler_and_machine()}".encode()).hexdigest()
     path = os.path.join(kept_in(), f"{name[:32]}.so")
     if not os.path.exists(path):
         compile_to(path, code)
@@ -88,7 +93,7 @@ def compile_to(path, code):
     with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as folder:
         built = os.path.join(folder, "built.so")
         for threads in ("-fopenmp", "-fopenmp-simd"):
-            command = [*compiling(), threads, "-", "-o", built, "-lm"]
+            command = [*compiling(), *straight(), threads, "-", "-o", built, "-lm"]
             run = subprocess.run(command, input=code, capture_output=True, text=True)
             if run.returncode == 0:
                 os.replace(built, path)
@@ -119,10 +124,10 @@ def is_ours(folder):
 
 def runs_native(tensor):
     """Whether C functions run where the tensor is: on a CPU with a compiler."""
-    if compiler() is None:
-        announce_plain()
-        return False
-    return tensor.device.type == "cpu"
+    if tensor.device.type == "cpu" and compiler() is not None:
+        return True
+    announce_plain("no C compiler was found (set CC)" if tensor.device.type == "cpu" else f"on {tensor.device.type}")
+    return False
 
 
 def run_native(function, tensors, numbers):
@@ -191,7 +196,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_19487bc6008d")
+OPERATORS = own_namespace("lsrl_22beb0d14114")
 
 
 def saves(length, every):
@@ -274,6 +279,18 @@ typedef float real;
 
 // Room for an array, at the start of a cache line.
 static void *new_array(long bytes) { return aligned_alloc(64, (bytes + 64) / 64 * 64); }
+
+// Large pages for an array that is written first: a fault for every 2 MiB, not for every 4 KiB.
+#ifdef __linux__
+#include <sys/mman.h>
+static void write_in_large_pages(void *array, long bytes) {
+    const uintptr_t page = 1 << 21, first = ((uintptr_t)array + page - 1) & -page;
+    const uintptr_t end = ((uintptr_t)array + bytes) & -page;
+    if (first < end) madvise((void *)first, end - first, MADV_HUGEPAGE);
+}
+#else
+static void write_in_large_pages(void *array, long bytes) {}
+#endif
 """
 
 
@@ -289,6 +306,8 @@ void h_kernel(
     long B, long T, long EVERY, long N, long threads
 ) {
     const long saves = EVERY ? (T + EVERY - 1) / EVERY : 0;
+    write_in_large_pages(h_next, B * T * (2 * N) * (long)sizeof(real));
+    write_in_large_pages(h_saved, B * saves * (2 * N) * (long)sizeof(real));
     const long near = 32768 / ((2) * (long)sizeof(real));
     const long share = B && threads > B ? threads / B : 1;
     const long even = (N + share - 1) / share;
@@ -434,13 +453,21 @@ def h_plain(B_x, a, exp_gamma, h, every=0):
 
 d_h_kernel_code = r"""
 void d_h_kernel(
+    const real *B_x,  // [B, T, N], as pairs of numbers
+    const real *h,  // [B, T, N], as pairs of numbers
     const real *d_h_next,  // [B, T, N], as pairs of numbers
+    const real *exp_gamma,  // [N], the same at all positions
     const real *conj_a,  // [N], as pairs of numbers, the same at all positions
     const real *d_h_0,  // [B, N], as pairs of numbers, at the start
-    real *d_h_plus_d_h_next,  // [B, T, N], as pairs of numbers, written
+    real *d_B_x,  // [B, T, N], as pairs of numbers, written
+    real *d_a,  // [B, T, N], as pairs of numbers, written
+    real *d_exp_gamma,  // [B, T, N], written
     real *d_h_T,  // [B, N], as pairs of numbers, at the end, written
     long B, long T, long N, long threads
 ) {
+    write_in_large_pages(d_B_x, B * T * (2 * N) * (long)sizeof(real));
+    write_in_large_pages(d_a, B * T * (2 * N) * (long)sizeof(real));
+    write_in_large_pages(d_exp_gamma, B * T * (N) * (long)sizeof(real));
     const long near = 32768 / ((2) * (long)sizeof(real));
     const long share = B && threads > B ? threads / B : 1;
     const long even = (N + share - 1) / share;
@@ -468,20 +495,34 @@ void d_h_kernel(
             for (long step = 0; step < T; step++) {
                 const long i_t = T - 1 - step;
                 {
+                    const real *const B_x_row = B_x + (first_b * T + i_t) * (2 * N);
+                    const real *const h_row = h + (first_b * T + i_t) * (2 * N);
                     const real *const d_h_next_row = d_h_next + (first_b * T + i_t) * (2 * N);
-                    real *const d_h_plus_d_h_next_row = d_h_plus_d_h_next + (first_b * T + i_t) * (2 * N);
+                    real *const d_B_x_row = d_B_x + (first_b * T + i_t) * (2 * N);
+                    real *const d_a_row = d_a + (first_b * T + i_t) * (2 * N);
+                    real *const d_exp_gamma_row = d_exp_gamma + (first_b * T + i_t) * N;
                     #pragma omp simd
                     for (long i_n = from; i_n < to; i_n++) {
                         const real d_h_re = d_h_re_now_row[i_n];
                         const real d_h_im = d_h_im_now_row[i_n];
-                        const real d_h_plus_d_h_next_re = d_h_re + d_h_next_row[i_n * 2];
-                        const real d_h_plus_d_h_next_im = d_h_im + d_h_next_row[1 + i_n * 2];
-                        const real d_h_re_next = conj_a[i_n * 2] * d_h_plus_d_h_next_re - conj_a[1 + i_n * 2]
-                                * d_h_plus_d_h_next_im;
-                        const real d_h_im_next = conj_a[i_n * 2] * d_h_plus_d_h_next_im + conj_a[1 + i_n * 2]
-                                * d_h_plus_d_h_next_re;
-                        d_h_plus_d_h_next_row[i_n * 2] = d_h_plus_d_h_next_re;
-                        d_h_plus_d_h_next_row[1 + i_n * 2] = d_h_plus_d_h_next_im;
+                        const real d_h_re_plus_d_h_next_re = d_h_re + d_h_next_row[i_n * 2];
+                        const real d_B_x_re = exp_gamma[i_n] * d_h_re_plus_d_h_next_re;
+                        const real d_h_im_plus_d_h_next_im = d_h_im + d_h_next_row[1 + i_n * 2];
+                        const real d_B_x_im = exp_gamma[i_n] * d_h_im_plus_d_h_next_im;
+                        const real minus_h_im = -h_row[1 + i_n * 2];
+                        const real d_a_re = d_h_re_plus_d_h_next_re * h_row[i_n * 2] - d_h_im_plus_d_h_next_im * minus_h_im;
+                        const real d_a_im = d_h_re_plus_d_h_next_re * minus_h_im + d_h_im_plus_d_h_next_im * h_row[i_n * 2];
+                        const real d_exp_gamma = d_h_re_plus_d_h_next_re * B_x_row[i_n * 2] - d_h_im_plus_d_h_next_im
+                                * -B_x_row[1 + i_n * 2];
+                        const real d_h_re_next = conj_a[i_n * 2] * d_h_re_plus_d_h_next_re - conj_a[1 + i_n * 2]
+                                * d_h_im_plus_d_h_next_im;
+                        const real d_h_im_next = conj_a[i_n * 2] * d_h_im_plus_d_h_next_im + conj_a[1 + i_n * 2]
+                                * d_h_re_plus_d_h_next_re;
+                        d_B_x_row[i_n * 2] = d_B_x_re;
+                        d_B_x_row[1 + i_n * 2] = d_B_x_im;
+                        d_a_row[i_n * 2] = d_a_re;
+                        d_a_row[1 + i_n * 2] = d_a_im;
+                        d_exp_gamma_row[i_n] = d_exp_gamma;
                         d_h_re_now_row[i_n] = d_h_re_next;
                         d_h_im_now_row[i_n] = d_h_im_next;
                     }
@@ -506,24 +547,31 @@ void d_h_kernel(
 """
 
 
-def d_h_launch(d_h_next, conj_a, d_h):
+def d_h_launch(B_x, h, d_h_next, exp_gamma, conj_a, d_h):
     """Run `d_h_kernel`: what it keeps of every position, then the last states."""
-    batch, length = d_h_next.shape[:2]
-    d_h_plus_d_h_next = d_h.new_empty((batch, length, N), dtype=torch.complex64)
+    batch, length = B_x.shape[:2]
+    d_B_x = d_h.new_empty((batch, length, N), dtype=torch.complex64)
+    d_a = d_h.new_empty((batch, length, N), dtype=torch.complex64)
+    d_exp_gamma = d_h.new_empty((batch, length, N), dtype=torch.float32)
     d_h_T = torch.empty_like(d_h, memory_format=torch.contiguous_format)
     kernel = library(C_FUNCTIONS + d_h_kernel_code).d_h_kernel
     run_native(
         kernel,
         [
+            torch.view_as_real(B_x.resolve_conj().contiguous()),
+            torch.view_as_real(h.resolve_conj().contiguous()),
             torch.view_as_real(d_h_next.resolve_conj().contiguous()),
+            exp_gamma.contiguous(),
             torch.view_as_real(conj_a.resolve_conj().contiguous()),
             torch.view_as_real(d_h.resolve_conj().contiguous()),
-            torch.view_as_real(d_h_plus_d_h_next),
+            torch.view_as_real(d_B_x),
+            torch.view_as_real(d_a),
+            d_exp_gamma,
             torch.view_as_real(d_h_T),
         ],
         [batch, length, N, torch.get_num_threads()],
     )
-    return d_h_plus_d_h_next, d_h_T
+    return d_B_x, d_a, d_exp_gamma, d_h_T
 
 
 @torch.library.custom_op(OPERATORS + "::d_h_operator", mutates_args=())
@@ -540,40 +588,50 @@ def _(tensors, length, every):
     batch = d_h.shape[0]
     return [
         d_h.new_empty((batch, length, N), dtype=torch.complex64),
+        d_h.new_empty((batch, length, N), dtype=torch.complex64),
+        d_h.new_empty((batch, length, N), dtype=torch.float32),
         torch.empty_like(d_h, memory_format=torch.contiguous_format),
     ]
 
 
-d_h_operator.register_vmap(folded(d_h_operator, (True, False, True)))
+d_h_operator.register_vmap(folded(d_h_operator, (True, True, True, False, False, True)))
 
 
-def d_h_loop(d_h_next, conj_a, d_h):
+def d_h_loop(B_x, h, d_h_next, exp_gamma, conj_a, d_h):
     """The loop by its kernel where there is a GPU, else in plain PyTorch."""
-    return d_h_operator([d_h_next, conj_a, d_h], d_h_next.shape[1], 0)
+    return d_h_operator([B_x, h, d_h_next, exp_gamma, conj_a, d_h], B_x.shape[1], 0)
 
 
-def d_h_plain(d_h_next, conj_a, d_h):
-    """d_h over time in plain PyTorch, from the end to the start: d_h_plus_d_h_next of every position, then
-    the last states.
+def d_h_plain(B_x, h, d_h_next, exp_gamma, conj_a, d_h):
+    """d_h over time in plain PyTorch, from the end to the start: d_B_x, d_a, d_exp_gamma of every
+    position, then the last states.
     """
-    all_d_h_plus_d_h_next = []
-    for (d_h_next,) in positions(d_h_next, reverse=True):
+    all_d_B_x = []
+    all_d_a = []
+    all_d_exp_gamma = []
+    for B_x, h, d_h_next in positions(B_x, h, d_h_next, reverse=True):
         d_h_plus_d_h_next = d_h + d_h_next
+        d_B_x = exp_gamma * d_h_plus_d_h_next
+        d_a = d_h_plus_d_h_next * torch.conj_physical(h)
+        d_exp_gamma = (d_h_plus_d_h_next * torch.conj_physical(B_x)).real
         d_h_next_2 = conj_a * d_h_plus_d_h_next
-        all_d_h_plus_d_h_next.append(d_h_plus_d_h_next)
+        all_d_B_x.append(d_B_x)
+        all_d_a.append(d_a)
+        all_d_exp_gamma.append(d_exp_gamma)
         d_h = d_h_next_2
-    return over_time(all_d_h_plus_d_h_next, (N,), torch.complex64, d_h, reverse=True), d_h
+    return (
+        over_time(all_d_B_x, (N,), torch.complex64, d_h, reverse=True),
+        over_time(all_d_a, (N,), torch.complex64, d_h, reverse=True),
+        over_time(all_d_exp_gamma, (N,), torch.float32, d_h, reverse=True),
+        d_h,
+    )
 
 
 def h_adjoint(B_x, a, exp_gamma, h, d_h_next, d_h_last):
     """The derivative of the loop: cotangents of what it takes, from those of what it gives."""
 
     conj_a = torch.conj_physical(a)
-    d_h_plus_d_h_next, d_h_last_2 = d_h_loop(d_h_next, conj_a, d_h_last)
-
-    d_B_x = exp_gamma * d_h_plus_d_h_next
-    d_a = d_h_plus_d_h_next * torch.conj_physical(h)
-    d_exp_gamma = (d_h_plus_d_h_next * torch.conj_physical(B_x)).real
+    d_B_x, d_a, d_exp_gamma, d_h_last_2 = d_h_loop(B_x, h, d_h_next, exp_gamma, conj_a, d_h_last)
     d_a_sum = d_a.sum((0, 1))
     d_exp_gamma_sum = d_exp_gamma.sum((0, 1))
 

@@ -40,9 +40,9 @@ def compiler():
 
 
 @functools.cache
-def announce_plain():
-    """Says once that there is no C compiler."""
-    warnings.warn("no C compiler was found (set CC): loops run in plain PyTorch, which is slower", stacklevel=2)
+def announce_plain(reason):
+    """Says once why loops do not run in C."""
+    warnings.warn(f"{reason}: loops run in plain PyTorch, which is slower", stacklevel=2)
 
 
 @functools.cache
@@ -66,6 +66,11 @@ def compiler_and_machine():
     return asked.stdout + asked.stderr
 
 
+def straight():
+    """Keeps GCC from making paths of choices that hang together: a vector would take each of them in turn."""
+    return ["-fno-thread-jumps"] if "gcc version" in compiler_and_machine() else []
+
+
 @functools.cache
 def library(code):
     """The library that C text compiles to: compiled once, and kept for later processes.
@@ -74,7 +79,7 @@ def library(code):
     """
     if compiler() is None:
         raise RuntimeError("there is no C compiler: none of $CC, cc, gcc and clang can be run")
-    name = hashlib.sha256(f"{code}\0{compiling()}\0{compiler_and_machine()}".encode()).hexdigest()
+    name = hashlib.sha256(f"{code}\0{compiling()}\0{straight()}\0{compiler_and_machine()}".encode()).hexdigest()
     path = os.path.join(kept_in(), f"{name[:32]}.so")
     if not os.path.exists(path):
         compile_to(path, code)
@@ -89,7 +94,7 @@ def compile_to(path, code):
     with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as folder:
         built = os.path.join(folder, "built.so")
         for threads in ("-fopenmp", "-fopenmp-simd"):
-            command = [*compiling(), threads, "-", "-o", built, "-lm"]
+            command = [*compiling(), *straight(), threads, "-", "-o", built, "-lm"]
             run = subprocess.run(command, input=code, capture_output=True, text=True)
             if run.returncode == 0:
                 os.replace(built, path)
@@ -120,10 +125,10 @@ def is_ours(folder):
 
 def runs_native(tensor):
     """Whether C functions run where the tensor is: on a CPU with a compiler."""
-    if compiler() is None:
-        announce_plain()
-        return False
-    return tensor.device.type == "cpu"
+    if tensor.device.type == "cpu" and compiler() is not None:
+        return True
+    announce_plain("no C compiler was found (set CC)" if tensor.device.type == "cpu" else f"on {tensor.device.type}")
+    return False
 
 
 def run_native(function, tensors, numbers):
@@ -192,7 +197,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_85e8e90b6e16")
+OPERATORS = own_namespace("lsrl_1cc09e157778")
 
 
 def saves(length, every):
@@ -283,6 +288,18 @@ INLINE real load_data(data value) { return value; }
 
 // Room for an array, at the start of a cache line.
 static void *new_array(long bytes) { return aligned_alloc(64, (bytes + 64) / 64 * 64); }
+
+// Large pages for an array that is written first: a fault for every 2 MiB, not for every 4 KiB.
+#ifdef __linux__
+#include <sys/mman.h>
+static void write_in_large_pages(void *array, long bytes) {
+    const uintptr_t page = 1 << 21, first = ((uintptr_t)array + page - 1) & -page;
+    const uintptr_t end = ((uintptr_t)array + bytes) & -page;
+    if (first < end) madvise((void *)first, end - first, MADV_HUGEPAGE);
+}
+#else
+static void write_in_large_pages(void *array, long bytes) {}
+#endif
 
 // The bits of a number.
 typedef uint32_t word;
@@ -512,6 +529,9 @@ void h_c_kernel(
     long B, long T, long EVERY, long H, long threads
 ) {
     const long saves = EVERY ? (T + EVERY - 1) / EVERY : 0;
+    write_in_large_pages(h_next, B * T * (H) * (long)sizeof(real));
+    write_in_large_pages(h_saved, B * saves * (H) * (long)sizeof(real));
+    write_in_large_pages(c_saved, B * saves * (H) * (long)sizeof(real));
     const long tile = (B + threads - 1) / threads < 32 ? (B + threads - 1) / threads : 32;  // sequences at once
     const long groups = tile ? (B + tile - 1) / tile : 0;
     real *W_hh_o_packed = new_array(packed_size(H, H) * sizeof(real));
@@ -724,6 +744,7 @@ void d_hc_kernel(
     real *d_c_T,  // [B, H], at the end, written
     long B, long T, long H, long threads
 ) {
+    write_in_large_pages(d_W_ih_x, B * T * (4 * H) * (long)sizeof(real));
     const long tile = (B + threads - 1) / threads < 32 ? (B + threads - 1) / threads : 32;  // sequences at once
     const long groups = tile ? (B + tile - 1) / tile : 0;
     real *W_hh_d_h_next_packed = new_array(packed_size(H, H) * sizeof(real));

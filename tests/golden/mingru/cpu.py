@@ -39,9 +39,9 @@ def compiler():
 
 
 @functools.cache
-def announce_plain():
-    """Says once that there is no C compiler."""
-    warnings.warn("no C compiler was found (set CC): loops run in plain PyTorch, which is slower", stacklevel=2)
+def announce_plain(reason):
+    """Says once why loops do not run in C."""
+    warnings.warn(f"{reason}: loops run in plain PyTorch, which is slower", stacklevel=2)
 
 
 @functools.cache
@@ -65,6 +65,11 @@ def compiler_and_machine():
     return asked.stdout + asked.stderr
 
 
+def straight():
+    """Keeps GCC from making paths of choices that hang together: a vector would take each of them in turn."""
+    return ["-fno-thread-jumps"] if "gcc version" in compiler_and_machine() else []
+
+
 @functools.cache
 def library(code):
     """The library that C text compiles to: compiled once, and kept for later processes.
@@ -73,7 +78,7 @@ def library(code):
     """
     if compiler() is None:
         raise RuntimeError("there is no C compiler: none of $CC, cc, gcc and clang can be run")
-    name = hashlib.sha256(f"{code}\0{compiling()}\0{compiler_and_machine()}".encode()).hexdigest()
+    name = hashlib.sha256(f"{code}\0{compiling()}\0{straight()}\0{compiler_and_machine()}".encode()).hexdigest()
     path = os.path.join(kept_in(), f"{name[:32]}.so")
     if not os.path.exists(path):
         compile_to(path, code)
@@ -88,7 +93,7 @@ def compile_to(path, code):
     with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as folder:
         built = os.path.join(folder, "built.so")
         for threads in ("-fopenmp", "-fopenmp-simd"):
-            command = [*compiling(), threads, "-", "-o", built, "-lm"]
+            command = [*compiling(), *straight(), threads, "-", "-o", built, "-lm"]
             run = subprocess.run(command, input=code, capture_output=True, text=True)
             if run.returncode == 0:
                 os.replace(built, path)
@@ -119,10 +124,10 @@ def is_ours(folder):
 
 def runs_native(tensor):
     """Whether C functions run where the tensor is: on a CPU with a compiler."""
-    if compiler() is None:
-        announce_plain()
-        return False
-    return tensor.device.type == "cpu"
+    if tensor.device.type == "cpu" and compiler() is not None:
+        return True
+    announce_plain("no C compiler was found (set CC)" if tensor.device.type == "cpu" else f"on {tensor.device.type}")
+    return False
 
 
 def run_native(function, tensors, numbers):
@@ -191,7 +196,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_df51b4622392")
+OPERATORS = own_namespace("lsrl_b02aeb81df9a")
 
 
 def saves(length, every):
@@ -277,6 +282,18 @@ typedef float real;
 
 // Room for an array, at the start of a cache line.
 static void *new_array(long bytes) { return aligned_alloc(64, (bytes + 64) / 64 * 64); }
+
+// Large pages for an array that is written first: a fault for every 2 MiB, not for every 4 KiB.
+#ifdef __linux__
+#include <sys/mman.h>
+static void write_in_large_pages(void *array, long bytes) {
+    const uintptr_t page = 1 << 21, first = ((uintptr_t)array + page - 1) & -page;
+    const uintptr_t end = ((uintptr_t)array + bytes) & -page;
+    if (first < end) madvise((void *)first, end - first, MADV_HUGEPAGE);
+}
+#else
+static void write_in_large_pages(void *array, long bytes) {}
+#endif
 
 // The bits of a number.
 typedef uint32_t word;
@@ -372,6 +389,8 @@ void h_kernel(
     long B, long T, long EVERY, long H, long threads
 ) {
     const long saves = EVERY ? (T + EVERY - 1) / EVERY : 0;
+    write_in_large_pages(h_next, B * T * (H) * (long)sizeof(real));
+    write_in_large_pages(h_saved, B * saves * (H) * (long)sizeof(real));
     const long near = 32768 / ((1) * (long)sizeof(real));
     const long share = B && threads > B ? threads / B : 1;
     const long even = (H + share - 1) / share;
@@ -500,13 +519,18 @@ def h_plain(W_zh_x, bz, bh, h, every=0):
 d_h_kernel_code = r"""
 void d_h_kernel(
     const real *W_zh_x,  // [B, T, 2*H]
+    const real *h,  // [B, T, H]
     const real *d_h_next,  // [B, T, H]
     const real *bz,  // [H], the same at all positions
+    const real *bh,  // [H], the same at all positions
     const real *d_h_0,  // [B, H], at the start
-    real *d_h_plus_d_h_next,  // [B, T, H], written
+    real *d_bz,  // [B, T, H], written
+    real *d_bh,  // [B, T, H], written
     real *d_h_T,  // [B, H], at the end, written
     long B, long T, long H, long threads
 ) {
+    write_in_large_pages(d_bz, B * T * (H) * (long)sizeof(real));
+    write_in_large_pages(d_bh, B * T * (H) * (long)sizeof(real));
     const long near = 32768 / ((1) * (long)sizeof(real));
     const long share = B && threads > B ? threads / B : 1;
     const long even = (H + share - 1) / share;
@@ -530,16 +554,23 @@ void d_h_kernel(
                 const long i_t = T - 1 - step;
                 {
                     const real *const W_zh_x_row = W_zh_x + (first_b * T + i_t) * (2 * H);
+                    const real *const h_row = h + (first_b * T + i_t) * H;
                     const real *const d_h_next_row = d_h_next + (first_b * T + i_t) * H;
-                    real *const d_h_plus_d_h_next_row = d_h_plus_d_h_next + (first_b * T + i_t) * H;
+                    real *const d_bz_row = d_bz + (first_b * T + i_t) * H;
+                    real *const d_bh_row = d_bh + (first_b * T + i_t) * H;
                     #pragma omp simd
                     for (long i_h = from; i_h < to; i_h++) {
                         const real d_h = d_h_now_row[i_h];
                         // std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
                         const real z = sigmoid_(W_zh_x_row[i_h] + bz[i_h]);
+                        // std/mingru.lsrl:10  c = Wh @ x + bh
+                        const real c = W_zh_x_row[H + i_h] + bh[i_h];
                         const real d_h_plus_d_h_next = d_h + d_h_next_row[i_h];
+                        const real d_bz = (d_h_plus_d_h_next * c - d_h_plus_d_h_next * h_row[i_h]) * (z * (1 - z));
+                        const real d_bh = z * d_h_plus_d_h_next;
                         const real d_h_next_2 = (1 - z) * d_h_plus_d_h_next;
-                        d_h_plus_d_h_next_row[i_h] = d_h_plus_d_h_next;
+                        d_bz_row[i_h] = d_bz;
+                        d_bh_row[i_h] = d_bh;
                         d_h_now_row[i_h] = d_h_next_2;
                     }
                 }
@@ -558,25 +589,29 @@ void d_h_kernel(
 """
 
 
-def d_h_launch(W_zh_x, d_h_next, bz, d_h):
+def d_h_launch(W_zh_x, h, d_h_next, bz, bh, d_h):
     """Run `d_h_kernel`: what it keeps of every position, then the last states."""
     batch, length = W_zh_x.shape[:2]
-    d_h_plus_d_h_next = d_h.new_empty((batch, length, H), dtype=torch.float32)
+    d_bz = d_h.new_empty((batch, length, H), dtype=torch.float32)
+    d_bh = d_h.new_empty((batch, length, H), dtype=torch.float32)
     d_h_T = torch.empty_like(d_h, memory_format=torch.contiguous_format)
     kernel = library(C_FUNCTIONS + d_h_kernel_code).d_h_kernel
     run_native(
         kernel,
         [
             W_zh_x.contiguous(),
+            h.contiguous(),
             d_h_next.contiguous(),
             bz.contiguous(),
+            bh.contiguous(),
             d_h.contiguous(),
-            d_h_plus_d_h_next,
+            d_bz,
+            d_bh,
             d_h_T,
         ],
         [batch, length, H, torch.get_num_threads()],
     )
-    return d_h_plus_d_h_next, d_h_T
+    return d_bz, d_bh, d_h_T
 
 
 @torch.library.custom_op(OPERATORS + "::d_h_operator", mutates_args=())
@@ -593,47 +628,49 @@ def _(tensors, length, every):
     batch = d_h.shape[0]
     return [
         d_h.new_empty((batch, length, H), dtype=torch.float32),
+        d_h.new_empty((batch, length, H), dtype=torch.float32),
         torch.empty_like(d_h, memory_format=torch.contiguous_format),
     ]
 
 
-d_h_operator.register_vmap(folded(d_h_operator, (True, True, False, True)))
+d_h_operator.register_vmap(folded(d_h_operator, (True, True, True, False, False, True)))
 
 
-def d_h_loop(W_zh_x, d_h_next, bz, d_h):
+def d_h_loop(W_zh_x, h, d_h_next, bz, bh, d_h):
     """The loop by its kernel where there is a GPU, else in plain PyTorch."""
-    return d_h_operator([W_zh_x, d_h_next, bz, d_h], W_zh_x.shape[1], 0)
+    return d_h_operator([W_zh_x, h, d_h_next, bz, bh, d_h], W_zh_x.shape[1], 0)
 
 
-def d_h_plain(W_zh_x, d_h_next, bz, d_h):
-    """d_h over time in plain PyTorch, from the end to the start: d_h_plus_d_h_next of every position, then
-    the last states.
+def d_h_plain(W_zh_x, h, d_h_next, bz, bh, d_h):
+    """d_h over time in plain PyTorch, from the end to the start: d_bz, d_bh of every position, then the
+    last states.
     """
-    all_d_h_plus_d_h_next = []
-    for W_zh_x, d_h_next in positions(W_zh_x, d_h_next, reverse=True):
+    all_d_bz = []
+    all_d_bh = []
+    for W_zh_x, h, d_h_next in positions(W_zh_x, h, d_h_next, reverse=True):
         # std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
         z = torch.sigmoid(W_zh_x[..., :H] + bz)
+        # std/mingru.lsrl:10  c = Wh @ x + bh
+        c = W_zh_x[..., H:] + bh
         d_h_plus_d_h_next = d_h + d_h_next
+        d_bz = (d_h_plus_d_h_next * c - d_h_plus_d_h_next * h) * (z * (1.0 - z))
+        d_bh = z * d_h_plus_d_h_next
         d_h_next_2 = (1 - z) * d_h_plus_d_h_next
-        all_d_h_plus_d_h_next.append(d_h_plus_d_h_next)
+        all_d_bz.append(d_bz)
+        all_d_bh.append(d_bh)
         d_h = d_h_next_2
-    return over_time(all_d_h_plus_d_h_next, (H,), torch.float32, d_h, reverse=True), d_h
+    return (
+        over_time(all_d_bz, (H,), torch.float32, d_h, reverse=True),
+        over_time(all_d_bh, (H,), torch.float32, d_h, reverse=True),
+        d_h,
+    )
 
 
 def h_adjoint(W_zh_x, bz, bh, h, d_h_next, d_h_last):
     """The derivative of the loop: cotangents of what it takes, from those of what it gives."""
 
-    # std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
-    W_zh_x_part = W_zh_x[..., :H]  # [B, T, H]
+    d_bz, d_bh, d_h_last_2 = d_h_loop(W_zh_x, h, d_h_next, bz, bh, d_h_last)
 
-    d_h_plus_d_h_next, d_h_last_2 = d_h_loop(W_zh_x, d_h_next, bz, d_h_last)
-
-    # std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
-    z = torch.sigmoid(W_zh_x_part + bz)
-    # std/mingru.lsrl:10  c = Wh @ x + bh
-    c = W_zh_x[..., H:] + bh
-    d_bz = (d_h_plus_d_h_next * c - d_h_plus_d_h_next * h) * (z * (1.0 - z))
-    d_bh = z * d_h_plus_d_h_next
     d_W_zh_x = torch.cat([d_bz, d_bh], -1)  # [B, T, 2*H]
     d_bz_sum = d_bz.sum((0, 1))
     d_bh_sum = d_bh.sum((0, 1))

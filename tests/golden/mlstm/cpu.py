@@ -43,9 +43,9 @@ def compiler():
 
 
 @functools.cache
-def announce_plain():
-    """Says once that there is no C compiler."""
-    warnings.warn("no C compiler was found (set CC): loops run in plain PyTorch, which is slower", stacklevel=2)
+def announce_plain(reason):
+    """Says once why loops do not run in C."""
+    warnings.warn(f"{reason}: loops run in plain PyTorch, which is slower", stacklevel=2)
 
 
 @functools.cache
@@ -69,6 +69,11 @@ def compiler_and_machine():
     return asked.stdout + asked.stderr
 
 
+def straight():
+    """Keeps GCC from making paths of choices that hang together: a vector would take each of them in turn."""
+    return ["-fno-thread-jumps"] if "gcc version" in compiler_and_machine() else []
+
+
 @functools.cache
 def library(code):
     """The library that C text compiles to: compiled once, and kept for later processes.
@@ -77,7 +82,7 @@ def library(code):
     """
     if compiler() is None:
         raise RuntimeError("there is no C compiler: none of $CC, cc, gcc and clang can be run")
-    name = hashlib.sha256(f"{code}\0{compiling()}\0{compiler_and_machine()}".encode()).hexdigest()
+    name = hashlib.sha256(f"{code}\0{compiling()}\0{straight()}\0{compiler_and_machine()}".encode()).hexdigest()
     path = os.path.join(kept_in(), f"{name[:32]}.so")
     if not os.path.exists(path):
         compile_to(path, code)
@@ -92,7 +97,7 @@ def compile_to(path, code):
     with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as folder:
         built = os.path.join(folder, "built.so")
         for threads in ("-fopenmp", "-fopenmp-simd"):
-            command = [*compiling(), threads, "-", "-o", built, "-lm"]
+            command = [*compiling(), *straight(), threads, "-", "-o", built, "-lm"]
             run = subprocess.run(command, input=code, capture_output=True, text=True)
             if run.returncode == 0:
                 os.replace(built, path)
@@ -123,10 +128,10 @@ def is_ours(folder):
 
 def runs_native(tensor):
     """Whether C functions run where the tensor is: on a CPU with a compiler."""
-    if compiler() is None:
-        announce_plain()
-        return False
-    return tensor.device.type == "cpu"
+    if tensor.device.type == "cpu" and compiler() is not None:
+        return True
+    announce_plain("no C compiler was found (set CC)" if tensor.device.type == "cpu" else f"on {tensor.device.type}")
+    return False
 
 
 def run_native(function, tensors, numbers):
@@ -190,7 +195,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_c221a1e2d773")
+OPERATORS = own_namespace("lsrl_324341cfef0d")
 
 
 def saves(length, every):
@@ -314,6 +319,18 @@ typedef float real;
 // Room for an array, at the start of a cache line.
 static void *new_array(long bytes) { return aligned_alloc(64, (bytes + 64) / 64 * 64); }
 
+// Large pages for an array that is written first: a fault for every 2 MiB, not for every 4 KiB.
+#ifdef __linux__
+#include <sys/mman.h>
+static void write_in_large_pages(void *array, long bytes) {
+    const uintptr_t page = 1 << 21, first = ((uintptr_t)array + page - 1) & -page;
+    const uintptr_t end = ((uintptr_t)array + bytes) & -page;
+    if (first < end) madvise((void *)first, end - first, MADV_HUGEPAGE);
+}
+#else
+static void write_in_large_pages(void *array, long bytes) {}
+#endif
+
 // The bits of a number.
 typedef uint32_t word;
 
@@ -383,9 +400,6 @@ INLINE real from_word(word bits) {
 // 2^n, where that is a normal number.
 INLINE real two_to(word n) { return from_word((n + EXPONENT_BIAS) << FRACTION_BITS); }
 
-// A whole number of few digits, negative or not, as a real one.
-INLINE real from_whole(word n) { return from_word(n + to_word(ROUNDING)) - ROUNDING; }
-
 // x - n ln 2 for the nearest whole n; x is held where e^x is neither infinite nor 0.
 INLINE real exp_reduced(real x, word *n) {
     real most = x > EXP_MOST ? EXP_MOST : x, held = most < EXP_LEAST ? EXP_LEAST : most;
@@ -413,19 +427,10 @@ INLINE real log_sum(real n, real f, real rest) {
     return n * LN2_HIGH - ((h - (s * (h + z * log_series(z)) + (n * LN2_LOW + rest))) - f);
 }
 
-// The n of a normal number 2^n (1 + f) with 1 + f in [sqrt 0.5, sqrt 2].
-INLINE word exponent_of(real x) {
-    return ((to_word(x) + (to_word(1) - to_word((real)0.70710678118654752440))) >> FRACTION_BITS) - EXPONENT_BIAS;
-}
-
-// log(1 + x), without loss of digits near 0; within 1 ulp.
-INLINE real log1p_(real x) {
-    real u = 1 + x, back = u - 1, lost = (1 - (u - back)) + (x - back);
-    word n = exponent_of(u);
-    real f = from_word(to_word(u) - (n << FRACTION_BITS)) - 1;
-    real value = abs_(x) < LEAST_NORMAL ? x : log_sum(from_whole(n), f, lost / u);
-    real infinity = (real)__builtin_inf();
-    return u > 0 ? (u < infinity ? value : u) : (u == 0 ? -infinity : (real)__builtin_nan(""));
+// log(1 + x) for x in [0, 1].
+INLINE real log1p_unit(real x) {
+    bool above = x > (real)0.41421356237309504880;
+    return log_sum(above ? 1 : 0, above ? (x - 1) / 2 : x, 0);
 }
 
 // 1 / (1 + e^-x), without overflow on either side; within 2 ulp.
@@ -435,7 +440,7 @@ INLINE real sigmoid_(real x) {
 }
 
 // log(1 + e^x), without overflow; within 2 ulp.
-INLINE real softplus_(real x) { return relu_(x) + log1p_(exp_(-abs_(x))); }
+INLINE real softplus_(real x) { return relu_(x) + log1p_unit(exp_(-abs_(x))); }
 
 // log(sigmoid(x)), without overflow; within 2 ulp.
 INLINE real logsigmoid_(real x) { return -softplus_(-x); }
@@ -462,6 +467,10 @@ void C_n_m_kernel(
     long B, long T, long EVERY, long N, long K, long V, long threads
 ) {
     const long saves = EVERY ? (T + EVERY - 1) / EVERY : 0;
+    write_in_large_pages(h, B * T * (N * V) * (long)sizeof(real));
+    write_in_large_pages(C_saved, B * saves * (K * N * V) * (long)sizeof(real));
+    write_in_large_pages(n_saved, B * saves * (K * N) * (long)sizeof(real));
+    write_in_large_pages(m_saved, B * saves * (N) * (long)sizeof(real));
     const long near = 32768 / ((K * V + K + 1) * (long)sizeof(real));
     const long share = B && threads > B ? threads / B : 1;
     const long even = (N + share - 1) / share;
@@ -796,6 +805,10 @@ void d_Cnm_kernel(
     real *d_m_T,  // [B, N], at the end, written
     long B, long T, long N, long K, long V, long threads
 ) {
+    write_in_large_pages(d_k, B * T * (K * N) * (long)sizeof(real));
+    write_in_large_pages(d_v, B * T * (N * V) * (long)sizeof(real));
+    write_in_large_pages(d_i, B * T * (N) * (long)sizeof(real));
+    write_in_large_pages(d_f, B * T * (N) * (long)sizeof(real));
     const long near = 32768 / ((K * V + K + 1) * (long)sizeof(real));
     const long share = B && threads > B ? threads / B : 1;
     const long even = (N + share - 1) / share;

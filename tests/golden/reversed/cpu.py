@@ -44,9 +44,9 @@ def compiler():
 
 
 @functools.cache
-def announce_plain():
-    """Says once that there is no C compiler."""
-    warnings.warn("no C compiler was found (set CC): loops run in plain PyTorch, which is slower", stacklevel=2)
+def announce_plain(reason):
+    """Says once why loops do not run in C."""
+    warnings.warn(f"{reason}: loops run in plain PyTorch, which is slower", stacklevel=2)
 
 
 @functools.cache
@@ -70,6 +70,11 @@ def compiler_and_machine():
     return asked.stdout + asked.stderr
 
 
+def straight():
+    """Keeps GCC from making paths of choices that hang together: a vector would take each of them in turn."""
+    return ["-fno-thread-jumps"] if "gcc version" in compiler_and_machine() else []
+
+
 @functools.cache
 def library(code):
     """The library that C text compiles to: compiled once, and kept for later processes.
@@ -78,7 +83,7 @@ def library(code):
     """
     if compiler() is None:
         raise RuntimeError("there is no C compiler: none of $CC, cc, gcc and clang can be run")
-    name = hashlib.sha256(f"{code}\0{compiling()}\0{compiler_and_machine()}".encode()).hexdigest()
+    name = hashlib.sha256(f"{code}\0{compiling()}\0{straight()}\0{compiler_and_machine()}".encode()).hexdigest()
     path = os.path.join(kept_in(), f"{name[:32]}.so")
     if not os.path.exists(path):
         compile_to(path, code)
@@ -93,7 +98,7 @@ def compile_to(path, code):
     with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as folder:
         built = os.path.join(folder, "built.so")
         for threads in ("-fopenmp", "-fopenmp-simd"):
-            command = [*compiling(), threads, "-", "-o", built, "-lm"]
+            command = [*compiling(), *straight(), threads, "-", "-o", built, "-lm"]
             run = subprocess.run(command, input=code, capture_output=True, text=True)
             if run.returncode == 0:
                 os.replace(built, path)
@@ -124,10 +129,10 @@ def is_ours(folder):
 
 def runs_native(tensor):
     """Whether C functions run where the tensor is: on a CPU with a compiler."""
-    if compiler() is None:
-        announce_plain()
-        return False
-    return tensor.device.type == "cpu"
+    if tensor.device.type == "cpu" and compiler() is not None:
+        return True
+    announce_plain("no C compiler was found (set CC)" if tensor.device.type == "cpu" else f"on {tensor.device.type}")
+    return False
 
 
 def run_native(function, tensors, numbers):
@@ -196,7 +201,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_81e695bc7a4f")
+OPERATORS = own_namespace("lsrl_cb7b0d00b4fc")
 
 
 def saves(length, every):
@@ -287,6 +292,18 @@ INLINE real load_data(data value) { return value; }
 
 // Room for an array, at the start of a cache line.
 static void *new_array(long bytes) { return aligned_alloc(64, (bytes + 64) / 64 * 64); }
+
+// Large pages for an array that is written first: a fault for every 2 MiB, not for every 4 KiB.
+#ifdef __linux__
+#include <sys/mman.h>
+static void write_in_large_pages(void *array, long bytes) {
+    const uintptr_t page = 1 << 21, first = ((uintptr_t)array + page - 1) & -page;
+    const uintptr_t end = ((uintptr_t)array + bytes) & -page;
+    if (first < end) madvise((void *)first, end - first, MADV_HUGEPAGE);
+}
+#else
+static void write_in_large_pages(void *array, long bytes) {}
+#endif
 
 // The bits of a number.
 typedef uint32_t word;
@@ -512,6 +529,8 @@ void gru_h_kernel(
     long B, long T, long EVERY, long H, long threads
 ) {
     const long saves = EVERY ? (T + EVERY - 1) / EVERY : 0;
+    write_in_large_pages(gru_h_next, B * T * (H) * (long)sizeof(real));
+    write_in_large_pages(gru_h_saved, B * saves * (H) * (long)sizeof(real));
     const long tile = (B + threads - 1) / threads < 32 ? (B + threads - 1) / threads : 32;  // sequences at once
     const long groups = tile ? (B + tile - 1) / tile : 0;
     real *gru_W_hh_gru_hz_packed = new_array(packed_size(H, H) * sizeof(real));
@@ -702,6 +721,10 @@ void d_gru_h_kernel(
     real *d_gru_h_T,  // [B, H], at the end, written
     long B, long T, long H, long threads
 ) {
+    write_in_large_pages(d_gru_W_ih_x_plus_b_ih_product, B * T * (H) * (long)sizeof(real));
+    write_in_large_pages(d_gru_W_ih_x_plus_b_ih_product_2, B * T * (H) * (long)sizeof(real));
+    write_in_large_pages(d_gru_W_ih_x_plus_b_ih_product_3, B * T * (H) * (long)sizeof(real));
+    write_in_large_pages(d_gru_b_hh, B * T * (3 * H) * (long)sizeof(real));
     const long tile = (B + threads - 1) / threads < 32 ? (B + threads - 1) / threads : 32;  // sequences at once
     const long groups = tile ? (B + tile - 1) / tile : 0;
     real *gru_W_hh_d_gru_h_next_packed = new_array(packed_size(H, H) * sizeof(real));
@@ -1120,6 +1143,8 @@ void mingru_h_kernel(
     long B, long T, long EVERY, long H, long threads
 ) {
     const long saves = EVERY ? (T + EVERY - 1) / EVERY : 0;
+    write_in_large_pages(mingru_h_next, B * T * (H) * (long)sizeof(real));
+    write_in_large_pages(mingru_h_saved, B * saves * (H) * (long)sizeof(real));
     const long near = 32768 / ((1) * (long)sizeof(real));
     const long share = B && threads > B ? threads / B : 1;
     const long even = (H + share - 1) / share;
@@ -1260,13 +1285,18 @@ def mingru_h_plain(x_products, mingru_bz, mingru_bh, mingru_h, every=0):
 d_mingru_h_kernel_code = r"""
 void d_mingru_h_kernel(
     const real *x_products,  // [B, T, 5*H]
+    const real *mingru_h,  // [B, T, H]
     const real *d_mingru_h_next,  // [B, T, H]
     const real *mingru_bz,  // [H], the same at all positions
+    const real *mingru_bh,  // [H], the same at all positions
     const real *d_mingru_h_0,  // [B, H], at the start
-    real *d_mingru_bz_sum,  // [B, T, H], written
+    real *d_mingru_bz,  // [B, T, H], written
+    real *d_mingru_bh,  // [B, T, H], written
     real *d_mingru_h_T,  // [B, H], at the end, written
     long B, long T, long H, long threads
 ) {
+    write_in_large_pages(d_mingru_bz, B * T * (H) * (long)sizeof(real));
+    write_in_large_pages(d_mingru_bh, B * T * (H) * (long)sizeof(real));
     const long near = 32768 / ((1) * (long)sizeof(real));
     const long share = B && threads > B ? threads / B : 1;
     const long even = (H + share - 1) / share;
@@ -1290,16 +1320,24 @@ void d_mingru_h_kernel(
                 const long i_t = step;
                 {
                     const real *const x_products_row = x_products + (first_b * T + i_t) * (5 * H);
+                    const real *const mingru_h_row = mingru_h + (first_b * T + i_t) * H;
                     const real *const d_mingru_h_next_row = d_mingru_h_next + (first_b * T + i_t) * H;
-                    real *const d_mingru_bz_sum_row = d_mingru_bz_sum + (first_b * T + i_t) * H;
+                    real *const d_mingru_bz_row = d_mingru_bz + (first_b * T + i_t) * H;
+                    real *const d_mingru_bh_row = d_mingru_bh + (first_b * T + i_t) * H;
                     #pragma omp simd
                     for (long i_h = from; i_h < to; i_h++) {
                         const real d_mingru_h = d_mingru_h_now_row[i_h];
                         // std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
                         const real mingru_z = sigmoid_(x_products_row[3 * H + i_h] + mingru_bz[i_h]);
+                        // std/mingru.lsrl:10  c = Wh @ x + bh
+                        const real mingru_c = x_products_row[4 * H + i_h] + mingru_bh[i_h];
                         const real d_mingru_bz_sum = d_mingru_h + d_mingru_h_next_row[i_h];
+                        const real d_mingru_bz = (d_mingru_bz_sum * mingru_c - d_mingru_bz_sum * mingru_h_row[i_h]) * (mingru_z
+                                * (1 - mingru_z));
+                        const real d_mingru_bh = mingru_z * d_mingru_bz_sum;
                         const real d_mingru_h_next_2 = (1 - mingru_z) * d_mingru_bz_sum;
-                        d_mingru_bz_sum_row[i_h] = d_mingru_bz_sum;
+                        d_mingru_bz_row[i_h] = d_mingru_bz;
+                        d_mingru_bh_row[i_h] = d_mingru_bh;
                         d_mingru_h_now_row[i_h] = d_mingru_h_next_2;
                     }
                 }
@@ -1318,25 +1356,29 @@ void d_mingru_h_kernel(
 """
 
 
-def d_mingru_h_launch(x_products, d_mingru_h_next, mingru_bz, d_mingru_h):
+def d_mingru_h_launch(x_products, mingru_h, d_mingru_h_next, mingru_bz, mingru_bh, d_mingru_h):
     """Run `d_mingru_h_kernel`: what it keeps of every position, then the last states."""
     batch, length = x_products.shape[:2]
-    d_mingru_bz_sum = d_mingru_h.new_empty((batch, length, H), dtype=torch.float32)
+    d_mingru_bz = d_mingru_h.new_empty((batch, length, H), dtype=torch.float32)
+    d_mingru_bh = d_mingru_h.new_empty((batch, length, H), dtype=torch.float32)
     d_mingru_h_T = torch.empty_like(d_mingru_h, memory_format=torch.contiguous_format)
     kernel = library(C_FUNCTIONS + d_mingru_h_kernel_code).d_mingru_h_kernel
     run_native(
         kernel,
         [
             x_products.contiguous(),
+            mingru_h.contiguous(),
             d_mingru_h_next.contiguous(),
             mingru_bz.contiguous(),
+            mingru_bh.contiguous(),
             d_mingru_h.contiguous(),
-            d_mingru_bz_sum,
+            d_mingru_bz,
+            d_mingru_bh,
             d_mingru_h_T,
         ],
         [batch, length, H, torch.get_num_threads()],
     )
-    return d_mingru_bz_sum, d_mingru_h_T
+    return d_mingru_bz, d_mingru_bh, d_mingru_h_T
 
 
 @torch.library.custom_op(OPERATORS + "::d_mingru_h_operator", mutates_args=())
@@ -1353,29 +1395,47 @@ def _(tensors, length, every):
     batch = d_mingru_h.shape[0]
     return [
         d_mingru_h.new_empty((batch, length, H), dtype=torch.float32),
+        d_mingru_h.new_empty((batch, length, H), dtype=torch.float32),
         torch.empty_like(d_mingru_h, memory_format=torch.contiguous_format),
     ]
 
 
-d_mingru_h_operator.register_vmap(folded(d_mingru_h_operator, (True, True, False, True)))
+d_mingru_h_operator.register_vmap(folded(d_mingru_h_operator, (True, True, True, False, False, True)))
 
 
-def d_mingru_h_loop(x_products, d_mingru_h_next, mingru_bz, d_mingru_h):
+def d_mingru_h_loop(x_products, mingru_h, d_mingru_h_next, mingru_bz, mingru_bh, d_mingru_h):
     """The loop by its kernel where there is a GPU, else in plain PyTorch."""
-    return d_mingru_h_operator([x_products, d_mingru_h_next, mingru_bz, d_mingru_h], x_products.shape[1], 0)
+    return d_mingru_h_operator(
+        [x_products, mingru_h, d_mingru_h_next, mingru_bz, mingru_bh, d_mingru_h], x_products.shape[1], 0
+    )
 
 
-def d_mingru_h_plain(x_products, d_mingru_h_next, mingru_bz, d_mingru_h):
-    """d_mingru.h over time in plain PyTorch: d_mingru_bz_sum of every position, then the last states."""
-    all_d_mingru_bz_sum = []
-    for x_products, d_mingru_h_next in positions(x_products, d_mingru_h_next):
+def d_mingru_h_plain(x_products, mingru_h, d_mingru_h_next, mingru_bz, mingru_bh, d_mingru_h):
+    """d_mingru.h over time in plain PyTorch: d_mingru_bz, d_mingru_bh of every position, then the last
+    states.
+    """
+    all_d_mingru_bz = []
+    all_d_mingru_bh = []
+    for x_products, mingru_h, d_mingru_h_next in positions(x_products, mingru_h, d_mingru_h_next):
         # std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
         mingru_z = torch.sigmoid(x_products[..., 3 * H : 4 * H] + mingru_bz)
+        # std/mingru.lsrl:10  c = Wh @ x + bh
+        mingru_c = x_products[..., 4 * H :] + mingru_bh
         d_mingru_bz_sum = d_mingru_h + d_mingru_h_next
+        d_mingru_bz = (
+            (d_mingru_bz_sum * mingru_c - d_mingru_bz_sum * mingru_h)
+            * (mingru_z * (1.0 - mingru_z))
+        )
+        d_mingru_bh = mingru_z * d_mingru_bz_sum
         d_mingru_h_next_2 = (1 - mingru_z) * d_mingru_bz_sum
-        all_d_mingru_bz_sum.append(d_mingru_bz_sum)
+        all_d_mingru_bz.append(d_mingru_bz)
+        all_d_mingru_bh.append(d_mingru_bh)
         d_mingru_h = d_mingru_h_next_2
-    return over_time(all_d_mingru_bz_sum, (H,), torch.float32, d_mingru_h), d_mingru_h
+    return (
+        over_time(all_d_mingru_bz, (H,), torch.float32, d_mingru_h),
+        over_time(all_d_mingru_bh, (H,), torch.float32, d_mingru_h),
+        d_mingru_h,
+    )
 
 
 def mingru_h_adjoint(x_products, mingru_bz, mingru_bh, mingru_h, d_mingru_h_next, d_mingru_h_last):
@@ -1384,19 +1444,10 @@ def mingru_h_adjoint(x_products, mingru_bz, mingru_bh, mingru_h, d_mingru_h_next
     length = x_products.shape[1]
     device = x_products.device
 
-    # std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
-    x_products_part = x_products[..., 3 * H : 4 * H]  # [B, T, H]
-
-    d_mingru_bz_sum, d_mingru_h_last_2 = d_mingru_h_loop(
-        x_products, d_mingru_h_next, mingru_bz, d_mingru_h_last
+    d_mingru_bz, d_mingru_bh, d_mingru_h_last_2 = d_mingru_h_loop(
+        x_products, mingru_h, d_mingru_h_next, mingru_bz, mingru_bh, d_mingru_h_last
     )
 
-    # std/mingru.lsrl:9  z = sigmoid(Wz @ x + bz)
-    mingru_z = torch.sigmoid(x_products_part + mingru_bz)
-    # std/mingru.lsrl:10  c = Wh @ x + bh
-    mingru_c = x_products[..., 4 * H :] + mingru_bh
-    d_mingru_bz = (d_mingru_bz_sum * mingru_c - d_mingru_bz_sum * mingru_h) * (mingru_z * (1.0 - mingru_z))
-    d_mingru_bh = mingru_z * d_mingru_bz_sum
     d_x_products = torch.cat(
         [
             torch.zeros((3 * H,), dtype=torch.float32, device=device).expand((batch, length, 3 * H)),
@@ -1405,10 +1456,10 @@ def mingru_h_adjoint(x_products, mingru_bz, mingru_bh, mingru_h, d_mingru_h_next
         ],
         -1,
     )
-    d_mingru_bz_sum_2 = d_mingru_bz.sum((0, 1))
+    d_mingru_bz_sum = d_mingru_bz.sum((0, 1))
     d_mingru_bh_sum = d_mingru_bh.sum((0, 1))
 
-    return d_x_products, d_mingru_bz_sum_2, d_mingru_bh_sum, d_mingru_h_last_2
+    return d_x_products, d_mingru_bz_sum, d_mingru_bh_sum, d_mingru_h_last_2
 
 
 class MingruHDerivative(torch.autograd.Function):
