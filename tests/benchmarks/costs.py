@@ -38,6 +38,7 @@ IMPORTS = {
     "import lsrl": "import lsrl",
     "lsrl check": "import runpy, sys; sys.argv = ['lsrl', 'check', 'std/gru']; runpy.run_module('lsrl.__main__')",
     "import torch": "import torch",
+    "import torch._dynamo": "import torch._dynamo",
     "import jax": "import jax",
 }
 FIRST: tuple[tuple[Family, Row], ...] = (

@@ -3,7 +3,7 @@
     python tests/benchmarks/FAMILY.py [--quick] [--device cpu|cuda] [--row WORDS] [-o FILE.json]
 
 On a CPU times are wall times of all its cores.  A way that takes longer than some seconds runs once, when it is
-compared; that one time is recorded.
+compared; that one time is recorded.  A row whose ways disagree is left out, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -215,12 +216,23 @@ def run(family: Family, words: Sequence[str] | None = None) -> None:
     about |= {"rates": {dtype: asdict(each) for dtype, each in rates.items()}}
     if given.row is None:
         file.unlink(missing_ok=True)
-    for row in rows:
-        records = []
-        for record in measured(family, row, Bench(target, given.seconds, rates, BESIDE[given.device])):
-            print("\n".join(show(record)), flush=True)
-            records.append(record)
-        save(file, records, KEYS, about)
+    bench = Bench(target, given.seconds, rates, BESIDE[given.device])
+    failed = [fault for row in rows if (fault := _kept(family, row, bench, file, about))]
+    if failed:
+        sys.exit("\n".join(failed))
+
+
+def _kept(family: Family, row: Row, bench: Bench, file: Path, about: Mapping[str, Any]) -> str:
+    """Measure a row, print it and write it down; a row whose ways disagree is left out, and what is said is why."""
+    try:
+        records = list(measured(family, row, bench))
+    except BenchmarkError as fault:
+        print(fault, flush=True)
+        return str(fault)
+    for record in records:
+        print("\n".join(show(record)), flush=True)
+    save(file, records, KEYS, about)
+    return ""
 
 
 def emit(family: Family, rows: list[Row], target: str) -> None:

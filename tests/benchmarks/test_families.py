@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -137,3 +138,22 @@ def test_a_way_that_has_run_before_is_not_warmed_up() -> None:
     found = in_turns(ways, 0.0, known={"a": 5.0, "b": 7.0})
     assert calls == ["a", "b"] * 3
     assert (found["b"].first, found["b"].rounds) == (7.0, 3)
+
+
+def test_a_row_whose_ways_disagree_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    running, ways = import_module("running"), import_module("ways")
+    rates = import_module("calibration").Rates(1, 1, 0, 1, 1, 1, 1)
+    monkeypatch.setattr(running, "measure", lambda device, dtype: rates)
+    monkeypatch.setattr(running, "BESIDE", {"cpu": ()})
+    rows = [replace(small(import_module("diagonal").ROWS[0]), name=name) for name in ("right", "wrong")]
+    half = ways.Way("half", "torch", lambda arrays: arrays["x"] / 2)
+    peers = {"right": (), "wrong": (half,)}
+    family = replace(family_with(half), rows=rows, peers=lambda row: iter(peers[row.name]))
+    with pytest.raises(SystemExit, match="wrong, forward: half differs from ours"):
+        running.run(family, ["-o", str(tmp_path / "found.json"), "--seconds", "0"])
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert {row["row"] for row in found["rows"]} == {"right"}
+    assert found["rates"]["float32"]["whole"] == 1
+    assert "ours : floor" in capsys.readouterr().out
