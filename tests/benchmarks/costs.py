@@ -162,6 +162,7 @@ def main() -> None:
     targets = tuple(dict.fromkeys((given.target, "jax")))
     found: Mapping[str, object] = {
         "machine": machine("torch", "jax", "numpy"),
+        "load": os.getloadavg()[0],
         "imports": imports(rounds),
         "first": [asdict(each) for each in first_calls(targets, rounds)],
         "memory": [asdict(each) for each in memory(given.target, HEAVY[:1] if given.quick else HEAVY)],

@@ -20,7 +20,7 @@ def costs() -> Iterator[str]:
     yield _compiling(json.loads(compiling.read_text()))
     if waiting.exists():
         found = json.loads(waiting.read_text())
-        yield _machine(found["machine"])
+        yield f"{_machine(found['machine'])} {found['load']:.1f} processes ran when it began. Times are wall times."
         yield from (_imports(found["imports"]), _first(found["first"]), _memory(found["memory"]))
 
 

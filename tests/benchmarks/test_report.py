@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,3 +88,21 @@ def test_changes_are_in_goes_of_the_calibration_loop() -> None:
     other = {**record(ours=1.0), "target": "jax"}
     (unknown,) = regression.changes({"rows": [other], "rates": rates}, before)
     assert unknown.factor == float("inf")
+
+
+def test_costs_are_told_with_the_goal_of_a_second(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    report_costs = import_module("report_costs")
+    compiled = {"program": "std/gru", "read": 1.0, "targets": {"jax": 9.0}, "lines": {"jax": 120}}
+    calls = [{"row": "lstm", "target": "cpu", "cold": 3.0, "warm": 1.25}]
+    held = [{"row": "lstm", "way": "ours", "each": "forward", "memory": 2_500_000}]
+    waiting = {"machine": {"cores": "2"}, "load": 0.5, "imports": {"import torch": 1.5}, "first": calls, "memory": held}
+    found = {"compile_time.json": {"rows": [compiled], "start": 300.0}, "costs_cpu.json": waiting}
+    for name, each in found.items():
+        (tmp_path / name).write_text(json.dumps(each))
+    monkeypatch.setattr(report_costs, "RESULTS", tmp_path)
+    told = "\n".join(report_costs.costs())
+    assert "| jax | 1 | 10 | 10 (`std/gru`) | 1 | 120 | 120 |" in told
+    assert "| import torch | 1500 |" in told
+    assert "| lstm | cpu | 3.00 | 1.25 |" in told
+    assert "under a second: missed: 1.25 s." in told
+    assert "| lstm | ours | 2.5 |  |" in told
