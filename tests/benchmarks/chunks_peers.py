@@ -81,8 +81,8 @@ def mlstm_kernels(row: Row) -> Way | Missing:
     """
     if find_spec("mlstm_kernels") is None:
         return Missing(MLSTM, "mlstm_kernels is not installed")
-    registry = import_module("mlstm_kernels.torch.chunkwise").registry
-    kind = registry["native_autograd" if row.device == CPU else "triton_xl_chunk"]
+    named = "native_autograd" if row.device == CPU else "triton_xl_chunk"
+    kind = import_module("mlstm_kernels.torch.chunkwise").registry[named]
     root = math.sqrt(row.sizes["K"])
 
     def run(arrays: dict[str, Any]) -> Any:

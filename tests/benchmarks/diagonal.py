@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 
-import numpy as np
 import peers_torch
-from drawing import Source, batch_major, time_last, time_major
+from drawing import Source, batch_major, time_last, time_major, time_second
 from families import CPU, CUDA, FLOAT, Family, Missing, Row, Work, both
 from running import run
 from ways import Arrays, Layer, Way
@@ -83,7 +82,7 @@ def _accelerated(row: Row) -> Iterator[Way | Missing]:
         return
     for form, kind in peers_torch.accelerated(row.device).items():
         name = REFERENCE if row.device == CPU else f"{REFERENCE}, {form}"
-        yield Way(name, "torch", kind, time_last, lambda array: np.swapaxes(array, 1, 2))
+        yield Way(name, "torch", kind, time_last, time_second)
 
 
 FAMILY = Family(

@@ -11,9 +11,8 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 
-import numpy as np
 import peers_torch
-from drawing import Source, batch_major, time_major
+from drawing import Source, batch_major, time_last, time_major, time_second
 from families import CPU, CUDA, FLOAT, Family, Missing, Row, Work, both
 from running import run
 from ways import Arrays, Layer, Way
@@ -72,16 +71,7 @@ def peers(row: Row) -> Iterator[Way | Layer | Missing]:
     if row.device == CUDA and find_spec("pararnn") is None:
         yield Missing(PUBLISHED, "ml-pararnn is not installed")
     elif row.device == CUDA:
-        yield Way(PUBLISHED, "torch", _published, _units_first, _units_last, differentiable=False)
-
-
-def _units_first(array: np.ndarray) -> np.ndarray:
-    """[B, T, D] as [B, D, T]."""
-    return np.ascontiguousarray(np.swapaxes(array, 1, 2)) if array.ndim > 2 else array
-
-
-def _units_last(array: np.ndarray) -> np.ndarray:
-    return np.swapaxes(array, 1, 2) if array.ndim > 2 else array
+        yield Way(PUBLISHED, "torch", _published, time_last, time_second, differentiable=False)
 
 
 def _published(arrays: dict[str, Any]) -> Any:

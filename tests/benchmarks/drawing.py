@@ -37,5 +37,10 @@ def batch_major(array: Array) -> Array:
 
 
 def time_last(array: Array) -> Array:
-    """[B, T, D] as [B, D, T]."""
-    return np.ascontiguousarray(np.swapaxes(array, 1, 2))
+    """[B, T, D] as [B, D, T], laid out so; what has no time stays."""
+    return np.ascontiguousarray(np.swapaxes(array, 1, 2)) if array.ndim > 2 else array
+
+
+def time_second(array: Array) -> Array:
+    """The inverse."""
+    return np.swapaxes(array, 1, 2) if array.ndim > 2 else array

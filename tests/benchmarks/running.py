@@ -64,11 +64,14 @@ class Bench:
 
 @dataclass(frozen=True)
 class Ready:
-    """A row with its arrays in place: each way and its calls, ours first, and why others cannot run."""
+    """A row with its arrays in place: each way and its calls, ours first, and why others cannot run.
+
+    What fails when it is called joins those.
+    """
 
     ways: Mapping[str, Way | Layer]
     calls: Mapping[str, Calls]
-    missing: Mapping[str, str]
+    missing: dict[str, str]
     schedule: str
 
 
@@ -138,6 +141,8 @@ def _call(made: Calls, each: str) -> Callable[[], Any]:
 def compared(ready: Ready, each: str, row: Row) -> dict[str, float]:
     """Seconds of a call of each way: of the first, or of the second where compilation may be what took so long.
 
+    A peer that fails is foreign code on a machine that it may not know: what it says is recorded.
+
     Raises:
         BenchmarkError: a way computes something else than the first.
     """
@@ -145,10 +150,16 @@ def compared(ready: Ready, each: str, row: Row) -> dict[str, float]:
     seconds: dict[str, float] = {}
     right: Arrays | None = None
     for name, made in ready.calls.items():
-        if each == TRAINING and not ready.ways[name].differentiable:
+        if (each == TRAINING and not ready.ways[name].differentiable) or name in ready.missing:
             continue
         begin = perf_counter()
-        found = _call(made, each)()
+        try:
+            found = _call(made, each)()
+        except Exception as fault:
+            if name.startswith("ours"):
+                raise
+            ready.missing[name] = f"{type(fault).__name__}: {' '.join(str(fault).split())[:200]}"
+            continue
         seconds[name] = perf_counter() - begin
         arrays = {"": found} if each == FORWARD else found
         numbers = {key: made.numpy(array) for key, array in arrays.items() if not key.startswith("own ")}

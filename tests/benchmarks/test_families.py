@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 pytestmark = pytest.mark.usefixtures("neighbours")
 FAMILIES = ("diagonal", "dense", "diagonal_gru", "chunks", "exact")
@@ -37,8 +38,10 @@ def test_all_ways_of_each_sort_of_row_agree(name: str) -> None:
     running, family = import_module("running"), import_module(name).FAMILY
     for row in map(small, sorts(family)):
         ready = running.prepared(family, row, running.TARGETS["cpu"], ())
+        missing = dict(ready.missing)
         for each in family.passes:
             assert "ours" in running.compared(ready, each, row)
+        assert ready.missing == missing
 
 
 def test_a_record_has_times_floor_and_what_is_missing() -> None:
@@ -157,3 +160,25 @@ def test_a_row_whose_ways_disagree_is_left_out(
     assert {row["row"] for row in found["rows"]} == {"right"}
     assert found["rates"]["float32"]["whole"] == 1
     assert "ours : floor" in capsys.readouterr().out
+
+
+def test_a_peer_that_fails_is_told() -> None:
+    running, ways = import_module("running"), import_module("ways")
+
+    def fail(arrays: object) -> object:
+        raise RuntimeError("no such\n    device")
+
+    row = small(import_module("diagonal").ROWS[0])
+    ready = running.prepared(family_with(ways.Way("peer", "torch", fail)), row, "cpu", ())
+    for each in ("forward", "forward and backward"):
+        assert [*running.compared(ready, each, row)] == ["ours"]
+    assert ready.missing == {"peer": "RuntimeError: no such device"}
+
+
+def test_the_chain_of_a_gpu_adds_one_after_the_other() -> None:
+    place = torch.ones(1)
+    import_module("calibration_kernel").chain[(1,)](place, 5)
+    wanted = 1.0
+    for _ in range(5):
+        wanted = wanted * 0.999 + 1
+    assert place.item() == pytest.approx(wanted, rel=1e-6)
