@@ -2,13 +2,13 @@
 // parts, for each of which the matrix is packed once.
 void matrix_product(const real *x, const real *matrix, real *out, long rows, long inner, long outer, long x_row,
                     long x_inner, long matrix_inner, long matrix_outer, long threads) {
-    const long block = 64, depth = inner < DEPTH ? inner : DEPTH, columns = 12 * LANES;
+    const long block = 64, depth = inner < 1 ? 1 : inner < DEPTH ? inner : DEPTH, columns = 12 * LANES;
     write_in_large_pages(out, rows * outer * (long)sizeof(real));
     real *packed = new_array(packed_size(depth, outer) * (long)sizeof(real));
     #pragma omp parallel num_threads(threads)
     {
         real *turned = new_array(block * depth * (long)sizeof(real));
-        for (long first = 0; first < inner; first += depth) {
+        for (long first = 0; first < inner || !first; first += depth) {
             const long part = inner - first < depth ? inner - first : depth;
             #pragma omp for schedule(static)
             for (long o = 0; o < outer; o += columns) {
