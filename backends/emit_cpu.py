@@ -7,8 +7,10 @@ at once by PyTorch, and each recurrence is one C function, which the system's co
 from __future__ import annotations
 
 from lsrl.backends.emit_triton import Target, emit_torch
-from lsrl.backends.native.c_text import needed
-from lsrl.backends.native.launch import C_FUNCTIONS, NativeLoops
+from lsrl.backends.native.c_text import matrix_product, needed
+from lsrl.backends.native.launch import NativeLoops
+from lsrl.backends.native.texts import C_FUNCTIONS, MATRIX_PRODUCT
+from lsrl.backends.torch_loops import LoopKernels
 from lsrl.ir.plan import Plan
 
 REALS = {"float32": "float", "float64": "double", "bfloat16": "float", "float16": "float"}
@@ -25,9 +27,12 @@ def emit_cpu(
     """
     loops = NativeLoops()
 
-    def carried() -> str:
-        functions = needed("\n".join(loops.texts), REALS[dtype]) if loops.texts else ""
-        return f'{C_FUNCTIONS} = r"""\n{functions}"""' if functions else ""
+    def carried(text: str) -> str:
+        products = matrix_product() if MATRIX_PRODUCT in text else ""
+        codes = [*loops.texts, *([products] if products else [])]
+        parts = {C_FUNCTIONS: needed("\n".join(codes), REALS[dtype]) if codes else "", MATRIX_PRODUCT: products}
+        return "\n\n\n".join(f'{name} = r"""\n{code}"""' for name, code in parts.items() if code)
 
-    target = Target(loops, "torch and, to be fast, a C compiler", native=True, carried=carried)
+    kernels = LoopKernels(loops, saved_inside=True)
+    target = Target(kernels, "torch and, to be fast, a C compiler", native=True, carried=carried)
     return emit_torch(plan, target, dtype, source_name, command, gradients=gradients)

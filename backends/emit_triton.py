@@ -66,6 +66,11 @@ def emit_triton(
     return emit_torch(plan, TRITON, dtype, source_name, command, gradients=gradients)
 
 
+def _nothing(text: str) -> str:
+    """What a module of this text carries for its kernels, where they are part of it."""
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What the loops of a PyTorch module run in.
@@ -74,23 +79,24 @@ class Target:
         loops: makes the kernels of a loop.
         needs: what a machine has to have for the module, in words.
         native: they are C functions, and there are no Triton kernels.
-        carried: what the module carries for them, once they are written.
+        carried: what the module of a text carries for them, once they are written.
     """
 
     loops: LoopKernels
     needs: str
     native: bool = False
-    carried: Callable[[], str] = str
+    carried: Callable[[str], str] = _nothing
 
 
-TRITON = Target(loop_kernels, "torch and triton")
+TRITON = Target(LoopKernels(loop_kernels), "torch and triton")
 
 
 def emit_torch(
     plan: Plan, target: Target, dtype: str, source_name: str, command: str, *, gradients: bool = True
 ) -> str:
     """The text of a PyTorch module whose loops run in the kernels of a target; see `emit_triton`."""
-    frame = _frame(plan, TYPES[dtype])
+    types = TYPES[dtype]
+    frame = _frame(plan, replace(types, native=target.native and not types.narrow))
     beside = runs(plan)
     loops = run_cells(plan, beside, frame.names, frame.is_number)
     if frame.types.narrow:
@@ -223,7 +229,9 @@ def _write_entry(writer: Writer, states: str, how: str) -> None:
 def assembled(frame: Frame, docstring: str, target: Target = TRITON) -> str:
     """The functions preceded by what they need."""
     text = str(frame.writer)
-    functions = [*_definitions(text, docstring, frame, target), *filter(None, [target.carried()])]
+    functions = _definitions(text, docstring, frame, target)
+    carried = target.carried("\n".join(functions))
+    functions += [carried] if carried else []
     whole = Writer()
     whole.docstring(docstring)
     whole.blank()

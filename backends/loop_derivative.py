@@ -68,6 +68,7 @@ def loop_derivative(
     reads_kept: bool = True,
     hoist_elementwise: bool = True,
     inline: Collection[type[How]] = INLINE,
+    saved_inside: bool = False,
 ) -> Derivative | None:
     """The derivative of a loop; None where nothing in it has one.
 
@@ -75,6 +76,8 @@ def loop_derivative(
         scans: which recurrences of the adjoint run as scans, of those that can.
         reads_kept: whether it reads what the loop kept where it needs that, in place of computing it anew.
         hoist_elementwise, inline: as for `make_plan`.
+        saved_inside: outputs, and what is computed from arriving states that the loop kept, belong into the loop of the
+            derivative.
     """
     adjoint = loop_adjoint(loop.cell)
     if not adjoint.states and not adjoint.seeds:
@@ -88,7 +91,17 @@ def loop_derivative(
     gradients = {name: done[value] for name, value in adjoint.params.items()}
     cell = _with_factors(adjoint, sums)
     hows = {s.name: loop.how for s in cell.states} if is_grid(cell) else dict(_scans(cell, sizes, scans))
-    plan = make_plan(cell, sizes, hoist_elementwise=hoist_elementwise, hows=hows, inline=inline)
+    states = {state.name for state in loop.cell.states}
+    kept = [v for v in postorder(cell.roots()) if v.op == "input" and v.attr("name") in states]
+    plan = make_plan(
+        cell,
+        sizes,
+        hoist_elementwise=hoist_elementwise,
+        hows=hows,
+        inline=inline,
+        near=kept if saved_inside else (),
+        outputs_inside=saved_inside,
+    )
     return Derivative(loop, adjoint, sums, gradients, plan)
 
 

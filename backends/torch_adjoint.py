@@ -36,13 +36,14 @@ LoopWriter = Callable[[LoopCell, Frame], str]
 """Writes what runs a loop; the name of its function."""
 
 
-def derivative(loop: LoopCell, numbers: Mapping[str, int]) -> Derivative | None:
+def derivative(loop: LoopCell, numbers: Mapping[str, int], *, saved_inside: bool) -> Derivative | None:
     """The derivative of a loop; None where nothing in it has one.
 
     It runs as the loop does: scans where that is one, or Newton's method, which solves by scans.
 
     Args:
         numbers: the number of every size.
+        saved_inside: as for `loop_derivative`.
     """
     scanned = isinstance(loop.how, Scan | Newton)
     found = loop_derivative(
@@ -52,6 +53,7 @@ def derivative(loop: LoopCell, numbers: Mapping[str, int]) -> Derivative | None:
         reads_kept=False,
         hoist_elementwise=False,
         inline=(),
+        saved_inside=saved_inside,
     )
     return found and replace(found, plan=joined_to_waves(found.plan))
 

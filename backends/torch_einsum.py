@@ -21,7 +21,7 @@ def einsum(value: Value, operands: Sequence[Operand], place: Place) -> Code:
         return _product(given, axes, result)
     if value.kind is Kind.INT:
         return _summed(given, axes, result)  # matrix products of whole numbers do not run on every device
-    layer = _layer(given, axes, result)
+    layer = _layer(given, axes, result, place)
     if layer is not None:
         return layer
     letters = axis_letters(axes, [operand.value.shape for operand in operands])
@@ -40,6 +40,8 @@ def summed_product(value: Value, operands: Sequence[Operand], place: Place) -> C
     few_bits = place.types.narrow and value.kind is Kind.FLOAT
     given = [_narrowed(o, place) if few_bits else _full(o, value, place) for o in operands]
     axes, result = parsed(str(value.attr("spec")))
+    if place.types.native and value.kind is Kind.FLOAT and [*axes] == [*result] and all(o.varies for o in given):
+        return call("position_sum", *(operand.code for operand in given))
     letters = axis_letters(axes, [operand.value.shape for operand in operands])
     parts = [spelled(own, letters, place.letters if o.varies else "") for own, o in zip(axes, given, strict=True)]
     spec = f"{','.join(parts)}->{spelled(result, letters, '')}"
@@ -72,19 +74,19 @@ def _of_kind(operand: Operand, value: Value, operands: Sequence[Operand], place:
     return _full(operand, value, place)
 
 
-def _layer(operands: Sequence[Operand], axes: Sequence[str], result: str) -> Code | None:
+def _layer(operands: Sequence[Operand], axes: Sequence[str], result: str, place: Place) -> Code | None:
     """`x @ W.mT` for a matrix of parameters and a vector that varies; None for other products."""
     if sorted(operand.varies for operand in operands) != [False, True]:
         return None
-    place = 0 if operands[0].varies else 1
-    x, w = operands[place], operands[1 - place]
-    vector, matrix = axes[place], axes[1 - place]
-    match len(vector), len(matrix):
-        case 1, 2 if matrix == result + vector:
-            return infix("@", x.code, attribute(w.code, "mT"))
-        case 1, 2 if matrix == vector + result:
-            return infix("@", x.code, w.code)
-    return None
+    own = 0 if operands[0].varies else 1
+    x, w = operands[own], operands[1 - own]
+    vector, matrix = axes[own], axes[1 - own]
+    if (len(vector), len(matrix)) != (1, 2) or sorted(matrix) != sorted(vector + result):
+        return None
+    turned = attribute(w.code, "mT") if matrix == result + vector else w.code
+    if place.types.native and len(place.lead) > 1 and x.value.kind is Kind.FLOAT:
+        return call("sequence_product", x.code, turned)
+    return infix("@", x.code, turned)
 
 
 def _product(operands: Sequence[Operand], axes: Sequence[str], result: str) -> Code:

@@ -26,8 +26,19 @@ from lsrl.ir.loop_adjoint import differentiable
 from lsrl.ir.schedules.how import Newton, Scan
 
 Ahead = tuple[str, str, str]
-LoopKernels = Callable[[LoopFunctions, LoopCell, PlainLoop, Frame, str], Made]
-"""What makes the kernels of a loop, or raises NoKernel."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoopKernels:
+    """What the loops of a module run in.
+
+    Attributes:
+        make: makes the kernels of a loop, or raises NoKernel.
+        saved_inside: kernels of derivatives take in what is computed from kept states, however large these are.
+    """
+
+    make: Callable[[LoopFunctions, LoopCell, PlainLoop, Frame, str], Made]
+    saved_inside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +75,8 @@ def write_loop(
     names = names or (frame.names,)
     functions = _functions(names, loop)
     guarded = not gradients and len(names) == 1 and _is_smooth(loop)
-    derived = derivative(loop, frame.numbers) if gradients and _is_smooth(loop) else None
+    smooth = gradients and _is_smooth(loop)
+    derived = derivative(loop, frame.numbers, saved_inside=kernels.saved_inside) if smooth else None
     every = 1
     if derived is not None and derived.saved:
         found = pieces(loop, frame.numbers)
@@ -133,7 +145,7 @@ def _made(
 ) -> Made | str:
     """The loop's kernels, or how it runs without any."""
     try:
-        return kernels(functions, loop, plain, frame, dtype)
+        return kernels.make(functions, loop, plain, frame, dtype)
     except NoKernel as reason:
         if is_grid(loop.cell):
             return f"waves in plain PyTorch: {reason}"

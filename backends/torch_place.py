@@ -20,12 +20,14 @@ class Types:
         real: of states and of everything computed; wider than `data` when that has 16 bits.
         complex: of complex numbers.
         pointer: of `data` and of `real`, as Triton abbreviates them.
+        native: whole sequences meet matrices in C.
     """
 
     data: str
     real: str
     complex: str
     pointer: tuple[str, str]
+    native: bool = False
 
     @property
     def narrow(self) -> bool:

@@ -236,7 +236,12 @@ _FUNCTIONS: Mapping[str, str] = {
 }
 
 
-_NATIVE: Mapping[str, str] = {**runtime("native_library"), **_FUNCTIONS, **runtime("torch_chunk_alone")}
+_NATIVE: Mapping[str, str] = {
+    **runtime("native_library"),
+    **_FUNCTIONS,
+    **runtime("torch_chunk_alone"),
+    **runtime("native_products"),
+}
 
 
 def functions(types: Types, extent: str = "batch", *, native: bool = False) -> dict[str, str]:

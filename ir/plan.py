@@ -83,6 +83,8 @@ def make_plan(
     hoist_elementwise: bool = True,
     hows: Mapping[str, How] | None = None,
     inline: Collection[type[How]] = INLINE,
+    near: Collection[Value] = (),
+    outputs_inside: bool = False,
 ) -> Plan:
     """The straight plan of a cell over time, or over a grid on which every state travels along one axis.
 
@@ -91,6 +93,10 @@ def make_plan(
         hoist_elementwise: move element-wise work out of loops where that costs no extra traffic; otherwise keep it in.
         hows: schedules by the name of a state; a recurrence runs as its first state that is named, else sequentially.
         inline: the schedules that become primitives; others become loops that say how they are to run.
+        near: inputs so large that what is computed from them belongs into the loop that reads them; where there is one
+            loop.
+        outputs_inside: compute outputs in the loop, since they are written in any case, even where sums then tie its
+            axes together.
 
     Raises:
         PlanError: the cell runs over a graph.
@@ -99,7 +105,7 @@ def make_plan(
     """
     if cell.axes == (GRAPH,):
         raise PlanError(f"{cell.name} runs over a graph, which has no axis")
-    return _Planner(cell, sizes, hoist_elementwise, hows or {}, inline).plan()
+    return _Planner(cell, sizes, hoist_elementwise, hows or {}, inline, near, outputs_inside).plan()
 
 
 _FUSED_BEFORE = ("transpose", "expand")
@@ -116,11 +122,14 @@ class _Planner:
         hoist_elementwise: bool,
         hows: Mapping[str, How],
         inline: Collection[type[How]],
+        near: Collection[Value],
+        outputs_inside: bool,
     ) -> None:
         cell, self.lines = fed(cell)
         self.cell = cell
         self.sizes = sizes
         self.late = hoist_elementwise
+        self.outputs_inside = outputs_inside
         parts = components(cell, states_together(cell, hows))
         chosen = {part: _how(part, hows) for part in parts if part.cyclic}
         self.forms = {p.states: form_of(cell, p, how, sizes) for p, how in chosen.items() if type(how) in inline}
@@ -134,6 +143,7 @@ class _Planner:
         self.directions = {state.name: part.reverse for part in parts for state in part.states}
         self.abreast: list[Abreast] = []
         self.shifts = {s.name: s for part in parts if not part.cyclic for s in part.states}
+        self.near = self.close_to(near) if len(self.groups) == 1 else frozenset()
         self.taps = {value: line.leaf for line in self.lines.values() for value in taps(line, self.order)}
         self.before = {s.name: states_read([s.next]) for s in self.shifts.values()}
         self.ran: set[str] = set()
@@ -235,7 +245,7 @@ class _Planner:
     def loop(self, states: tuple[State, ...], done: set[Value]) -> Loop:
         is_own = leaf_of(state.name for state in states)
         nexts = [state.next for state in states]
-        tied = depends_on(self.roots, is_own)
+        tied = depends_on(self.roots, is_own) | self.near
         core = tied & frozenset(postorder(nexts, stop=lambda v: v not in tied))
         leaves = {v for v in self.order if is_own(v)}
         emits = self.emits(tied, core | leaves)
@@ -262,9 +272,19 @@ class _Planner:
                 fused[v] = None
         needed = [v for v in fused if v in wanted or self.needed_outside(v, beyond, fused)]
         arguments = {v: () if v in core else tuple(a for a in v.args if a in fused) for v in fused}
-        given = {output.value for output in self.cell.outputs} if not self.late else ()
+        given = {output.value for output in self.cell.outputs} if self.outputs_inside else ()
         own = core & set(fused)
         return minimum_cut(tuple(fused), arguments.__getitem__, own, needed, self.sizes, not self.late, given)
+
+    def close_to(self, near: Collection[Value]) -> frozenset[Value]:
+        """What depends on values that are to be read in the loop alone, unless a product for all positions needs it."""
+        products = [value for value in self.order if is_static_product(value, self.varying)]
+        outside = frozenset(postorder(products))
+        found: set[Value] = set()
+        for value in self.order:
+            if value not in outside and any(arg in near or arg in found for arg in value.args):
+                found.add(value)
+        return frozenset(found)
 
     def early(self) -> frozenset[str]:
         """The states that are known before: of recurrences that ran, and shifts of what no loop computes."""

@@ -43,6 +43,11 @@ def needed(code: str, real: str, stored: str = "") -> str:
     return "\n\n".join([_INCLUDES, *used]) + "\n"
 
 
+def matrix_product() -> str:
+    """The C function for products of whole sequences with matrices."""
+    return (_DIRECTORY / "matrix_product.c").read_text(encoding="utf-8")
+
+
 def known_names() -> frozenset[str]:
     """Every name that may be defined in front of a text."""
     return frozenset(name for real in ("float", "double") for name in _definitions(real, real))

@@ -17,12 +17,10 @@ from lsrl.backends.loop_cell import LoopCell
 from lsrl.backends.native.c_writer import CWriter
 from lsrl.backends.native.elements import END, FIRST
 from lsrl.backends.native.layout import Cut, Layout, layout_of
-from lsrl.backends.native.nests import Work
 from lsrl.backends.native.places import c_type
 from lsrl.backends.native.position import write_copies, write_position
-from lsrl.backends.native.static_product import static_product, write_packing
+from lsrl.backends.native.static_product import write_packing
 from lsrl.backends.triton_memory import Role, Tensor
-from lsrl.ir.value import Value
 
 LARGEST_TILE = 32
 """Sequences that a thread runs at once where they share products: more would leave the nearer caches."""
@@ -124,7 +122,7 @@ def _write_body(layout: Layout, writer: CWriter) -> None:
         for head in heads:
             blocks.enter_context(writer.block(head))
         _write_sequences(layout, writer)
-    writer.lines(f"free({name});" for name in packed.values())
+    writer.lines(f"free({name});" for name in packed)
 
 
 def _write_width(layout: Layout, cut: Cut, groups: str, writer: CWriter) -> None:
@@ -148,15 +146,12 @@ def _flattened(items: object) -> list[str]:
     return [str(int(items)) if isinstance(items, int) else repr(nearest(Fraction(items)))]
 
 
-def _write_packed(layout: Layout, writer: CWriter) -> dict[Value, str]:
-    """Pack every matrix that stays the same, once for the products that share it."""
-    found: dict[Value, str] = {}
-    for nest in layout.nests.nests:
-        product = static_product(layout.form, nest.values[0]) if nest.work is Work.PRODUCT else None
-        if product is not None and product.matrix not in found:
-            found[product.matrix] = layout.packed(product.matrix)
-            write_packing(product, layout.places, found[product.matrix], writer)
-    return found
+def _write_packed(layout: Layout, writer: CWriter) -> list[str]:
+    """Pack every matrix that stays the same, once for the products that read it alike; the arrays."""
+    packed = {layout.packed(product): product for product in layout.nests.products}
+    for name, product in packed.items():
+        write_packing(product, layout.places, name, writer)
+    return list(packed)
 
 
 def _write_sequences(layout: Layout, writer: CWriter) -> None:

@@ -10,6 +10,7 @@ from lsrl.backends.expressions import shape_code
 from lsrl.backends.kernel_form import NoKernel
 from lsrl.backends.loop_cell import LoopCell
 from lsrl.backends.native.kernel import NativeKernel, native_kernel
+from lsrl.backends.native.texts import C_FUNCTIONS
 from lsrl.backends.torch_frame import Frame
 from lsrl.backends.torch_loop import LoopNames, PlainLoop
 from lsrl.backends.torch_operator import LoopFunctions
@@ -21,9 +22,6 @@ from lsrl.backends.writer import Writer
 from lsrl.ir.lattice import is_grid
 from lsrl.ir.schedules.how import Newton
 from lsrl.ir.value import Kind
-
-C_FUNCTIONS = "C_FUNCTIONS"
-"""The name in a module's text of what stands before every kernel."""
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from lsrl.backends.native.elements import END, FIRST, Elements
 from lsrl.backends.native.nests import Nests, Work, nests_of
 from lsrl.backends.native.numbers import Numbers
 from lsrl.backends.native.places import Places, c_type
+from lsrl.backends.native.static_product import StaticProduct
 from lsrl.backends.triton_memory import Identifiers, Role, Tensor, tensors_of
 from lsrl.ir.cell import State
 from lsrl.ir.dims import Dim, Shape, count
@@ -113,9 +114,11 @@ class Layout:
         """Whether what a state becomes takes its place at once."""
         return self.carried[state.name] == self.following[state.name]
 
-    def packed(self, matrix: Value) -> str:
-        """The array of a packed matrix."""
-        return f"{self.names[matrix]}_packed"
+    def packed(self, product: StaticProduct) -> str:
+        """The array of the packed matrix of a product."""
+        order = [product.letters.index(letter) for letter in product.shared + product.outer + product.inner]
+        turned = "" if order == sorted(order) else f"_{''.join(map(str, order))}"
+        return f"{self.names[product.matrix]}{turned}_packed"
 
     def whole(self, array: str) -> str:
         """An array of all sequences that run together."""

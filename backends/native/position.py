@@ -142,7 +142,7 @@ def _write_product(layout: Layout, value: Value, writer: CWriter) -> None:
             blocks.enter_context(writer.block(layout.elements.head(value, axis, name)))
         out = beside(layout.whole(arrays[value]), times(at, outer))
         given = beside(layout.whole(arrays[product.vectors]), times(at, inner))
-        packed = beside(layout.packed(product.matrix), times(at, product.packed(numbers)))
+        packed = beside(layout.packed(product), times(at, product.packed(numbers)))
         steps = (numbers.count(value.shape), numbers.count(product.vectors.shape))
         passed = (out, steps[0], given, steps[1], packed, "n_b", inner, outer)
         writer.line(f"product({', '.join(map(str, passed))});")

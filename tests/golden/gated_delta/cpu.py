@@ -191,7 +191,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_389ad46d19c9")
+OPERATORS = own_namespace("lsrl_3b0b7afba713")
 
 
 def saves(length, every):
@@ -545,8 +545,8 @@ void d_S_kernel(
     const real *b,  // [B, T, N]
     const real *S,  // [B, T, N, K, V]
     const real *d_o,  // [B, T, N, V]
-    const real *k_S,  // [B, T, N, V]
     const real *d_S_0,  // [B, N, K, V], at the start
+    real *d_q,  // [B, T, N, K], written
     real *d_k,  // [B, T, N, K], written
     real *d_v,  // [B, T, N, V], written
     real *d_a,  // [B, T, N], written
@@ -554,6 +554,7 @@ void d_S_kernel(
     real *d_S_T,  // [B, N, K, V], at the end, written
     long B, long T, long N, long K, long V, long threads
 ) {
+    write_in_large_pages(d_q, B * T * (K * N) * (long)sizeof(real));
     write_in_large_pages(d_k, B * T * (K * N) * (long)sizeof(real));
     write_in_large_pages(d_v, B * T * (N * V) * (long)sizeof(real));
     write_in_large_pages(d_a, B * T * (N) * (long)sizeof(real));
@@ -570,6 +571,9 @@ void d_S_kernel(
             const long from = part * width;
             const long to = from + width < N ? from + width : N;
             real *d_S_now_row = new_array((K * N * V) * sizeof(real));
+            real *k_S_all_row = new_array((N * V) * sizeof(real));
+            real *S_next_all_row = new_array((K * N * V) * sizeof(real));
+            real *d_q_all_row = new_array((K * N) * sizeof(real));
             real *d_S_plus_q_d_o_all_row = new_array((K * N * V) * sizeof(real));
             real *d_S_plus_q_d_o_v_all_row = new_array((K * N) * sizeof(real));
             real *d_S_plus_q_d_o_k_S_all_row = new_array((K * N) * sizeof(real));
@@ -595,31 +599,29 @@ void d_S_kernel(
             for (long step = 0; step < T; step++) {
                 const long i_t = T - 1 - step;
                 {
-                    const real *const q_row = q + (first_b * T + i_t) * (K * N);
                     const real *const k_row = k + (first_b * T + i_t) * (K * N);
-                    const real *const v_row = v + (first_b * T + i_t) * (N * V);
-                    const real *const a_row = a + (first_b * T + i_t) * N;
-                    const real *const b_row = b + (first_b * T + i_t) * N;
                     const real *const S_row = S + (first_b * T + i_t) * (K * N * V);
+                    // std/gated_delta.lsrl:7  S' = a * (S - b * outer(k, k @ S)) + b * outer(k, v)
+                    for (long i_n = from; i_n < to; i_n++) {
+                        #pragma omp simd
+                        for (long i_v = 0; i_v < V; i_v++) k_S_all_row[i_n * V + i_v] = 0;
+                        for (long i_k = 0; i_k < K; i_k++) {
+                            #pragma omp simd
+                            for (long i_v = 0; i_v < V; i_v++) k_S_all_row[i_n * V + i_v] += k_row[i_n * K + i_k] * S_row[i_n
+                                    * (K * V) + i_k * V + i_v];
+                        }
+                    }
+                }
+                {
+                    const real *const q_row = q + (first_b * T + i_t) * (K * N);
                     const real *const d_o_row = d_o + (first_b * T + i_t) * (N * V);
-                    const real *const k_S_row = k_S + (first_b * T + i_t) * (N * V);
                     for (long i_n = from; i_n < to; i_n++) {
                         for (long i_k = 0; i_k < K; i_k++) {
                             #pragma omp simd
                             for (long i_v = 0; i_v < V; i_v++) {
                                 const real d_S_plus_q_d_o = d_S_now_row[i_n * (K * V) + i_k * V + i_v] + q_row[i_n * K + i_k]
                                         * d_o_row[i_n * V + i_v];
-                                // std/gated_delta.lsrl:7  S' = a * (S - b * outer(k, k @ S)) + b * outer(k, v)
-                                const real k_k_S = k_row[i_n * K + i_k] * k_S_row[i_n * V + i_v];
-                                const real d_a_product = d_S_plus_q_d_o * (S_row[i_n * (K * V) + i_k * V + i_v] - b_row[i_n]
-                                        * k_k_S);
-                                const real a_wide_d_S_plus_q_d_o = a_row[i_n] * d_S_plus_q_d_o;
-                                const real d_b_sum = d_S_plus_q_d_o * (k_row[i_n * K + i_k] * v_row[i_n * V + i_v])
-                                        + -a_wide_d_S_plus_q_d_o * k_k_S;
                                 d_S_plus_q_d_o_all_row[i_n * (K * V) + i_k * V + i_v] = d_S_plus_q_d_o;
-                                d_a_product_all_row[i_n * (K * V) + i_k * V + i_v] = d_a_product;
-                                a_wide_d_S_plus_q_d_o_all_row[i_n * (K * V) + i_k * V + i_v] = a_wide_d_S_plus_q_d_o;
-                                d_b_sum_all_row[i_n * (K * V) + i_k * V + i_v] = d_b_sum;
                             }
                         }
                     }
@@ -637,13 +639,12 @@ void d_S_kernel(
                     }
                 }
                 {
-                    const real *const k_S_row = k_S + (first_b * T + i_t) * (N * V);
                     for (long i_n = from; i_n < to; i_n++) {
                         for (long i_k = 0; i_k < K; i_k++) {
                             real sum = 0;
                             #pragma omp simd reduction(+ : sum)
                             for (long i_v = 0; i_v < V; i_v++) sum += d_S_plus_q_d_o_all_row[i_n * (K * V) + i_k * V + i_v]
-                                    * k_S_row[i_n * V + i_v];
+                                    * k_S_all_row[i_n * V + i_v];
                             d_S_plus_q_d_o_k_S_all_row[i_n * K + i_k] = sum;
                         }
                     }
@@ -657,6 +658,59 @@ void d_S_kernel(
                             #pragma omp simd
                             for (long i_v = 0; i_v < V; i_v++) k_d_S_plus_q_d_o_all_row[i_n * V + i_v] += k_row[i_n * K + i_k]
                                     * d_S_plus_q_d_o_all_row[i_n * (K * V) + i_k * V + i_v];
+                        }
+                    }
+                }
+                {
+                    const real *const k_row = k + (first_b * T + i_t) * (K * N);
+                    const real *const v_row = v + (first_b * T + i_t) * (N * V);
+                    const real *const a_row = a + (first_b * T + i_t) * N;
+                    const real *const b_row = b + (first_b * T + i_t) * N;
+                    const real *const S_row = S + (first_b * T + i_t) * (K * N * V);
+                    for (long i_n = from; i_n < to; i_n++) {
+                        for (long i_k = 0; i_k < K; i_k++) {
+                            #pragma omp simd
+                            for (long i_v = 0; i_v < V; i_v++) {
+                                // std/gated_delta.lsrl:7  S' = a * (S - b * outer(k, k @ S)) + b * outer(k, v)
+                                const real k_k_S = k_row[i_n * K + i_k] * k_S_all_row[i_n * V + i_v];
+                                const real S_next_difference = S_row[i_n * (K * V) + i_k * V + i_v] - b_row[i_n] * k_k_S;
+                                const real k_v = k_row[i_n * K + i_k] * v_row[i_n * V + i_v];
+                                const real S_next = a_row[i_n] * S_next_difference + b_row[i_n] * k_v;
+                                const real d_a_product = d_S_plus_q_d_o_all_row[i_n * (K * V) + i_k * V + i_v]
+                                        * S_next_difference;
+                                const real a_wide_d_S_plus_q_d_o = a_row[i_n] * d_S_plus_q_d_o_all_row[i_n * (K * V) + i_k * V
+                                        + i_v];
+                                const real d_b_sum = d_S_plus_q_d_o_all_row[i_n * (K * V) + i_k * V + i_v] * k_v
+                                        + -a_wide_d_S_plus_q_d_o * k_k_S;
+                                S_next_all_row[i_n * (K * V) + i_k * V + i_v] = S_next;
+                                d_a_product_all_row[i_n * (K * V) + i_k * V + i_v] = d_a_product;
+                                a_wide_d_S_plus_q_d_o_all_row[i_n * (K * V) + i_k * V + i_v] = a_wide_d_S_plus_q_d_o;
+                                d_b_sum_all_row[i_n * (K * V) + i_k * V + i_v] = d_b_sum;
+                            }
+                        }
+                    }
+                }
+                {
+                    const real *const d_o_row = d_o + (first_b * T + i_t) * (N * V);
+                    for (long i_n = from; i_n < to; i_n++) {
+                        for (long i_k = 0; i_k < K; i_k++) {
+                            real sum = 0;
+                            #pragma omp simd reduction(+ : sum)
+                            for (long i_v = 0; i_v < V; i_v++) sum += d_o_row[i_n * V + i_v] * S_next_all_row[i_n * (K * V)
+                                    + i_k * V + i_v];
+                            d_q_all_row[i_n * K + i_k] = sum;
+                        }
+                    }
+                }
+                {
+                    const real *const S_row = S + (first_b * T + i_t) * (K * N * V);
+                    for (long i_n = from; i_n < to; i_n++) {
+                        for (long i_k = 0; i_k < K; i_k++) {
+                            real sum = 0;
+                            #pragma omp simd reduction(+ : sum)
+                            for (long i_v = 0; i_v < V; i_v++) sum += k_d_S_plus_q_d_o_all_row[i_n * V + i_v] * S_row[i_n * (K
+                                    * V) + i_k * V + i_v];
+                            k_d_S_plus_q_d_o_S_all_row[i_n * K + i_k] = sum;
                         }
                     }
                 }
@@ -678,18 +732,6 @@ void d_S_kernel(
                             for (long i_v = 0; i_v < V; i_v++) sum += d_b_sum_all_row[i_n * (K * V) + i_k * V + i_v];
                         }
                         d_b_all_row[i_n] = sum;
-                    }
-                }
-                {
-                    const real *const S_row = S + (first_b * T + i_t) * (K * N * V);
-                    for (long i_n = from; i_n < to; i_n++) {
-                        for (long i_k = 0; i_k < K; i_k++) {
-                            real sum = 0;
-                            #pragma omp simd reduction(+ : sum)
-                            for (long i_v = 0; i_v < V; i_v++) sum += k_d_S_plus_q_d_o_all_row[i_n * V + i_v] * S_row[i_n * (K
-                                    * V) + i_k * V + i_v];
-                            k_d_S_plus_q_d_o_S_all_row[i_n * K + i_k] = sum;
-                        }
                     }
                 }
                 {
@@ -734,8 +776,15 @@ void d_S_kernel(
                     }
                 }
                 {
+                    real *const d_q_row = d_q + (first_b * T + i_t) * (K * N);
                     real *const d_a_row = d_a + (first_b * T + i_t) * N;
                     real *const d_b_row = d_b + (first_b * T + i_t) * N;
+                    for (long i_n = from; i_n < to; i_n++) {
+                        #pragma omp simd
+                        for (long i_k = 0; i_k < K; i_k++) {
+                            d_q_row[i_n * K + i_k] = d_q_all_row[i_n * K + i_k];
+                        }
+                    }
                     #pragma omp simd
                     for (long i_n = from; i_n < to; i_n++) {
                         d_a_row[i_n] = d_a_all_row[i_n];
@@ -758,6 +807,9 @@ void d_S_kernel(
                 }
             }
             free(d_S_now_row);
+            free(k_S_all_row);
+            free(S_next_all_row);
+            free(d_q_all_row);
             free(d_S_plus_q_d_o_all_row);
             free(d_S_plus_q_d_o_v_all_row);
             free(d_S_plus_q_d_o_k_S_all_row);
@@ -775,9 +827,10 @@ void d_S_kernel(
 """
 
 
-def d_S_launch(q, k, v, a, b, S, d_o, k_S, d_S):
+def d_S_launch(q, k, v, a, b, S, d_o, d_S):
     """Run `d_S_kernel`: what it keeps of every position, then the last states."""
     batch, length = q.shape[:2]
+    d_q = d_S.new_empty((batch, length, N, K), dtype=torch.float32)
     d_k = d_S.new_empty((batch, length, N, K), dtype=torch.float32)
     d_v = d_S.new_empty((batch, length, N, V), dtype=torch.float32)
     d_a = d_S.new_empty((batch, length, N), dtype=torch.float32)
@@ -794,8 +847,8 @@ def d_S_launch(q, k, v, a, b, S, d_o, k_S, d_S):
             b.contiguous(),
             S.contiguous(),
             d_o.contiguous(),
-            k_S.contiguous(),
             d_S.contiguous(),
+            d_q,
             d_k,
             d_v,
             d_a,
@@ -804,7 +857,7 @@ def d_S_launch(q, k, v, a, b, S, d_o, k_S, d_S):
         ],
         [batch, length, N, K, V, torch.get_num_threads()],
     )
-    return d_k, d_v, d_a, d_b, d_S_T
+    return d_q, d_k, d_v, d_a, d_b, d_S_T
 
 
 @torch.library.custom_op(OPERATORS + "::d_S_operator", mutates_args=())
@@ -821,6 +874,7 @@ def _(tensors, length, every):
     batch = d_S.shape[0]
     return [
         d_S.new_empty((batch, length, N, K), dtype=torch.float32),
+        d_S.new_empty((batch, length, N, K), dtype=torch.float32),
         d_S.new_empty((batch, length, N, V), dtype=torch.float32),
         d_S.new_empty((batch, length, N), dtype=torch.float32),
         d_S.new_empty((batch, length, N), dtype=torch.float32),
@@ -828,23 +882,31 @@ def _(tensors, length, every):
     ]
 
 
-d_S_operator.register_vmap(folded(d_S_operator, (True, True, True, True, True, True, True, True, True)))
+d_S_operator.register_vmap(folded(d_S_operator, (True, True, True, True, True, True, True, True)))
 
 
-def d_S_loop(q, k, v, a, b, S, d_o, k_S, d_S):
+def d_S_loop(q, k, v, a, b, S, d_o, d_S):
     """The loop by its kernel where there is a GPU, else in plain PyTorch."""
-    return d_S_operator([q, k, v, a, b, S, d_o, k_S, d_S], q.shape[1], 0)
+    return d_S_operator([q, k, v, a, b, S, d_o, d_S], q.shape[1], 0)
 
 
-def d_S_plain(q, k, v, a, b, S, d_o, k_S, d_S):
-    """d_S over time in plain PyTorch, from the end to the start: d_k, d_v, d_a, d_b of every position,
-    then the last states.
+def d_S_plain(q, k, v, a, b, S, d_o, d_S):
+    """d_S over time in plain PyTorch, from the end to the start: d_q, d_k, d_v, d_a, d_b of every
+    position, then the last states.
     """
+    all_d_q = []
     all_d_k = []
     all_d_v = []
     all_d_a = []
     all_d_b = []
-    for q, k, v, a, b, S, d_o, k_S in positions(q, k, v, a, b, S, d_o, k_S, reverse=True):
+    for q, k, v, a, b, S, d_o in positions(q, k, v, a, b, S, d_o, reverse=True):
+        # std/gated_delta.lsrl:7  S' = a * (S - b * outer(k, k @ S)) + b * outer(k, v)
+        k_S = torch.einsum("bnk,bnkv->bnv", k, S)  # [B, N, V]
+        k_k_S = k[..., None] * k_S[..., None, :]  # [B, N, K, V]
+        S_next_difference = S - b[..., None, None] * k_k_S
+        k_v = k[..., None] * v[..., None, :]  # [B, N, K, V]
+        S_next = a[..., None, None] * S_next_difference + b[..., None, None] * k_v
+        d_q = torch.einsum("bnv,bnkv->bnk", d_o, S_next)  # [B, N, K]
         d_S_plus_q_d_o = d_S + q[..., None] * d_o[..., None, :]
         b_wide_d_S_plus_q_d_o = b[..., None, None] * d_S_plus_q_d_o
         a_wide_d_S_plus_q_d_o = a[..., None, None] * d_S_plus_q_d_o
@@ -857,18 +919,17 @@ def d_S_plain(q, k, v, a, b, S, d_o, k_S, d_S):
         k_d_k_product = torch.einsum("bnk,bnkv->bnv", k, d_k_product)  # [B, N, V]
         d_k = d_k_sum + torch.einsum("bnv,bnkv->bnk", k_d_k_product, S)
         d_v = torch.einsum("bnk,bnkv->bnv", k, b_wide_d_S_plus_q_d_o)  # [B, N, V]
-        # std/gated_delta.lsrl:7  S' = a * (S - b * outer(k, k @ S)) + b * outer(k, v)
-        k_k_S = k[..., None] * k_S[..., None, :]  # [B, N, K, V]
-        d_a = (d_S_plus_q_d_o * (S - b[..., None, None] * k_k_S)).sum((-2, -1))  # [B, N]
-        d_b_sum = d_S_plus_q_d_o * (k[..., None] * v[..., None, :]) + minus_a_wide_d_S_plus_q_d_o * k_k_S
-        d_b = d_b_sum.sum((-2, -1))  # [B, N]
+        d_a = (d_S_plus_q_d_o * S_next_difference).sum((-2, -1))  # [B, N]
+        d_b = (d_S_plus_q_d_o * k_v + minus_a_wide_d_S_plus_q_d_o * k_k_S).sum((-2, -1))  # [B, N]
         d_S_next = a_wide_d_S_plus_q_d_o + k[..., None] * k_d_k_product[..., None, :]
+        all_d_q.append(d_q)
         all_d_k.append(d_k)
         all_d_v.append(d_v)
         all_d_a.append(d_a)
         all_d_b.append(d_b)
         d_S = d_S_next
     return (
+        over_time(all_d_q, (N, K), torch.float32, d_S, reverse=True),
         over_time(all_d_k, (N, K), torch.float32, d_S, reverse=True),
         over_time(all_d_v, (N, V), torch.float32, d_S, reverse=True),
         over_time(all_d_a, (N,), torch.float32, d_S, reverse=True),
@@ -880,15 +941,7 @@ def d_S_plain(q, k, v, a, b, S, d_o, k_S, d_S):
 def S_adjoint(q, k, v, a, b, S, d_o, d_S_last):
     """The derivative of the loop: cotangents of what it takes, from those of what it gives."""
 
-    # std/gated_delta.lsrl:7  S' = a * (S - b * outer(k, k @ S)) + b * outer(k, v)
-    k_S = torch.einsum("btnk,btnkv->btnv", k, S)  # [B, T, N, V]
-
-    d_k, d_v, d_a, d_b, d_S_last_2 = d_S_loop(q, k, v, a, b, S, d_o, k_S, d_S_last)
-
-    # std/gated_delta.lsrl:7  S' = a * (S - b * outer(k, k @ S)) + b * outer(k, v)
-    S_next_product = a[..., None, None] * (S - b[..., None, None] * (k[..., None] * k_S[..., None, :]))
-    S_next = S_next_product + b[..., None, None] * (k[..., None] * v[..., None, :])
-    d_q = torch.einsum("btnv,btnkv->btnk", d_o, S_next)  # [B, T, N, K]
+    d_q, d_k, d_v, d_a, d_b, d_S_last_2 = d_S_loop(q, k, v, a, b, S, d_o, d_S_last)
 
     return d_q, d_k, d_v, d_a, d_b, d_S_last_2
 

@@ -29,6 +29,8 @@ import torch
 
 D, N = 32, 64
 
+LEAST_PRODUCT = 2**20  # multiplications; fewer are done before an operator is called
+
 
 @functools.cache
 def compiler():
@@ -196,7 +198,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_22beb0d14114")
+OPERATORS = own_namespace("lsrl_27ab09cb6190")
 
 
 def saves(length, every):
@@ -269,6 +271,65 @@ def pulled_back(function, tensors, cotangents):
     return [next(found) if own else None for own in smooth]
 
 
+@torch.library.custom_op(OPERATORS + "::matrix_product", mutates_args=())
+def matrix_product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    """x [rows, inner] @ matrix [inner, outer]; either may lie in memory in any way."""
+    found = x.new_empty(x.shape[0], matrix.shape[1])
+    numbers = [*x.shape, matrix.shape[1], *x.stride(), *matrix.stride(), torch.get_num_threads()]
+    run_native(library(C_FUNCTIONS + MATRIX_PRODUCT).matrix_product, [x, matrix, found], numbers)
+    return found
+
+
+@matrix_product.register_fake
+def _(x, matrix):
+    return x.new_empty(x.shape[0], matrix.shape[1])
+
+
+@matrix_product.register_vmap
+def _(info, in_dims, x, matrix):
+    size, pairs = info.batch_size, zip((x, matrix), in_dims)
+    given = [tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0) for tensor, dim in pairs]
+    return torch.stack([matrix_product(own, other) for own, other in zip(*given)]), 0
+
+
+class MatrixProduct(torch.autograd.Function):
+    """`matrix_product`, whose derivatives are such products."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x, matrix):
+        return matrix_product(x, matrix)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        x, matrix = ctx.saved_tensors
+        wanted = ctx.needs_input_grad
+        by_x = MatrixProduct.apply(cotangent, matrix.mT) if wanted[0] else None
+        return by_x, MatrixProduct.apply(x.mT, cotangent) if wanted[1] else None
+
+
+def sequence_product(x, matrix):
+    """x [..., inner] @ matrix [inner, outer]."""
+    if not is_large_product(x, matrix.shape[-1]):
+        return x @ matrix
+    return MatrixProduct.apply(x.reshape(-1, x.shape[-1]), matrix).reshape(*x.shape[:-1], matrix.shape[-1])
+
+
+def is_large_product(x, others):
+    """Whether a product of all numbers of x with so many others is computed in C.
+
+    Compilers of graphs bring products of their own.
+    """
+    if torch.compiler.is_compiling() or x.numel() * others < LEAST_PRODUCT:
+        return False
+    return runs_native(x)
+
+
 C_FUNCTIONS = r"""
 #include <math.h>
 #include <stdbool.h>
@@ -276,6 +337,14 @@ C_FUNCTIONS = r"""
 #include <stdlib.h>
 
 typedef float real;
+
+typedef float data;
+
+// A function that stands where it is called: loops vectorise, and constant arguments make copies of their own.
+#define INLINE static inline __attribute__((always_inline))
+
+// A number of a matrix in memory.
+INLINE real load_data(data value) { return value; }
 
 // Room for an array, at the start of a cache line.
 static void *new_array(long bytes) { return aligned_alloc(64, (bytes + 64) / 64 * 64); }
@@ -291,6 +360,162 @@ static void write_in_large_pages(void *array, long bytes) {
 #else
 static void write_in_large_pages(void *array, long bytes) {}
 #endif
+
+// As wide as the machine's vectors; where there are 32 registers of them, a tile has twice the rows.
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#define TILE_ROWS 8
+#elif defined(__AVX2__)
+#define VECTOR_BYTES 32
+#define TILE_ROWS 4
+#elif defined(__aarch64__)
+#define VECTOR_BYTES 16
+#define TILE_ROWS 8
+#else
+#define VECTOR_BYTES 16
+#define TILE_ROWS 4
+#endif
+
+// How many numbers a vector holds.
+#define LANES ((long)(VECTOR_BYTES / sizeof(real)))
+
+// The columns of a matrix that lie side by side when it is packed.
+#define PANEL (3 * LANES)
+
+// Numbers that are computed with at once, anywhere in memory.
+typedef real vector __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
+
+// How many numbers `pack` writes: the columns are filled up to whole vectors.
+static long packed_size(long inner, long outer) { return inner * ((outer + LANES - 1) / LANES) * LANES; }
+
+// matrix[i * inner_stride + o * outer_stride] in panels of three vectors of columns, the last in panels of one:
+// packed[panel][i][column], with zeros behind the last column.
+static void pack(real *packed, const data *matrix, long inner, long outer, long inner_stride, long outer_stride) {
+    for (long first = 0, width; first < outer; first += width) {
+        width = outer - first > 2 * LANES ? PANEL : LANES;
+        long there = outer - first < width ? outer - first : width;
+        const data *from = matrix + first * outer_stride;
+        for (long i = 0; i < inner; i++, packed += width, from += inner_stride) {
+            for (long column = 0; column < there; column++) packed[column] = load_data(from[column * outer_stride]);
+            for (long column = there; column < width; column++) packed[column] = 0;
+        }
+    }
+}
+
+// At most `most` rows times a panel of `vectors`; the sums stay in registers.  Where there are fewer rows the last one
+// is computed again, and not stored.
+INLINE void product_tile(real *out, long out_stride, const real *x, long x_stride, const real *panel, long rows,
+                         long inner, long columns, int added, const int most, const int vectors) {
+    const real *row[TILE_ROWS];
+    vector sum[TILE_ROWS][3], factor[3];
+#pragma GCC unroll 8
+    for (int r = 0; r < most; r++) {
+        row[r] = x + (r < rows ? r : rows - 1) * x_stride;
+#pragma GCC unroll 3
+        for (int v = 0; v < vectors; v++) sum[r][v] = (vector){0};
+    }
+    for (long i = 0; i < inner; i++, panel += vectors * LANES) {
+#pragma GCC unroll 3
+        for (int v = 0; v < vectors; v++) factor[v] = *(const vector *)(panel + v * LANES);
+#pragma GCC unroll 8
+        for (int r = 0; r < most; r++)
+#pragma GCC unroll 3
+            for (int v = 0; v < vectors; v++) sum[r][v] += row[r][i] * factor[v];
+    }
+    for (int r = 0; r < most && r < rows; r++)
+#pragma GCC unroll 3
+        for (int v = 0; v < vectors; v++) {
+            real *to = out + r * out_stride + v * LANES;
+            long left = columns - v * LANES;
+            if (left >= LANES && added) *(vector *)to += sum[r][v];
+            else if (left >= LANES) *(vector *)to = sum[r][v];
+            else for (long lane = 0; lane < left; lane++) to[lane] = (added ? to[lane] : 0) + sum[r][v][lane];
+        }
+}
+
+// All rows times a panel, by tiles of 8 rows where there are registers for them, then of 4, then of one.
+INLINE void product_panel(real *out, long out_stride, const real *x, long x_stride, const real *panel, long rows,
+                          long inner, long columns, int added, const int vectors) {
+    for (; TILE_ROWS == 8 && rows > 4; rows -= 8, x += 8 * x_stride, out += 8 * out_stride)
+        product_tile(out, out_stride, x, x_stride, panel, rows, inner, columns, added, TILE_ROWS, vectors);
+    for (; rows > 1; rows -= 4, x += 4 * x_stride, out += 4 * out_stride)
+        product_tile(out, out_stride, x, x_stride, panel, rows, inner, columns, added, 4, vectors);
+    if (rows == 1) product_tile(out, out_stride, x, x_stride, panel, rows, inner, columns, added, 1, vectors);
+}
+
+// How much of a long sum is taken at once, so that a tile's rows and its part of a panel stay in the caches.
+#define DEPTH 512L
+
+// Both of the products below, panel by panel.
+static void product_by_panels(real *out, long out_stride, const real *x, long x_stride, const real *packed, long rows,
+                              long inner, long outer, int added) {
+    for (long first = 0, width; first < outer; first += width, packed += inner * width) {
+        long left = outer - first;
+        width = left > 2 * LANES ? PANEL : LANES;
+        for (long begin = 0; begin < inner || begin == 0; begin += DEPTH) {
+            const real *from = x + begin, *panel = packed + begin * width;
+            long depth = inner - begin < DEPTH ? inner - begin : DEPTH;
+            int more = added || begin;
+            if (width > LANES)
+                product_panel(out + first, out_stride, from, x_stride, panel, rows, depth, left, more, 3);
+            else
+                product_panel(out + first, out_stride, from, x_stride, panel, rows, depth, left, more, 1);
+        }
+    }
+}
+
+// out[r][o] = sum_i x[r][i] * matrix[i][o], for a matrix that `pack` packed; row r is at out + r * out_stride.
+static void product(real *out, long out_stride, const real *x, long x_stride, const real *packed, long rows, long inner,
+                    long outer) {
+    product_by_panels(out, out_stride, x, x_stride, packed, rows, inner, outer, 0);
+}
+
+// out[r][o] += sum_i x[r][i] * matrix[i][o].
+static void product_added(real *out, long out_stride, const real *x, long x_stride, const real *packed, long rows,
+                          long inner, long outer) {
+    product_by_panels(out, out_stride, x, x_stride, packed, rows, inner, outer, 1);
+}
+"""
+
+
+MATRIX_PRODUCT = r"""
+// out = x @ matrix, [rows, outer]; either may be transposed, by its strides.  Threads share rows; long sums are taken in
+// parts, for each of which the matrix is packed once.
+void matrix_product(const real *x, const real *matrix, real *out, long rows, long inner, long outer, long x_row,
+                    long x_inner, long matrix_inner, long matrix_outer, long threads) {
+    const long block = 64, depth = inner < DEPTH ? inner : DEPTH, columns = 12 * LANES;
+    write_in_large_pages(out, rows * outer * (long)sizeof(real));
+    real *packed = new_array(packed_size(depth, outer) * (long)sizeof(real));
+    #pragma omp parallel num_threads(threads)
+    {
+        real *turned = new_array(block * depth * (long)sizeof(real));
+        for (long first = 0; first < inner; first += depth) {
+            const long part = inner - first < depth ? inner - first : depth;
+            #pragma omp for schedule(static)
+            for (long o = 0; o < outer; o += columns) {
+                const long many = outer - o < columns ? outer - o : columns;
+                const real *source = matrix + first * matrix_inner + o * matrix_outer;
+                pack(packed + o * part, source, part, many, matrix_inner, matrix_outer);
+            }
+            #pragma omp for schedule(dynamic)
+            for (long row = 0; row < rows; row += block) {
+                const long many = rows - row < block ? rows - row : block;
+                const real *source = x + row * x_row + first * x_inner;
+                if (x_inner != 1)
+                    for (long i = 0; i < part; i++)
+                        for (long r = 0; r < many; r++) turned[r * part + i] = source[r * x_row + i * x_inner];
+                const real *given = x_inner == 1 ? source : turned;
+                const long stride = x_inner == 1 ? x_row : part;
+                if (first)
+                    product_added(out + row * outer, outer, given, stride, packed, many, part, outer);
+                else
+                    product(out + row * outer, outer, given, stride, packed, many, part, outer);
+            }
+        }
+        free(turned);
+    }
+    free(packed);
+}
 """
 
 
@@ -734,7 +959,7 @@ def apply(params, inputs, state=None):
     state = starting(params, state, batch, device)
 
     # std/lru.lsrl:14  h' = a * h + exp(gamma) * (B @ x)
-    B_x = x.to(torch.complex64) @ B.mT  # [B, T, N]
+    B_x = sequence_product(x.to(torch.complex64), B.mT)  # [B, T, N]
 
     # std/lru.lsrl:13  a = exp(-exp(nu)) * cis(exp(theta))
     a = torch.exp(-torch.exp(nu)) * torch.polar(torch.ones_like(torch.exp(theta)), torch.exp(theta))

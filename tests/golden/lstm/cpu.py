@@ -30,6 +30,8 @@ import torch
 
 D, H = 32, 64
 
+LEAST_PRODUCT = 2**20  # multiplications; fewer are done before an operator is called
+
 
 @functools.cache
 def compiler():
@@ -197,7 +199,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_1cc09e157778")
+OPERATORS = own_namespace("lsrl_576afde17e0d")
 
 
 def saves(length, every):
@@ -268,6 +270,73 @@ def pulled_back(function, tensors, cotangents):
     pull = torch.func.vjp(of_smooth, *(tensor for tensor, own in zip(tensors, smooth) if own))[1]
     found = iter(pull(list(cotangents)))
     return [next(found) if own else None for own in smooth]
+
+
+@torch.library.custom_op(OPERATORS + "::matrix_product", mutates_args=())
+def matrix_product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    """x [rows, inner] @ matrix [inner, outer]; either may lie in memory in any way."""
+    found = x.new_empty(x.shape[0], matrix.shape[1])
+    numbers = [*x.shape, matrix.shape[1], *x.stride(), *matrix.stride(), torch.get_num_threads()]
+    run_native(library(C_FUNCTIONS + MATRIX_PRODUCT).matrix_product, [x, matrix, found], numbers)
+    return found
+
+
+@matrix_product.register_fake
+def _(x, matrix):
+    return x.new_empty(x.shape[0], matrix.shape[1])
+
+
+@matrix_product.register_vmap
+def _(info, in_dims, x, matrix):
+    size, pairs = info.batch_size, zip((x, matrix), in_dims)
+    given = [tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0) for tensor, dim in pairs]
+    return torch.stack([matrix_product(own, other) for own, other in zip(*given)]), 0
+
+
+class MatrixProduct(torch.autograd.Function):
+    """`matrix_product`, whose derivatives are such products."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x, matrix):
+        return matrix_product(x, matrix)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        x, matrix = ctx.saved_tensors
+        wanted = ctx.needs_input_grad
+        by_x = MatrixProduct.apply(cotangent, matrix.mT) if wanted[0] else None
+        return by_x, MatrixProduct.apply(x.mT, cotangent) if wanted[1] else None
+
+
+def sequence_product(x, matrix):
+    """x [..., inner] @ matrix [inner, outer]."""
+    if not is_large_product(x, matrix.shape[-1]):
+        return x @ matrix
+    return MatrixProduct.apply(x.reshape(-1, x.shape[-1]), matrix).reshape(*x.shape[:-1], matrix.shape[-1])
+
+
+def position_sum(x, y):
+    """Sums over all positions of x [..., i] and y [..., j]: [i, j]."""
+    rows, others = x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
+    if not is_large_product(x, y.shape[-1]):
+        return rows.mT @ others
+    return MatrixProduct.apply(rows.mT, others)
+
+
+def is_large_product(x, others):
+    """Whether a product of all numbers of x with so many others is computed in C.
+
+    Compilers of graphs bring products of their own.
+    """
+    if torch.compiler.is_compiling() or x.numel() * others < LEAST_PRODUCT:
+        return False
+    return runs_native(x)
 
 
 C_FUNCTIONS = r"""
@@ -510,6 +579,53 @@ static void product(real *out, long out_stride, const real *x, long x_stride, co
                     long outer) {
     product_by_panels(out, out_stride, x, x_stride, packed, rows, inner, outer, 0);
 }
+
+// out[r][o] += sum_i x[r][i] * matrix[i][o].
+static void product_added(real *out, long out_stride, const real *x, long x_stride, const real *packed, long rows,
+                          long inner, long outer) {
+    product_by_panels(out, out_stride, x, x_stride, packed, rows, inner, outer, 1);
+}
+"""
+
+
+MATRIX_PRODUCT = r"""
+// out = x @ matrix, [rows, outer]; either may be transposed, by its strides.  Threads share rows; long sums are taken in
+// parts, for each of which the matrix is packed once.
+void matrix_product(const real *x, const real *matrix, real *out, long rows, long inner, long outer, long x_row,
+                    long x_inner, long matrix_inner, long matrix_outer, long threads) {
+    const long block = 64, depth = inner < DEPTH ? inner : DEPTH, columns = 12 * LANES;
+    write_in_large_pages(out, rows * outer * (long)sizeof(real));
+    real *packed = new_array(packed_size(depth, outer) * (long)sizeof(real));
+    #pragma omp parallel num_threads(threads)
+    {
+        real *turned = new_array(block * depth * (long)sizeof(real));
+        for (long first = 0; first < inner; first += depth) {
+            const long part = inner - first < depth ? inner - first : depth;
+            #pragma omp for schedule(static)
+            for (long o = 0; o < outer; o += columns) {
+                const long many = outer - o < columns ? outer - o : columns;
+                const real *source = matrix + first * matrix_inner + o * matrix_outer;
+                pack(packed + o * part, source, part, many, matrix_inner, matrix_outer);
+            }
+            #pragma omp for schedule(dynamic)
+            for (long row = 0; row < rows; row += block) {
+                const long many = rows - row < block ? rows - row : block;
+                const real *source = x + row * x_row + first * x_inner;
+                if (x_inner != 1)
+                    for (long i = 0; i < part; i++)
+                        for (long r = 0; r < many; r++) turned[r * part + i] = source[r * x_row + i * x_inner];
+                const real *given = x_inner == 1 ? source : turned;
+                const long stride = x_inner == 1 ? x_row : part;
+                if (first)
+                    product_added(out + row * outer, outer, given, stride, packed, many, part, outer);
+                else
+                    product(out + row * outer, outer, given, stride, packed, many, part, outer);
+            }
+        }
+        free(turned);
+    }
+    free(packed);
+}
 """
 
 
@@ -747,14 +863,14 @@ void d_hc_kernel(
     write_in_large_pages(d_W_ih_x, B * T * (4 * H) * (long)sizeof(real));
     const long tile = (B + threads - 1) / threads < 32 ? (B + threads - 1) / threads : 32;  // sequences at once
     const long groups = tile ? (B + tile - 1) / tile : 0;
-    real *W_hh_d_h_next_packed = new_array(packed_size(H, H) * sizeof(real));
-    pack(W_hh_d_h_next_packed, W_hh, H, H, H, 1);
-    real *W_hh_d_h_next_2_packed = new_array(packed_size(H, H) * sizeof(real));
-    pack(W_hh_d_h_next_2_packed, W_hh + (H * H), H, H, H, 1);
-    real *W_hh_d_h_next_3_packed = new_array(packed_size(H, H) * sizeof(real));
-    pack(W_hh_d_h_next_3_packed, W_hh + 2 * (H * H), H, H, H, 1);
-    real *W_hh_d_h_next_4_packed = new_array(packed_size(H, H) * sizeof(real));
-    pack(W_hh_d_h_next_4_packed, W_hh + 3 * (H * H), H, H, H, 1);
+    real *W_hh_d_h_next_10_packed = new_array(packed_size(H, H) * sizeof(real));
+    pack(W_hh_d_h_next_10_packed, W_hh, H, H, H, 1);
+    real *W_hh_d_h_next_2_10_packed = new_array(packed_size(H, H) * sizeof(real));
+    pack(W_hh_d_h_next_2_10_packed, W_hh + (H * H), H, H, H, 1);
+    real *W_hh_d_h_next_3_10_packed = new_array(packed_size(H, H) * sizeof(real));
+    pack(W_hh_d_h_next_3_10_packed, W_hh + 2 * (H * H), H, H, H, 1);
+    real *W_hh_d_h_next_4_10_packed = new_array(packed_size(H, H) * sizeof(real));
+    pack(W_hh_d_h_next_4_10_packed, W_hh + 3 * (H * H), H, H, H, 1);
     #pragma omp parallel for num_threads(threads) schedule(static)
     for (long first_b = 0; first_b < groups; first_b++) {
         const long n_b = B - first_b * tile < tile ? B - first_b * tile : tile;
@@ -824,14 +940,14 @@ void d_hc_kernel(
                     d_c_now_row[i_h] = d_c_next;
                 }
             }
-            product(W_hh_d_h_next_d_W_ih_x_0_all_rows, H, d_W_ih_x_0_all_rows, H, W_hh_d_h_next_packed, n_b,
-                    H, H);
-            product(W_hh_d_h_next_2_d_W_ih_x_1_all_rows, H, d_W_ih_x_1_all_rows, H, W_hh_d_h_next_2_packed,
+            product(W_hh_d_h_next_d_W_ih_x_0_all_rows, H, d_W_ih_x_0_all_rows, H, W_hh_d_h_next_10_packed,
                     n_b, H, H);
-            product(W_hh_d_h_next_3_d_W_ih_x_2_all_rows, H, d_W_ih_x_2_all_rows, H, W_hh_d_h_next_3_packed,
-                    n_b, H, H);
-            product(W_hh_d_h_next_4_d_W_ih_x_3_all_rows, H, d_W_ih_x_3_all_rows, H, W_hh_d_h_next_4_packed,
-                    n_b, H, H);
+            product(W_hh_d_h_next_2_d_W_ih_x_1_all_rows, H, d_W_ih_x_1_all_rows, H,
+                    W_hh_d_h_next_2_10_packed, n_b, H, H);
+            product(W_hh_d_h_next_3_d_W_ih_x_2_all_rows, H, d_W_ih_x_2_all_rows, H,
+                    W_hh_d_h_next_3_10_packed, n_b, H, H);
+            product(W_hh_d_h_next_4_d_W_ih_x_3_all_rows, H, d_W_ih_x_3_all_rows, H,
+                    W_hh_d_h_next_4_10_packed, n_b, H, H);
             for (long i_b = 0; i_b < n_b; i_b++) {
                 real *const d_h_now_row = d_h_now_rows + i_b * H;
                 real *const W_hh_d_h_next_d_W_ih_x_0_all_row = W_hh_d_h_next_d_W_ih_x_0_all_rows + i_b * H;
@@ -876,10 +992,10 @@ void d_hc_kernel(
         free(W_hh_d_h_next_3_d_W_ih_x_2_all_rows);
         free(W_hh_d_h_next_4_d_W_ih_x_3_all_rows);
     }
-    free(W_hh_d_h_next_packed);
-    free(W_hh_d_h_next_2_packed);
-    free(W_hh_d_h_next_3_packed);
-    free(W_hh_d_h_next_4_packed);
+    free(W_hh_d_h_next_10_packed);
+    free(W_hh_d_h_next_2_10_packed);
+    free(W_hh_d_h_next_3_10_packed);
+    free(W_hh_d_h_next_4_10_packed);
 }
 """
 
@@ -977,11 +1093,11 @@ def h_c_adjoint(W_ih_x, W_hh, b_ih, b_hh, h, c, d_h_next, d_h_last, d_c_last):
     """The derivative of the loop: cotangents of what it takes, from those of what it gives."""
 
     # std/lstm.lsrl:10  i, f, g, o = split(W_ih @ x + b_ih + W_hh @ h + b_hh, 4)
-    o_sum = W_ih_x + b_ih + h @ W_hh.mT + b_hh
+    o_sum = W_ih_x + b_ih + sequence_product(h, W_hh.mT) + b_hh
 
     d_W_ih_x, d_h_last_2, d_c_last_2 = d_hc_loop(c, d_h_next, o_sum, W_hh, d_h_last, d_c_last)
     d_W_ih_x_sum = d_W_ih_x.sum((0, 1))
-    d_W_ih_x_h_sum = torch.einsum("btg,bth->gh", d_W_ih_x, h)
+    d_W_ih_x_h_sum = position_sum(d_W_ih_x, h)
 
     return d_W_ih_x, d_W_ih_x_h_sum, d_W_ih_x_sum, d_W_ih_x_sum, d_h_last_2, d_c_last_2
 
@@ -1078,7 +1194,7 @@ def apply(params, inputs, state=None):
     state = starting(params, state, batch, device)
 
     # std/lstm.lsrl:10  i, f, g, o = split(W_ih @ x + b_ih + W_hh @ h + b_hh, 4)
-    W_ih_x = x @ W_ih.mT  # [B, T, 4*H]
+    W_ih_x = sequence_product(x, W_ih.mT)  # [B, T, 4*H]
 
     h_next, h_last, c_last = h_c_loop(W_ih_x, W_hh, b_ih, b_hh, state["h"], state["c"])
 

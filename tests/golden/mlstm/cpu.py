@@ -195,7 +195,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_324341cfef0d")
+OPERATORS = own_namespace("lsrl_9e125c9df1e3")
 
 
 def saves(length, every):
@@ -791,11 +791,10 @@ void d_Cnm_kernel(
     const real *n,  // [B, T, N, K]
     const real *m,  // [B, T, N]
     const real *d_h,  // [B, T, N, V]
-    const real *q_n_next,  // [B, T, N]
-    const real *d_q_sum,  // [B, T, N]
     const real *d_C_0,  // [B, N, K, V], at the start
     const real *d_n_0,  // [B, N, K], at the start
     const real *d_m_0,  // [B, N], at the start
+    real *d_q,  // [B, T, N, K], written
     real *d_k,  // [B, T, N, K], written
     real *d_v,  // [B, T, N, V], written
     real *d_i,  // [B, T, N], written
@@ -805,6 +804,7 @@ void d_Cnm_kernel(
     real *d_m_T,  // [B, N], at the end, written
     long B, long T, long N, long K, long V, long threads
 ) {
+    write_in_large_pages(d_q, B * T * (K * N) * (long)sizeof(real));
     write_in_large_pages(d_k, B * T * (K * N) * (long)sizeof(real));
     write_in_large_pages(d_v, B * T * (N * V) * (long)sizeof(real));
     write_in_large_pages(d_i, B * T * (N) * (long)sizeof(real));
@@ -825,26 +825,33 @@ void d_Cnm_kernel(
             real *d_m_now_row = new_array((N) * sizeof(real));
             real *lf_plus_m_all_row = new_array((N) * sizeof(real));
             real *m_next_all_row = new_array((N) * sizeof(real));
+            real *exp_lf_plus_m_minus_m_next_all_row = new_array((N) * sizeof(real));
             real *exp_i_minus_m_next_all_row = new_array((N) * sizeof(real));
+            real *n_next_all_row = new_array((K * N) * sizeof(real));
+            real *q_n_next_all_row = new_array((N) * sizeof(real));
             real *abs_q_n_next_all_row = new_array((N) * sizeof(real));
             real *exp_minus_m_next_all_row = new_array((N) * sizeof(real));
-            real *d_k_choice_all_row = new_array((N) * sizeof(real));
-            real *d_k_product_all_row = new_array((N) * sizeof(real));
-            real *d_n_plus_q_d_k_product_all_row = new_array((K * N) * sizeof(real));
-            real *d_k_max_all_row = new_array((N) * sizeof(real));
-            real *d_h_over_d_k_max_wide_all_row = new_array((N * V) * sizeof(real));
+            real *d_q_max_all_row = new_array((N) * sizeof(real));
+            real *d_h_over_d_q_max_wide_all_row = new_array((N * V) * sizeof(real));
+            real *k_v_all_row = new_array((K * N * V) * sizeof(real));
+            real *C_next_all_row = new_array((K * N * V) * sizeof(real));
+            real *q_C_next_all_row = new_array((N * V) * sizeof(real));
+            real *d_q_neg_all_row = new_array((N * V) * sizeof(real));
+            real *sum_d_q_neg_all_row = new_array((N) * sizeof(real));
+            real *d_q_choice_all_row = new_array((N) * sizeof(real));
+            real *d_q_product_all_row = new_array((N) * sizeof(real));
+            real *d_h_over_d_q_max_wide_C_next_all_row = new_array((K * N) * sizeof(real));
             real *d_k_sum_all_row = new_array((K * N * V) * sizeof(real));
             real *d_k_sum_v_all_row = new_array((K * N) * sizeof(real));
             real *k_d_k_sum_all_row = new_array((N * V) * sizeof(real));
-            real *d_n_plus_q_d_k_product_k_all_row = new_array((K * N) * sizeof(real));
-            real *sum_d_n_plus_q_d_k_product_k_all_row = new_array((N) * sizeof(real));
+            real *d_i_product_all_row = new_array((K * N) * sizeof(real));
+            real *sum_d_i_product_all_row = new_array((N) * sizeof(real));
             real *d_k_sum_k_v_all_row = new_array((K * N * V) * sizeof(real));
             real *sum_d_k_sum_k_v_all_row = new_array((N) * sizeof(real));
-            real *d_n_plus_q_d_k_product_n_all_row = new_array((K * N) * sizeof(real));
-            real *sum_d_n_plus_q_d_k_product_n_all_row = new_array((N) * sizeof(real));
+            real *d_i_product_2_all_row = new_array((K * N) * sizeof(real));
+            real *sum_d_i_product_2_all_row = new_array((N) * sizeof(real));
             real *d_k_sum_C_all_row = new_array((K * N * V) * sizeof(real));
             real *sum_d_k_sum_C_all_row = new_array((N) * sizeof(real));
-            real *exp_lf_plus_m_minus_m_next_all_row = new_array((N) * sizeof(real));
             {
                 const real *const d_C_0_row = d_C_0 + first_b * (K * N * V);
                 const real *const d_n_0_row = d_n_0 + first_b * (K * N);
@@ -874,8 +881,6 @@ void d_Cnm_kernel(
                     const real *const i_row = i + (first_b * T + i_t) * N;
                     const real *const f_row = f + (first_b * T + i_t) * N;
                     const real *const m_row = m + (first_b * T + i_t) * N;
-                    const real *const q_n_next_row = q_n_next + (first_b * T + i_t) * N;
-                    const real *const d_q_sum_row = d_q_sum + (first_b * T + i_t) * N;
                     #pragma omp simd
                     for (long i_n = from; i_n < to; i_n++) {
                         // std/mlstm.lsrl:10  lf = logsigmoid(f)
@@ -885,70 +890,14 @@ void d_Cnm_kernel(
                         const real m_next = maximum(lf_plus_m, i_row[i_n]);
                         // std/mlstm.lsrl:12  C' = exp(lf + m - m') * C + exp(i - m') * outer(k, v)
                         const real exp_lf_plus_m_minus_m_next = exp_(lf_plus_m - m_next);
-                        // std/mlstm.lsrl:15  output h = (q @ C') / max(abs(q @ n'), exp(-m'))
-                        const real abs_q_n_next = abs_(q_n_next_row[i_n]);
-                        const real exp_minus_m_next = exp_(-m_next);
-                        const real d_k_choice = ((abs_q_n_next == exp_minus_m_next) ? d_q_sum_row[i_n] * (real)0.5 : 0);
-                        const real d_k_product = ((abs_q_n_next > exp_minus_m_next) ? d_q_sum_row[i_n] : d_k_choice)
-                                * sign_(q_n_next_row[i_n]);
-                        const real d_k_max = maximum(abs_q_n_next, exp_minus_m_next);
+                        const real exp_i_minus_m_next = exp_(i_row[i_n] - m_next);
                         lf_plus_m_all_row[i_n] = lf_plus_m;
                         m_next_all_row[i_n] = m_next;
-                        abs_q_n_next_all_row[i_n] = abs_q_n_next;
-                        exp_minus_m_next_all_row[i_n] = exp_minus_m_next;
-                        d_k_choice_all_row[i_n] = d_k_choice;
-                        d_k_product_all_row[i_n] = d_k_product;
-                        d_k_max_all_row[i_n] = d_k_max;
                         exp_lf_plus_m_minus_m_next_all_row[i_n] = exp_lf_plus_m_minus_m_next;
+                        exp_i_minus_m_next_all_row[i_n] = exp_i_minus_m_next;
                     }
                 }
                 {
-                    const real *const q_row = q + (first_b * T + i_t) * (K * N);
-                    const real *const k_row = k + (first_b * T + i_t) * (K * N);
-                    const real *const n_row = n + (first_b * T + i_t) * (K * N);
-                    for (long i_n = from; i_n < to; i_n++) {
-                        #pragma omp simd
-                        for (long i_k = 0; i_k < K; i_k++) {
-                            const real d_n = d_n_now_row[i_n * K + i_k];
-                            const real d_n_plus_q_d_k_product = d_n + q_row[i_n * K + i_k] * d_k_product_all_row[i_n];
-                            const real d_n_plus_q_d_k_product_k = d_n_plus_q_d_k_product * k_row[i_n * K + i_k];
-                            const real d_n_plus_q_d_k_product_n = d_n_plus_q_d_k_product * n_row[i_n * K + i_k];
-                            const real d_n_next = exp_lf_plus_m_minus_m_next_all_row[i_n] * d_n_plus_q_d_k_product;
-                            d_n_plus_q_d_k_product_all_row[i_n * K + i_k] = d_n_plus_q_d_k_product;
-                            d_n_plus_q_d_k_product_k_all_row[i_n * K + i_k] = d_n_plus_q_d_k_product_k;
-                            d_n_plus_q_d_k_product_n_all_row[i_n * K + i_k] = d_n_plus_q_d_k_product_n;
-                            d_n_now_row[i_n * K + i_k] = d_n_next;
-                        }
-                    }
-                }
-                {
-                    const real *const d_h_row = d_h + (first_b * T + i_t) * (N * V);
-                    for (long i_n = from; i_n < to; i_n++) {
-                        #pragma omp simd
-                        for (long i_v = 0; i_v < V; i_v++) {
-                            const real d_h_over_d_k_max_wide = d_h_row[i_n * V + i_v] / d_k_max_all_row[i_n];
-                            d_h_over_d_k_max_wide_all_row[i_n * V + i_v] = d_h_over_d_k_max_wide;
-                        }
-                    }
-                }
-                {
-                    for (long i_n = from; i_n < to; i_n++) {
-                        real sum = 0;
-                        #pragma omp simd reduction(+ : sum)
-                        for (long i_k = 0; i_k < K; i_k++) sum += d_n_plus_q_d_k_product_k_all_row[i_n * K + i_k];
-                        sum_d_n_plus_q_d_k_product_k_all_row[i_n] = sum;
-                    }
-                }
-                {
-                    for (long i_n = from; i_n < to; i_n++) {
-                        real sum = 0;
-                        #pragma omp simd reduction(+ : sum)
-                        for (long i_k = 0; i_k < K; i_k++) sum += d_n_plus_q_d_k_product_n_all_row[i_n * K + i_k];
-                        sum_d_n_plus_q_d_k_product_n_all_row[i_n] = sum;
-                    }
-                }
-                {
-                    const real *const q_row = q + (first_b * T + i_t) * (K * N);
                     const real *const k_row = k + (first_b * T + i_t) * (K * N);
                     const real *const v_row = v + (first_b * T + i_t) * (N * V);
                     const real *const C_row = C + (first_b * T + i_t) * (K * N * V);
@@ -956,9 +905,108 @@ void d_Cnm_kernel(
                         for (long i_k = 0; i_k < K; i_k++) {
                             #pragma omp simd
                             for (long i_v = 0; i_v < V; i_v++) {
+                                // std/mlstm.lsrl:12  C' = exp(lf + m - m') * C + exp(i - m') * outer(k, v)
+                                const real C_next_product = exp_lf_plus_m_minus_m_next_all_row[i_n] * C_row[i_n * (K * V) + i_k
+                                        * V + i_v];
+                                const real k_v = k_row[i_n * K + i_k] * v_row[i_n * V + i_v];
+                                const real C_next = C_next_product + exp_i_minus_m_next_all_row[i_n] * k_v;
+                                k_v_all_row[i_n * (K * V) + i_k * V + i_v] = k_v;
+                                C_next_all_row[i_n * (K * V) + i_k * V + i_v] = C_next;
+                            }
+                        }
+                    }
+                }
+                {
+                    const real *const k_row = k + (first_b * T + i_t) * (K * N);
+                    const real *const n_row = n + (first_b * T + i_t) * (K * N);
+                    for (long i_n = from; i_n < to; i_n++) {
+                        #pragma omp simd
+                        for (long i_k = 0; i_k < K; i_k++) {
+                            // std/mlstm.lsrl:13  n' = exp(lf + m - m') * n + exp(i - m') * k
+                            const real n_next = exp_lf_plus_m_minus_m_next_all_row[i_n] * n_row[i_n * K + i_k]
+                                    + exp_i_minus_m_next_all_row[i_n] * k_row[i_n * K + i_k];
+                            n_next_all_row[i_n * K + i_k] = n_next;
+                        }
+                    }
+                }
+                {
+                    const real *const q_row = q + (first_b * T + i_t) * (K * N);
+                    // std/mlstm.lsrl:15  output h = (q @ C') / max(abs(q @ n'), exp(-m'))
+                    for (long i_n = from; i_n < to; i_n++) {
+                        real sum = 0;
+                        #pragma omp simd reduction(+ : sum)
+                        for (long i_k = 0; i_k < K; i_k++) sum += q_row[i_n * K + i_k] * n_next_all_row[i_n * K + i_k];
+                        q_n_next_all_row[i_n] = sum;
+                    }
+                }
+                {
+                    const real *const q_row = q + (first_b * T + i_t) * (K * N);
+                    // std/mlstm.lsrl:15  output h = (q @ C') / max(abs(q @ n'), exp(-m'))
+                    for (long i_n = from; i_n < to; i_n++) {
+                        #pragma omp simd
+                        for (long i_v = 0; i_v < V; i_v++) q_C_next_all_row[i_n * V + i_v] = 0;
+                        for (long i_k = 0; i_k < K; i_k++) {
+                            #pragma omp simd
+                            for (long i_v = 0; i_v < V; i_v++) q_C_next_all_row[i_n * V + i_v] += q_row[i_n * K + i_k]
+                                    * C_next_all_row[i_n * (K * V) + i_k * V + i_v];
+                        }
+                    }
+                }
+                {
+                    #pragma omp simd
+                    for (long i_n = from; i_n < to; i_n++) {
+                        // std/mlstm.lsrl:15  output h = (q @ C') / max(abs(q @ n'), exp(-m'))
+                        const real abs_q_n_next = abs_(q_n_next_all_row[i_n]);
+                        const real exp_minus_m_next = exp_(-m_next_all_row[i_n]);
+                        const real d_q_max = maximum(abs_q_n_next, exp_minus_m_next);
+                        abs_q_n_next_all_row[i_n] = abs_q_n_next;
+                        exp_minus_m_next_all_row[i_n] = exp_minus_m_next;
+                        d_q_max_all_row[i_n] = d_q_max;
+                    }
+                }
+                {
+                    const real *const d_h_row = d_h + (first_b * T + i_t) * (N * V);
+                    for (long i_n = from; i_n < to; i_n++) {
+                        #pragma omp simd
+                        for (long i_v = 0; i_v < V; i_v++) {
+                            const real d_h_over_d_q_max_wide = d_h_row[i_n * V + i_v] / d_q_max_all_row[i_n];
+                            // std/mlstm.lsrl:15  output h = (q @ C') / max(abs(q @ n'), exp(-m'))
+                            const real h = q_C_next_all_row[i_n * V + i_v] / d_q_max_all_row[i_n];
+                            const real d_q_neg = -d_h_over_d_q_max_wide * h;
+                            d_h_over_d_q_max_wide_all_row[i_n * V + i_v] = d_h_over_d_q_max_wide;
+                            d_q_neg_all_row[i_n * V + i_v] = d_q_neg;
+                        }
+                    }
+                }
+                {
+                    for (long i_n = from; i_n < to; i_n++) {
+                        real sum = 0;
+                        #pragma omp simd reduction(+ : sum)
+                        for (long i_v = 0; i_v < V; i_v++) sum += d_q_neg_all_row[i_n * V + i_v];
+                        sum_d_q_neg_all_row[i_n] = sum;
+                    }
+                }
+                {
+                    for (long i_n = from; i_n < to; i_n++) {
+                        for (long i_k = 0; i_k < K; i_k++) {
+                            real sum = 0;
+                            #pragma omp simd reduction(+ : sum)
+                            for (long i_v = 0; i_v < V; i_v++) sum += d_h_over_d_q_max_wide_all_row[i_n * V + i_v]
+                                    * C_next_all_row[i_n * (K * V) + i_k * V + i_v];
+                            d_h_over_d_q_max_wide_C_next_all_row[i_n * K + i_k] = sum;
+                        }
+                    }
+                }
+                {
+                    const real *const q_row = q + (first_b * T + i_t) * (K * N);
+                    const real *const C_row = C + (first_b * T + i_t) * (K * N * V);
+                    for (long i_n = from; i_n < to; i_n++) {
+                        for (long i_k = 0; i_k < K; i_k++) {
+                            #pragma omp simd
+                            for (long i_v = 0; i_v < V; i_v++) {
                                 const real d_C = d_C_now_row[i_n * (K * V) + i_k * V + i_v];
-                                const real d_k_sum = d_C + q_row[i_n * K + i_k] * d_h_over_d_k_max_wide_all_row[i_n * V + i_v];
-                                const real d_k_sum_k_v = d_k_sum * (k_row[i_n * K + i_k] * v_row[i_n * V + i_v]);
+                                const real d_k_sum = d_C + q_row[i_n * K + i_k] * d_h_over_d_q_max_wide_all_row[i_n * V + i_v];
+                                const real d_k_sum_k_v = d_k_sum * k_v_all_row[i_n * (K * V) + i_k * V + i_v];
                                 const real d_k_sum_C = d_k_sum * C_row[i_n * (K * V) + i_k * V + i_v];
                                 const real d_C_next = exp_lf_plus_m_minus_m_next_all_row[i_n] * d_k_sum;
                                 d_k_sum_all_row[i_n * (K * V) + i_k * V + i_v] = d_k_sum;
@@ -1014,23 +1062,40 @@ void d_Cnm_kernel(
                     }
                 }
                 {
-                    const real *const i_row = i + (first_b * T + i_t) * N;
                     #pragma omp simd
                     for (long i_n = from; i_n < to; i_n++) {
-                        // std/mlstm.lsrl:12  C' = exp(lf + m - m') * C + exp(i - m') * outer(k, v)
-                        const real exp_i_minus_m_next = exp_(i_row[i_n] - m_next_all_row[i_n]);
-                        exp_i_minus_m_next_all_row[i_n] = exp_i_minus_m_next;
+                        const real d_q_choice = ((abs_q_n_next_all_row[i_n] == exp_minus_m_next_all_row[i_n])
+                                ? sum_d_q_neg_all_row[i_n] * (real)0.5 : 0);
+                        const real d_q_product_choice = ((abs_q_n_next_all_row[i_n] > exp_minus_m_next_all_row[i_n])
+                                ? sum_d_q_neg_all_row[i_n] : d_q_choice);
+                        const real d_q_product = d_q_product_choice * sign_(q_n_next_all_row[i_n]);
+                        d_q_choice_all_row[i_n] = d_q_choice;
+                        d_q_product_all_row[i_n] = d_q_product;
                     }
                 }
                 {
+                    const real *const q_row = q + (first_b * T + i_t) * (K * N);
+                    const real *const k_row = k + (first_b * T + i_t) * (K * N);
+                    const real *const n_row = n + (first_b * T + i_t) * (K * N);
+                    real *const d_q_row = d_q + (first_b * T + i_t) * (K * N);
                     real *const d_k_row = d_k + (first_b * T + i_t) * (K * N);
                     for (long i_n = from; i_n < to; i_n++) {
                         #pragma omp simd
                         for (long i_k = 0; i_k < K; i_k++) {
-                            const real d_k_product_2 = exp_i_minus_m_next_all_row[i_n] * d_n_plus_q_d_k_product_all_row[i_n * K
-                                    + i_k];
-                            const real d_k = d_k_product_2 + exp_i_minus_m_next_all_row[i_n] * d_k_sum_v_all_row[i_n * K + i_k];
+                            const real d_n = d_n_now_row[i_n * K + i_k];
+                            const real d_q = d_q_product_all_row[i_n] * n_next_all_row[i_n * K + i_k]
+                                    + d_h_over_d_q_max_wide_C_next_all_row[i_n * K + i_k];
+                            const real d_n_plus_q_d_q_product = d_n + q_row[i_n * K + i_k] * d_q_product_all_row[i_n];
+                            const real d_k = exp_i_minus_m_next_all_row[i_n] * d_n_plus_q_d_q_product
+                                    + exp_i_minus_m_next_all_row[i_n] * d_k_sum_v_all_row[i_n * K + i_k];
+                            const real d_i_product = d_n_plus_q_d_q_product * k_row[i_n * K + i_k];
+                            const real d_i_product_2 = d_n_plus_q_d_q_product * n_row[i_n * K + i_k];
+                            const real d_n_next = exp_lf_plus_m_minus_m_next_all_row[i_n] * d_n_plus_q_d_q_product;
+                            d_q_row[i_n * K + i_k] = d_q;
                             d_k_row[i_n * K + i_k] = d_k;
+                            d_i_product_all_row[i_n * K + i_k] = d_i_product;
+                            d_i_product_2_all_row[i_n * K + i_k] = d_i_product_2;
+                            d_n_now_row[i_n * K + i_k] = d_n_next;
                         }
                     }
                 }
@@ -1045,25 +1110,40 @@ void d_Cnm_kernel(
                     }
                 }
                 {
+                    for (long i_n = from; i_n < to; i_n++) {
+                        real sum = 0;
+                        #pragma omp simd reduction(+ : sum)
+                        for (long i_k = 0; i_k < K; i_k++) sum += d_i_product_all_row[i_n * K + i_k];
+                        sum_d_i_product_all_row[i_n] = sum;
+                    }
+                }
+                {
+                    for (long i_n = from; i_n < to; i_n++) {
+                        real sum = 0;
+                        #pragma omp simd reduction(+ : sum)
+                        for (long i_k = 0; i_k < K; i_k++) sum += d_i_product_2_all_row[i_n * K + i_k];
+                        sum_d_i_product_2_all_row[i_n] = sum;
+                    }
+                }
+                {
                     const real *const i_row = i + (first_b * T + i_t) * N;
                     const real *const f_row = f + (first_b * T + i_t) * N;
-                    const real *const d_q_sum_row = d_q_sum + (first_b * T + i_t) * N;
                     real *const d_i_row = d_i + (first_b * T + i_t) * N;
                     real *const d_f_row = d_f + (first_b * T + i_t) * N;
                     #pragma omp simd
                     for (long i_n = from; i_n < to; i_n++) {
                         const real d_m = d_m_now_row[i_n];
-                        const real d_i_product = (sum_d_n_plus_q_d_k_product_k_all_row[i_n] + sum_d_k_sum_k_v_all_row[i_n])
+                        const real d_i_product_3 = (sum_d_i_product_all_row[i_n] + sum_d_k_sum_k_v_all_row[i_n])
                                 * exp_i_minus_m_next_all_row[i_n];
-                        const real d_i_choice = ((exp_minus_m_next_all_row[i_n] > abs_q_n_next_all_row[i_n]) ? d_q_sum_row[i_n]
-                                : d_k_choice_all_row[i_n]);
-                        const real d_i_product_2 = (sum_d_n_plus_q_d_k_product_n_all_row[i_n] + sum_d_k_sum_C_all_row[i_n])
+                        const real d_i_choice = ((exp_minus_m_next_all_row[i_n] > abs_q_n_next_all_row[i_n])
+                                ? sum_d_q_neg_all_row[i_n] : d_q_choice_all_row[i_n]);
+                        const real d_i_product_4 = (sum_d_i_product_2_all_row[i_n] + sum_d_k_sum_C_all_row[i_n])
                                 * exp_lf_plus_m_minus_m_next_all_row[i_n];
-                        const real d_i_difference = d_m - d_i_choice * exp_minus_m_next_all_row[i_n] - d_i_product
-                                - d_i_product_2;
+                        const real d_i_difference = d_m - d_i_choice * exp_minus_m_next_all_row[i_n] - d_i_product_3
+                                - d_i_product_4;
                         const real d_i_choice_2 = ((lf_plus_m_all_row[i_n] == i_row[i_n]) ? d_i_difference * (real)0.5 : 0);
-                        const real d_i = d_i_product + ((i_row[i_n] > lf_plus_m_all_row[i_n]) ? d_i_difference : d_i_choice_2);
-                        const real d_m_next = d_i_product_2 + ((lf_plus_m_all_row[i_n] > i_row[i_n]) ? d_i_difference
+                        const real d_i = d_i_product_3 + ((i_row[i_n] > lf_plus_m_all_row[i_n]) ? d_i_difference : d_i_choice_2);
+                        const real d_m_next = d_i_product_4 + ((lf_plus_m_all_row[i_n] > i_row[i_n]) ? d_i_difference
                                 : d_i_choice_2);
                         const real d_f = d_m_next * sigmoid_(-f_row[i_n]);
                         d_i_row[i_n] = d_i;
@@ -1100,35 +1180,43 @@ void d_Cnm_kernel(
             free(d_m_now_row);
             free(lf_plus_m_all_row);
             free(m_next_all_row);
+            free(exp_lf_plus_m_minus_m_next_all_row);
             free(exp_i_minus_m_next_all_row);
+            free(n_next_all_row);
+            free(q_n_next_all_row);
             free(abs_q_n_next_all_row);
             free(exp_minus_m_next_all_row);
-            free(d_k_choice_all_row);
-            free(d_k_product_all_row);
-            free(d_n_plus_q_d_k_product_all_row);
-            free(d_k_max_all_row);
-            free(d_h_over_d_k_max_wide_all_row);
+            free(d_q_max_all_row);
+            free(d_h_over_d_q_max_wide_all_row);
+            free(k_v_all_row);
+            free(C_next_all_row);
+            free(q_C_next_all_row);
+            free(d_q_neg_all_row);
+            free(sum_d_q_neg_all_row);
+            free(d_q_choice_all_row);
+            free(d_q_product_all_row);
+            free(d_h_over_d_q_max_wide_C_next_all_row);
             free(d_k_sum_all_row);
             free(d_k_sum_v_all_row);
             free(k_d_k_sum_all_row);
-            free(d_n_plus_q_d_k_product_k_all_row);
-            free(sum_d_n_plus_q_d_k_product_k_all_row);
+            free(d_i_product_all_row);
+            free(sum_d_i_product_all_row);
             free(d_k_sum_k_v_all_row);
             free(sum_d_k_sum_k_v_all_row);
-            free(d_n_plus_q_d_k_product_n_all_row);
-            free(sum_d_n_plus_q_d_k_product_n_all_row);
+            free(d_i_product_2_all_row);
+            free(sum_d_i_product_2_all_row);
             free(d_k_sum_C_all_row);
             free(sum_d_k_sum_C_all_row);
-            free(exp_lf_plus_m_minus_m_next_all_row);
         }
     }
 }
 """
 
 
-def d_Cnm_launch(q, k, v, i, f, C, n, m, d_h, q_n_next, d_q_sum, d_C, d_n, d_m):
+def d_Cnm_launch(q, k, v, i, f, C, n, m, d_h, d_C, d_n, d_m):
     """Run `d_Cnm_kernel`: what it keeps of every position, then the last states."""
     batch, length = q.shape[:2]
+    d_q = d_C.new_empty((batch, length, N, K), dtype=torch.float32)
     d_k = d_C.new_empty((batch, length, N, K), dtype=torch.float32)
     d_v = d_C.new_empty((batch, length, N, V), dtype=torch.float32)
     d_i = d_C.new_empty((batch, length, N), dtype=torch.float32)
@@ -1149,11 +1237,10 @@ def d_Cnm_launch(q, k, v, i, f, C, n, m, d_h, q_n_next, d_q_sum, d_C, d_n, d_m):
             n.contiguous(),
             m.contiguous(),
             d_h.contiguous(),
-            q_n_next.contiguous(),
-            d_q_sum.contiguous(),
             d_C.contiguous(),
             d_n.contiguous(),
             d_m.contiguous(),
+            d_q,
             d_k,
             d_v,
             d_i,
@@ -1164,7 +1251,7 @@ def d_Cnm_launch(q, k, v, i, f, C, n, m, d_h, q_n_next, d_q_sum, d_C, d_n, d_m):
         ],
         [batch, length, N, K, V, torch.get_num_threads()],
     )
-    return d_k, d_v, d_i, d_f, d_C_T, d_n_T, d_m_T
+    return d_q, d_k, d_v, d_i, d_f, d_C_T, d_n_T, d_m_T
 
 
 @torch.library.custom_op(OPERATORS + "::d_Cnm_operator", mutates_args=())
@@ -1181,6 +1268,7 @@ def _(tensors, length, every):
     batch = d_C.shape[0]
     return [
         d_C.new_empty((batch, length, N, K), dtype=torch.float32),
+        d_C.new_empty((batch, length, N, K), dtype=torch.float32),
         d_C.new_empty((batch, length, N, V), dtype=torch.float32),
         d_C.new_empty((batch, length, N), dtype=torch.float32),
         d_C.new_empty((batch, length, N), dtype=torch.float32),
@@ -1191,71 +1279,76 @@ def _(tensors, length, every):
 
 
 d_Cnm_operator.register_vmap(
-    folded(
-        d_Cnm_operator, (True, True, True, True, True, True, True, True, True, True, True, True, True, True)
-    )
+    folded(d_Cnm_operator, (True, True, True, True, True, True, True, True, True, True, True, True))
 )
 
 
-def d_Cnm_loop(q, k, v, i, f, C, n, m, d_h, q_n_next, d_q_sum, d_C, d_n, d_m):
+def d_Cnm_loop(q, k, v, i, f, C, n, m, d_h, d_C, d_n, d_m):
     """The loop by its kernel where there is a GPU, else in plain PyTorch."""
-    return d_Cnm_operator([q, k, v, i, f, C, n, m, d_h, q_n_next, d_q_sum, d_C, d_n, d_m], q.shape[1], 0)
+    return d_Cnm_operator([q, k, v, i, f, C, n, m, d_h, d_C, d_n, d_m], q.shape[1], 0)
 
 
-def d_Cnm_plain(q, k, v, i, f, C, n, m, d_h, q_n_next, d_q_sum, d_C, d_n, d_m):
-    """d_C, d_n, d_m over time in plain PyTorch, from the end to the start: d_k, d_v, d_i, d_f of every
-    position, then the last states.
+def d_Cnm_plain(q, k, v, i, f, C, n, m, d_h, d_C, d_n, d_m):
+    """d_C, d_n, d_m over time in plain PyTorch, from the end to the start: d_q, d_k, d_v, d_i, d_f of
+    every position, then the last states.
     """
+    all_d_q = []
     all_d_k = []
     all_d_v = []
     all_d_i = []
     all_d_f = []
-    for q, k, v, i, f, C, n, m, d_h, q_n_next, d_q_sum in positions(
-        q, k, v, i, f, C, n, m, d_h, q_n_next, d_q_sum, reverse=True
-    ):
+    for q, k, v, i, f, C, n, m, d_h in positions(q, k, v, i, f, C, n, m, d_h, reverse=True):
         # std/mlstm.lsrl:10  lf = logsigmoid(f)
         lf = F.logsigmoid(f)
         # std/mlstm.lsrl:11  m' = max(lf + m, i)
         lf_plus_m = lf + m
         m_next = torch.maximum(lf_plus_m, i)
         # std/mlstm.lsrl:12  C' = exp(lf + m - m') * C + exp(i - m') * outer(k, v)
-        exp_i_minus_m_next = torch.exp(i - m_next)
         exp_lf_plus_m_minus_m_next = torch.exp(lf_plus_m - m_next)
+        exp_i_minus_m_next = torch.exp(i - m_next)
+        k_v = k[..., None] * v[..., None, :]  # [B, N, K, V]
+        C_next = exp_lf_plus_m_minus_m_next[..., None, None] * C + exp_i_minus_m_next[..., None, None] * k_v
+        # std/mlstm.lsrl:13  n' = exp(lf + m - m') * n + exp(i - m') * k
+        n_next = exp_lf_plus_m_minus_m_next[..., None] * n + exp_i_minus_m_next[..., None] * k
         # std/mlstm.lsrl:15  output h = (q @ C') / max(abs(q @ n'), exp(-m'))
+        q_n_next = torch.einsum("bnk,bnk->bn", q, n_next)  # [B, N]
         abs_q_n_next = torch.abs(q_n_next)
         exp_minus_m_next = torch.exp(-m_next)
-        d_k_choice = torch.where(abs_q_n_next == exp_minus_m_next, d_q_sum * 0.5, 0.0)
-        d_k_product = torch.where(abs_q_n_next > exp_minus_m_next, d_q_sum, d_k_choice) * torch.sign(q_n_next)
-        d_n_plus_q_d_k_product = d_n + q * d_k_product[..., None]
-        d_k_product_2 = (
-            q[..., None]
-            * (d_h / torch.maximum(abs_q_n_next, exp_minus_m_next)[..., None])[..., None, :]
-        )
-        d_C_plus_d_k_product_2 = d_C + d_k_product_2
-        d_k_product_3 = exp_i_minus_m_next[..., None, None] * d_C_plus_d_k_product_2
+        d_q_wide = torch.maximum(abs_q_n_next, exp_minus_m_next)[..., None]  # [B, N, V]
+        d_h_over_d_q_wide = d_h / d_q_wide
+        h = torch.einsum("bnk,bnkv->bnv", q, C_next) / d_q_wide
+        d_q_sum = (-d_h_over_d_q_wide * h).sum(-1)  # [B, N]
+        d_q_choice = torch.where(abs_q_n_next == exp_minus_m_next, d_q_sum * 0.5, 0.0)
+        d_q_product = torch.where(abs_q_n_next > exp_minus_m_next, d_q_sum, d_q_choice) * torch.sign(q_n_next)
+        d_q = d_q_product[..., None] * n_next + torch.einsum("bnv,bnkv->bnk", d_h_over_d_q_wide, C_next)
+        d_n_plus_q_d_q_product = d_n + q * d_q_product[..., None]
+        d_C_plus_q_d_h_over_d_q_wide = d_C + q[..., None] * d_h_over_d_q_wide[..., None, :]
+        d_k_product = exp_i_minus_m_next[..., None, None] * d_C_plus_q_d_h_over_d_q_wide
         d_k = (
-            exp_i_minus_m_next[..., None] * d_n_plus_q_d_k_product
-            + torch.einsum("bnkv,bnv->bnk", d_k_product_3, v)
+            exp_i_minus_m_next[..., None] * d_n_plus_q_d_q_product
+            + torch.einsum("bnkv,bnv->bnk", d_k_product, v)
         )
-        d_v = torch.einsum("bnk,bnkv->bnv", k, d_k_product_3)  # [B, N, V]
-        d_i_sum = (d_C_plus_d_k_product_2 * (k[..., None] * v[..., None, :])).sum((-2, -1))  # [B, N]
-        d_i_product = ((d_n_plus_q_d_k_product * k).sum(-1) + d_i_sum) * exp_i_minus_m_next
-        d_i_product_2 = torch.where(exp_minus_m_next > abs_q_n_next, d_q_sum, d_k_choice) * exp_minus_m_next
-        d_i_sum_2 = (d_n_plus_q_d_k_product * n).sum(-1) + (d_C_plus_d_k_product_2 * C).sum((-2, -1))
-        d_i_product_3 = d_i_sum_2 * exp_lf_plus_m_minus_m_next
-        d_i_difference = d_m - d_i_product_2 - d_i_product - d_i_product_3
+        d_v = torch.einsum("bnk,bnkv->bnv", k, d_k_product)  # [B, N, V]
+        d_i_sum = (d_n_plus_q_d_q_product * k).sum(-1) + (d_C_plus_q_d_h_over_d_q_wide * k_v).sum((-2, -1))
+        d_i_sum_exp_i_minus_m_next = d_i_sum * exp_i_minus_m_next
+        d_i_product = torch.where(exp_minus_m_next > abs_q_n_next, d_q_sum, d_q_choice) * exp_minus_m_next
+        d_i_sum_2 = (d_n_plus_q_d_q_product * n).sum(-1) + (d_C_plus_q_d_h_over_d_q_wide * C).sum((-2, -1))
+        d_i_product_2 = d_i_sum_2 * exp_lf_plus_m_minus_m_next
+        d_i_difference = d_m - d_i_product - d_i_sum_exp_i_minus_m_next - d_i_product_2
         d_i_choice = torch.where(lf_plus_m == i, d_i_difference * 0.5, 0.0)
-        d_i = d_i_product + torch.where(i > lf_plus_m, d_i_difference, d_i_choice)
-        d_m_next = d_i_product_3 + torch.where(lf_plus_m > i, d_i_difference, d_i_choice)
+        d_i = d_i_sum_exp_i_minus_m_next + torch.where(i > lf_plus_m, d_i_difference, d_i_choice)
+        d_m_next = d_i_product_2 + torch.where(lf_plus_m > i, d_i_difference, d_i_choice)
         d_f = d_m_next * torch.sigmoid(-f)
-        d_C_next = exp_lf_plus_m_minus_m_next[..., None, None] * d_C_plus_d_k_product_2
-        d_n_next = exp_lf_plus_m_minus_m_next[..., None] * d_n_plus_q_d_k_product
+        d_C_next = exp_lf_plus_m_minus_m_next[..., None, None] * d_C_plus_q_d_h_over_d_q_wide
+        d_n_next = exp_lf_plus_m_minus_m_next[..., None] * d_n_plus_q_d_q_product
+        all_d_q.append(d_q)
         all_d_k.append(d_k)
         all_d_v.append(d_v)
         all_d_i.append(d_i)
         all_d_f.append(d_f)
         d_C, d_n, d_m = d_C_next, d_n_next, d_m_next
     return (
+        over_time(all_d_q, (N, K), torch.float32, d_C, reverse=True),
         over_time(all_d_k, (N, K), torch.float32, d_C, reverse=True),
         over_time(all_d_v, (N, V), torch.float32, d_C, reverse=True),
         over_time(all_d_i, (N,), torch.float32, d_C, reverse=True),
@@ -1269,41 +1362,8 @@ def d_Cnm_plain(q, k, v, i, f, C, n, m, d_h, q_n_next, d_q_sum, d_C, d_n, d_m):
 def C_n_m_adjoint(q, k, v, i, f, C, n, m, d_h, d_C_last, d_n_last, d_m_last):
     """The derivative of the loop: cotangents of what it takes, from those of what it gives."""
 
-    # std/mlstm.lsrl:10  lf = logsigmoid(f)
-    lf = F.logsigmoid(f)
-    # std/mlstm.lsrl:11  m' = max(lf + m, i)
-    lf_plus_m = lf + m
-    m_next = torch.maximum(lf_plus_m, i)
-    # std/mlstm.lsrl:12  C' = exp(lf + m - m') * C + exp(i - m') * outer(k, v)
-    exp_lf_plus_m_minus_m_next = torch.exp(lf_plus_m - m_next)
-    exp_i_minus_m_next = torch.exp(i - m_next)
-    C_next = (
-        exp_lf_plus_m_minus_m_next[..., None, None] * C
-        + exp_i_minus_m_next[..., None, None] * (k[..., None] * v[..., None, :])
-    )
-    # std/mlstm.lsrl:13  n' = exp(lf + m - m') * n + exp(i - m') * k
-    n_next = exp_lf_plus_m_minus_m_next[..., None] * n + exp_i_minus_m_next[..., None] * k
-    # std/mlstm.lsrl:15  output h = (q @ C') / max(abs(q @ n'), exp(-m'))
-    q_n_next = torch.einsum("btnk,btnk->btn", q, n_next)  # [B, T, N]
-    abs_q_n_next = torch.abs(q_n_next)
-    exp_minus_m_next = torch.exp(-m_next)
-    d_q_sum_wide = torch.maximum(abs_q_n_next, exp_minus_m_next)[..., None]  # [B, T, N, V]
-    d_h_over_d_q_sum_wide = d_h / d_q_sum_wide
-    h = torch.einsum("btnk,btnkv->btnv", q, C_next) / d_q_sum_wide
-    d_q_sum = (-d_h_over_d_q_sum_wide * h).sum(-1)  # [B, T, N]
-
-    d_k, d_v, d_i, d_f, d_C_last_2, d_n_last_2, d_m_last_2 = d_Cnm_loop(
-        q, k, v, i, f, C, n, m, d_h, q_n_next, d_q_sum, d_C_last, d_n_last, d_m_last
-    )
-
-    d_q_choice = torch.where(
-        abs_q_n_next > exp_minus_m_next,
-        d_q_sum,
-        torch.where(abs_q_n_next == exp_minus_m_next, d_q_sum * 0.5, 0.0),
-    )
-    d_q = (
-        (d_q_choice * torch.sign(q_n_next))[..., None] * n_next
-        + torch.einsum("btnv,btnkv->btnk", d_h_over_d_q_sum_wide, C_next)
+    d_q, d_k, d_v, d_i, d_f, d_C_last_2, d_n_last_2, d_m_last_2 = d_Cnm_loop(
+        q, k, v, i, f, C, n, m, d_h, d_C_last, d_n_last, d_m_last
     )
 
     return d_q, d_k, d_v, d_i, d_f, d_C_last_2, d_n_last_2, d_m_last_2

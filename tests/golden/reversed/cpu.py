@@ -34,6 +34,8 @@ import torch
 
 V, D, H = 256, 32, 64
 
+LEAST_PRODUCT = 2**20  # multiplications; fewer are done before an operator is called
+
 
 @functools.cache
 def compiler():
@@ -201,7 +203,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_cb7b0d00b4fc")
+OPERATORS = own_namespace("lsrl_ee697fc280a2")
 
 
 def saves(length, every):
@@ -272,6 +274,73 @@ def pulled_back(function, tensors, cotangents):
     pull = torch.func.vjp(of_smooth, *(tensor for tensor, own in zip(tensors, smooth) if own))[1]
     found = iter(pull(list(cotangents)))
     return [next(found) if own else None for own in smooth]
+
+
+@torch.library.custom_op(OPERATORS + "::matrix_product", mutates_args=())
+def matrix_product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    """x [rows, inner] @ matrix [inner, outer]; either may lie in memory in any way."""
+    found = x.new_empty(x.shape[0], matrix.shape[1])
+    numbers = [*x.shape, matrix.shape[1], *x.stride(), *matrix.stride(), torch.get_num_threads()]
+    run_native(library(C_FUNCTIONS + MATRIX_PRODUCT).matrix_product, [x, matrix, found], numbers)
+    return found
+
+
+@matrix_product.register_fake
+def _(x, matrix):
+    return x.new_empty(x.shape[0], matrix.shape[1])
+
+
+@matrix_product.register_vmap
+def _(info, in_dims, x, matrix):
+    size, pairs = info.batch_size, zip((x, matrix), in_dims)
+    given = [tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0) for tensor, dim in pairs]
+    return torch.stack([matrix_product(own, other) for own, other in zip(*given)]), 0
+
+
+class MatrixProduct(torch.autograd.Function):
+    """`matrix_product`, whose derivatives are such products."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x, matrix):
+        return matrix_product(x, matrix)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        x, matrix = ctx.saved_tensors
+        wanted = ctx.needs_input_grad
+        by_x = MatrixProduct.apply(cotangent, matrix.mT) if wanted[0] else None
+        return by_x, MatrixProduct.apply(x.mT, cotangent) if wanted[1] else None
+
+
+def sequence_product(x, matrix):
+    """x [..., inner] @ matrix [inner, outer]."""
+    if not is_large_product(x, matrix.shape[-1]):
+        return x @ matrix
+    return MatrixProduct.apply(x.reshape(-1, x.shape[-1]), matrix).reshape(*x.shape[:-1], matrix.shape[-1])
+
+
+def position_sum(x, y):
+    """Sums over all positions of x [..., i] and y [..., j]: [i, j]."""
+    rows, others = x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
+    if not is_large_product(x, y.shape[-1]):
+        return rows.mT @ others
+    return MatrixProduct.apply(rows.mT, others)
+
+
+def is_large_product(x, others):
+    """Whether a product of all numbers of x with so many others is computed in C.
+
+    Compilers of graphs bring products of their own.
+    """
+    if torch.compiler.is_compiling() or x.numel() * others < LEAST_PRODUCT:
+        return False
+    return runs_native(x)
 
 
 C_FUNCTIONS = r"""
@@ -514,6 +583,53 @@ static void product(real *out, long out_stride, const real *x, long x_stride, co
                     long outer) {
     product_by_panels(out, out_stride, x, x_stride, packed, rows, inner, outer, 0);
 }
+
+// out[r][o] += sum_i x[r][i] * matrix[i][o].
+static void product_added(real *out, long out_stride, const real *x, long x_stride, const real *packed, long rows,
+                          long inner, long outer) {
+    product_by_panels(out, out_stride, x, x_stride, packed, rows, inner, outer, 1);
+}
+"""
+
+
+MATRIX_PRODUCT = r"""
+// out = x @ matrix, [rows, outer]; either may be transposed, by its strides.  Threads share rows; long sums are taken in
+// parts, for each of which the matrix is packed once.
+void matrix_product(const real *x, const real *matrix, real *out, long rows, long inner, long outer, long x_row,
+                    long x_inner, long matrix_inner, long matrix_outer, long threads) {
+    const long block = 64, depth = inner < DEPTH ? inner : DEPTH, columns = 12 * LANES;
+    write_in_large_pages(out, rows * outer * (long)sizeof(real));
+    real *packed = new_array(packed_size(depth, outer) * (long)sizeof(real));
+    #pragma omp parallel num_threads(threads)
+    {
+        real *turned = new_array(block * depth * (long)sizeof(real));
+        for (long first = 0; first < inner; first += depth) {
+            const long part = inner - first < depth ? inner - first : depth;
+            #pragma omp for schedule(static)
+            for (long o = 0; o < outer; o += columns) {
+                const long many = outer - o < columns ? outer - o : columns;
+                const real *source = matrix + first * matrix_inner + o * matrix_outer;
+                pack(packed + o * part, source, part, many, matrix_inner, matrix_outer);
+            }
+            #pragma omp for schedule(dynamic)
+            for (long row = 0; row < rows; row += block) {
+                const long many = rows - row < block ? rows - row : block;
+                const real *source = x + row * x_row + first * x_inner;
+                if (x_inner != 1)
+                    for (long i = 0; i < part; i++)
+                        for (long r = 0; r < many; r++) turned[r * part + i] = source[r * x_row + i * x_inner];
+                const real *given = x_inner == 1 ? source : turned;
+                const long stride = x_inner == 1 ? x_row : part;
+                if (first)
+                    product_added(out + row * outer, outer, given, stride, packed, many, part, outer);
+                else
+                    product(out + row * outer, outer, given, stride, packed, many, part, outer);
+            }
+        }
+        free(turned);
+    }
+    free(packed);
+}
 """
 
 
@@ -727,12 +843,12 @@ void d_gru_h_kernel(
     write_in_large_pages(d_gru_b_hh, B * T * (3 * H) * (long)sizeof(real));
     const long tile = (B + threads - 1) / threads < 32 ? (B + threads - 1) / threads : 32;  // sequences at once
     const long groups = tile ? (B + tile - 1) / tile : 0;
-    real *gru_W_hh_d_gru_h_next_packed = new_array(packed_size(H, H) * sizeof(real));
-    pack(gru_W_hh_d_gru_h_next_packed, gru_W_hh, H, H, H, 1);
-    real *gru_W_hh_d_gru_h_next_2_packed = new_array(packed_size(H, H) * sizeof(real));
-    pack(gru_W_hh_d_gru_h_next_2_packed, gru_W_hh + (H * H), H, H, H, 1);
-    real *gru_W_hh_d_gru_h_next_3_packed = new_array(packed_size(H, H) * sizeof(real));
-    pack(gru_W_hh_d_gru_h_next_3_packed, gru_W_hh + 2 * (H * H), H, H, H, 1);
+    real *gru_W_hh_d_gru_h_next_10_packed = new_array(packed_size(H, H) * sizeof(real));
+    pack(gru_W_hh_d_gru_h_next_10_packed, gru_W_hh, H, H, H, 1);
+    real *gru_W_hh_d_gru_h_next_2_10_packed = new_array(packed_size(H, H) * sizeof(real));
+    pack(gru_W_hh_d_gru_h_next_2_10_packed, gru_W_hh + (H * H), H, H, H, 1);
+    real *gru_W_hh_d_gru_h_next_3_10_packed = new_array(packed_size(H, H) * sizeof(real));
+    pack(gru_W_hh_d_gru_h_next_3_10_packed, gru_W_hh + 2 * (H * H), H, H, H, 1);
     #pragma omp parallel for num_threads(threads) schedule(static)
     for (long first_b = 0; first_b < groups; first_b++) {
         const long n_b = B - first_b * tile < tile ? B - first_b * tile : tile;
@@ -812,11 +928,11 @@ void d_gru_h_kernel(
                 }
             }
             product(d_gru_h_next_2_product_all_rows, H, d_gru_W_ih_x_plus_b_ih_product_2_all_rows, H,
-                    gru_W_hh_d_gru_h_next_packed, n_b, H, H);
+                    gru_W_hh_d_gru_h_next_10_packed, n_b, H, H);
             product(d_gru_h_next_2_product_2_all_rows, H, d_gru_W_ih_x_plus_b_ih_product_3_all_rows, H,
-                    gru_W_hh_d_gru_h_next_2_packed, n_b, H, H);
+                    gru_W_hh_d_gru_h_next_2_10_packed, n_b, H, H);
             product(d_gru_gru_W_hh_h_next_3_b_hh_2_all_rows, H, d_gru_b_hh_2_all_rows, H,
-                    gru_W_hh_d_gru_h_next_3_packed, n_b, H, H);
+                    gru_W_hh_d_gru_h_next_3_10_packed, n_b, H, H);
             for (long i_b = 0; i_b < n_b; i_b++) {
                 real *const d_gru_h_now_row = d_gru_h_now_rows + i_b * H;
                 real *const gru_z_all_row = gru_z_all_rows + i_b * H;
@@ -852,9 +968,9 @@ void d_gru_h_kernel(
         free(d_gru_h_next_2_product_2_all_rows);
         free(d_gru_gru_W_hh_h_next_3_b_hh_2_all_rows);
     }
-    free(gru_W_hh_d_gru_h_next_packed);
-    free(gru_W_hh_d_gru_h_next_2_packed);
-    free(gru_W_hh_d_gru_h_next_3_packed);
+    free(gru_W_hh_d_gru_h_next_10_packed);
+    free(gru_W_hh_d_gru_h_next_2_10_packed);
+    free(gru_W_hh_d_gru_h_next_3_10_packed);
 }
 """
 
@@ -1030,7 +1146,7 @@ def gru_h_adjoint(gru_W_ih_x_plus_b_ih, gru_W_hh, gru_b_hh, gru_h, d_gru_h_next,
     gru_xz = gru_W_ih_x_plus_b_ih[..., H : 2 * H]  # [B, T, H]
     gru_xr = gru_W_ih_x_plus_b_ih[..., :H]  # [B, T, H]
     # std/gru.lsrl:14  hr, hz, hn = split(W_hh @ h + b_hh, 3)
-    gru_W_hh_h_plus_b_hh = gru_h @ gru_W_hh.mT + gru_b_hh
+    gru_W_hh_h_plus_b_hh = sequence_product(gru_h, gru_W_hh.mT) + gru_b_hh
     gru_hz = gru_W_hh_h_plus_b_hh[..., H : 2 * H]  # [B, T, H]
     gru_hr = gru_W_hh_h_plus_b_hh[..., :H]  # [B, T, H]
     # std/gru.lsrl:15  r = sigmoid(xr + hr)
@@ -1060,7 +1176,7 @@ def gru_h_adjoint(gru_W_ih_x_plus_b_ih, gru_W_hh, gru_b_hh, gru_h, d_gru_h_next,
         -1,
     )
     d_gru_b_hh_sum = d_gru_b_hh.sum((0, 1))
-    d_gru_b_hh_gru_h_sum = torch.einsum("btg,bth->gh", d_gru_b_hh, gru_h)
+    d_gru_b_hh_gru_h_sum = position_sum(d_gru_b_hh, gru_h)
 
     return d_gru_W_ih_x_plus_b_ih, d_gru_b_hh_gru_h_sum, d_gru_b_hh_sum, d_gru_h_last_2
 
@@ -1577,7 +1693,7 @@ def apply(params, inputs, state=None):
     # <text>:7  x = E[token]
     x = E[token.clamp(0, V - 1)]  # [B, T, D]
     # std/gru.lsrl:13  xr, xz, xn = split(W_ih @ x + b_ih, 3)
-    x_products = x @ torch.cat([gru_W_ih, mingru_Wz, mingru_Wh]).mT  # [B, T, 5*H]
+    x_products = sequence_product(x, torch.cat([gru_W_ih, mingru_Wz, mingru_Wh]).mT)  # [B, T, 5*H]
     gru_W_ih_x_plus_b_ih = x_products[..., : 3 * H] + gru_b_ih
 
     gru_h_next, gru_h_last = gru_h_loop(gru_W_ih_x_plus_b_ih, gru_W_hh, gru_b_hh, state["gru.h"])
