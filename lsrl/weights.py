@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import torch
-from safetensors.torch import load_file
 
 from lsrl.array_files import write_arrays
 from lsrl.backends import reference
@@ -18,7 +16,7 @@ from lsrl.backends.initialise import init_params
 from lsrl.backends.weights.architecture import PRECISIONS, Architecture, Emitted
 from lsrl.backends.weights.architectures import ARCHITECTURES
 from lsrl.backends.weights.execute import probed
-from lsrl.backends.weights.faults import ArchitectureError, NotExact
+from lsrl.backends.weights.faults import ArchitectureError, MissingLibrary, NotExact, needed
 from lsrl.backends.weights.network import Network
 from lsrl.backends.weights.normal_form import architecture_named, network_for, prepared, taken_apart
 from lsrl.backends.weights.torch_network import built, layer_outputs, template_text
@@ -31,7 +29,21 @@ from lsrl.weights_samples import sampled
 from lsrl.weights_table import HORIZON
 from lsrl.weights_trace import Trace, Traced
 
-__all__ = ["ARCHITECTURES", "HORIZON", "ArchitectureError", "CompiledWeights", "NotExact", "Trace", "Traced", "compile"]
+with needed("the target weights", "lsrl[torch]"):
+    import torch
+    from safetensors.torch import load_file
+
+__all__ = [
+    "ARCHITECTURES",
+    "HORIZON",
+    "ArchitectureError",
+    "CompiledWeights",
+    "MissingLibrary",
+    "NotExact",
+    "Trace",
+    "Traced",
+    "compile",
+]
 
 CHECKED = (4, 64)
 """Batch and length of the random sequences whose error the report has."""
@@ -90,13 +102,15 @@ class CompiledWeights:
     def save_onnx(self, path: str | Path) -> None:
         """Write the module as it is now as an ONNX model, from `x` [batch, length, in] to `y` [batch, length, out].
 
-        What runs the model may approximate tanh and sigmoid in its own way, as onnxruntime does; the networks of `rnn`,
-        `linear-rnn` and `gated-linear-rnn` have neither.
+        Layers with a tanh or a sigmoid, and all of float64, are written out position by position, because what runs the
+        model may compute the operators RNN, LSTM and GRU by approximations in which no program is exact (`onnx_cells`).
 
         Raises:
             ArchitectureError: the recurrent layers are mixers of transformers, which are no operators of ONNX.
+            MissingLibrary: onnx is not installed.
         """
-        from lsrl.backends.weights.onnx_model import onnx_model  # the extra `onnx`
+        with needed("an ONNX model", "lsrl[onnx]"):
+            from lsrl.backends.weights.onnx_model import onnx_model
 
         tensors = {name: tensor.detach().cpu().numpy() for name, tensor in self.module.state_dict().items()}
         model = onnx_model(self.cell.name, self.emitted.config, tensors)

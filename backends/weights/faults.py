@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from lsrl.ir.cell import Cell
 from lsrl.ir.fault import Refusal
 from lsrl.ir.value import Value
@@ -13,6 +16,25 @@ class NotExact(Refusal):
 
 class ArchitectureError(Refusal):
     """An architecture that there is not, or that does not hold the program."""
+
+
+class MissingLibrary(Refusal, ImportError):
+    """A library that is needed and not installed; an ImportError too, for those who catch that."""
+
+
+@contextmanager
+def needed(purpose: str, requirement: str) -> Iterator[None]:
+    """Around imports of libraries that an installation may lack; `requirement` is what pip would install.
+
+    Raises:
+        MissingLibrary: one of them is not there.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        library = str(missing.name).partition(".")[0]
+        message = f"{purpose} needs {library}, which is not installed: pip install '{requirement}'"
+        raise MissingLibrary(message) from missing
 
 
 def at_line(cell: Cell, value: Value) -> str:

@@ -45,7 +45,12 @@ _targets = click.Choice([*target_choice.choices, "weights"])
 )
 @file_option("--html", help="For weights: draw every value, from the network and from the reference, as a heat map.")
 @file_option("--inputs", help="For --html: the sequence, the first of a batch.  [default: a random one]")
-@click.option("-o", "--output", metavar="FILE|DIR/", help="Where to write it, instead of standard output.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE|DIR/",
+    help="Where to write it, instead of standard output. For weights: a folder, or an ONNX model, FILE.onnx.",
+)
 def command(
     prog: str,
     cell: str | None,
@@ -71,7 +76,7 @@ def command(
     functions init, initial_state, apply (whole sequences) and step (one position), with arrays by name and batch
     first. Batch and length stay free; sizes are fixed. The target reference gives the graph that the reference
     interprets. The target weights gives a folder with the weights of a network that computes what an exact program
-    does, and a load.py that needs torch alone.
+    does, and a load.py that needs torch alone; or, where the name ends in .onnx, the network as an ONNX model.
 
     \b
     Examples:
@@ -79,6 +84,7 @@ def command(
       lsrl compile mingru.lsrl --target triton --set D=64 H=128 --dtype bfloat16 -o build/
       lsrl compile mingru.lsrl --target jax --set D=4 H=4 | less
       lsrl compile std/exact/majority --target weights --arch lstm -o majority_lstm
+      lsrl compile std/exact/majority --target weights --arch lstm -o majority.onnx
       lsrl compile std/exact/majority --target weights --arch lstm --html majority.html -o majority_lstm
     """
     program = load(prog, cell)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from lsrl.ir import text as graph_text
@@ -278,6 +279,8 @@ def test_compile_weights(run: Run) -> None:
     assert [page.count('scope="row"') for page in pages] == [4, 4]
     assert [page.count("<small>") for page in pages] == [4 * 32, 4 * 3]
     assert run(*asked, "--inputs", "in.npz").status == 2
+    assert run(*asked[:-1], "model.onnx").err.startswith("model.onnx: majority as torch.nn.LSTM, stacked")
+    assert onnx.load("model.onnx").graph.name == "majority"
     refused = run("compile", "decay.lsrl", "--target", "weights", "--arch", "lstm", "--set", "D=2", "-o", "no")
     assert refused.status == 1
     assert "no network holds `a` (decay.lsrl:8): `sigmoid` is a smooth function that is not piecewise linear" in (
