@@ -7,7 +7,7 @@ an architecture are perturbed in its state dict and run as the module that they 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 
 import numpy as np
@@ -16,6 +16,7 @@ import torch
 from lsrl import weights
 from lsrl.backends.arrays import Array
 from lsrl.icl_draws import Copies, copies, joined
+from lsrl.icl_runners import compiled_network
 from lsrl.icl_sweeps import Row, Sweep
 from lsrl.icl_tasks import DERIVED, LEVELS, TASKS, Task
 
@@ -30,7 +31,7 @@ def noise_sweep(
     seeds: int = 25,
     *,
     taught: Sequence[bool] = (True,),
-    dtype: str = "float64",
+    dtypes: Sequence[str] = ("float64",),
     tasks: Mapping[str, Task] = TASKS,
 ) -> Sweep:
     """How wrong each program is in each form at each level of noise.
@@ -39,22 +40,22 @@ def noise_sweep(
         programs: keys of `tasks`.
         forms: `derived`, keys of `FORMS`, or architectures.
         taught: with teacher forcing, without, or both; architectures have none.
+        dtypes: of the numbers that are stored and of all that is computed with them.
     """
     settings = tuple(
         {"program": program, "form": form, "taught": _word(teach), "dtype": dtype}
         for program in programs
         for form in forms
-        for teach in taught
-        if not (teach and form in weights.ARCHITECTURES)
+        for teach in (taught if form not in weights.ARCHITECTURES else (False,))
+        for dtype in dtypes
     )
     draws = tuple({"noise": level, "seed": seed} for level in levels for seed in range(seeds))
 
-    def measure(setting: Row, asked: Sequence[Row]) -> list[Row]:
+    def measure(setting: Row, asked: Sequence[Row]) -> Iterator[list[Row]]:
         task = tasks[str(setting["program"])]
-        form = str(setting["form"])
-        if form in weights.ARCHITECTURES:
-            return [{"wrong": score} for score in _module_scores(task, form, dtype, asked)]
-        return [{"wrong": score} for score in _scores(task, form, setting["taught"] == _word(True), dtype, asked)]
+        scores = _module_scores if setting["form"] in weights.ARCHITECTURES else _scores
+        for part in scores(task, setting, asked):
+            yield [{"wrong": score} for score in part]
 
     return Sweep("noise", settings, draws, ("wrong",), measure)
 
@@ -63,9 +64,9 @@ def _word(taught: bool) -> str:
     return "yes" if taught else "no"
 
 
-def _scores(task: Task, form: str, taught: bool, dtype: str, asked: Sequence[Row]) -> list[float]:
-    network, precision = task.posed(form).network(task.length), getattr(torch, dtype)
-    scores: list[float] = []
+def _scores(task: Task, setting: Row, asked: Sequence[Row]) -> Iterator[list[float]]:
+    form, taught = str(setting["form"]), setting["taught"] == _word(True)
+    network, precision = task.posed(form).network(task.length), getattr(torch, str(setting["dtype"]))
     for begin in range(0, len(asked), AT_ONCE):
         rows = asked[begin : begin + AT_ONCE]
         seeds = [int(row["seed"]) for row in rows]
@@ -74,14 +75,15 @@ def _scores(task: Task, form: str, taught: bool, dtype: str, asked: Sequence[Row
         clean = exact.run(inputs)[1] if taught else None
         noisy: Copies = joined([copies(network, float(row["noise"]), 1, int(row["seed"]), precision) for row in rows])
         outputs = noisy.run(inputs, clean)[0].double().numpy()
-        scores += [task.score(seed, found) for seed, found in zip(seeds, outputs)]
-    return scores
+        yield [task.score(seed, found) for seed, found in zip(seeds, outputs)]
 
 
-def _module_scores(task: Task, arch: str, dtype: str, asked: Sequence[Row]) -> list[float]:
+def _module_scores(task: Task, setting: Row, asked: Sequence[Row]) -> Iterator[list[float]]:
     posed = task.posed(DERIVED)
-    compiled = weights.compile(posed.program, arch, posed.sizes, dtype=dtype, given=posed.given, horizon=task.length)
-    return [_module_score(task, compiled.module, float(row["noise"]), int(row["seed"])) for row in asked]
+    arch, dtype = str(setting["form"]), str(setting["dtype"])
+    module = compiled_network(posed.program, arch, dtype, posed.sizes, posed.given, task.length).module
+    for row in asked:
+        yield [_module_score(task, module, float(row["noise"]), int(row["seed"]))]
 
 
 def _module_score(task: Task, module: torch.nn.Module, noise: float, seed: int) -> float:

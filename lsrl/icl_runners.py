@@ -77,7 +77,10 @@ class Means:
             Refusal: the architecture does not hold the program, or the target does not know the dtype.
         """
         if self.arch is not None:
-            return _network(program, self.arch, sizes, self.dtype, given, horizon)
+            network = compiled_network(program, self.arch, self.dtype, sizes, given, horizon)
+            predicted = next(error.predicted for error in network.report.values if error.name == "y")
+            deviation = math.nan if self.dtype in NARROW else predicted
+            return Runner(str(self), deviation, lambda inputs: network(inputs)["y"], network)
         compiled = compile_program(program, target=self.target, sizes=sizes, dtype=self.dtype)
         # Its comparisons are of short dyadic numbers, and of what it adds up all but one are 0.
         largest = max(max(abs(each.low), abs(each.high)) for each in given.values())
@@ -88,17 +91,19 @@ class Means:
         return f"{self.arch or self.target}, {self.dtype}"
 
 
-def _network(
-    program: Program, arch: str, sizes: Mapping[str, int], dtype: str, given: Mapping[str, Given], horizon: int
-) -> Runner:
+def compiled_network(
+    program: Program, arch: str, dtype: str, sizes: Mapping[str, int], given: Mapping[str, Given], horizon: int
+) -> CompiledWeights:
+    """A program as a network; for the types of `NARROW` one for float32 is rounded.
+
+    Raises:
+        Refusal: the architecture does not hold the program.
+    """
     from lsrl import weights  # loads torch
 
     derived = "float32" if dtype in NARROW else dtype
-    compiled = weights.compile(program, arch, sizes, dtype=derived, given=given, horizon=horizon)
-    deviation = next(error.predicted for error in compiled.report.values if error.name == "y")
-    if dtype in NARROW:
-        compiled, deviation = rounded(compiled, dtype), math.nan
-    return Runner(f"{arch}, {dtype}", deviation, lambda inputs: compiled(inputs)["y"], compiled)
+    made = weights.compile(program, arch, sizes, dtype=derived, given=given, horizon=horizon)
+    return rounded(made, dtype) if dtype in NARROW else made
 
 
 _ROUNDING = {"exact": 0.0, "float64": 2.0**-53, "float32": 2.0**-24}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,14 +30,14 @@ class Sweep:
         settings: what one measurement is of, a compiled network say.
         draws: what is measured of each, levels and seeds say, all at once.
         measured: the columns that a measurement fills.
-        measure: numbers by column for each of some draws of a setting.
+        measure: numbers by column for each of some draws of a setting, in order, in as many parts as are kept apart.
     """
 
     name: str
     settings: tuple[Row, ...]
     draws: tuple[Row, ...]
     measured: tuple[str, ...]
-    measure: Callable[[Row, Sequence[Row]], Sequence[Row]]
+    measure: Callable[[Row, Sequence[Row]], Iterable[Sequence[Row]]]
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -52,24 +52,38 @@ class Sweep:
 def run_sweep(sweep: Sweep, path: Path, tell: Told = lambda done, total: None) -> tuple[Row, ...]:
     """All rows of a sweep; those that a file has already are taken from it.
 
-    The file is written anew after every setting, so that what is interrupted goes on from there.  Rows of settings
-    that the sweep has not stay in it.
+    The file is written anew after every part of a measurement, so that what is interrupted goes on from there.  Rows of
+    settings that the sweep has not stay in it.
 
     Raises:
         SweepError: the file has other columns.
     """
     kept = read_rows(path, sweep.columns) if path.exists() else ()
     found = {_key(row, sweep.keys): row for row in kept}
+    wanted = [(setting, _missing(sweep, setting, found)) for setting in sweep.settings]
     total = len(sweep.settings) * len(sweep.draws)
-    for number, setting in enumerate(sweep.settings):
-        missing = [draw for draw in sweep.draws if _key({**setting, **draw}, sweep.keys) not in found]
-        if missing:
-            rows = [{**setting, **draw, **row} for draw, row in zip(missing, sweep.measure(setting, missing))]
+    done = total - sum(len(missing) for _, missing in wanted)
+    tell(done, total)
+    for setting, missing in wanted:
+        for rows in _measured(sweep, setting, missing):
             found |= {_key(row, sweep.keys): row for row in rows}
             write_text(path, _text(sweep.columns, list(found.values())))
-        tell((number + 1) * len(sweep.draws), total)
+            done += len(rows)
+            tell(done, total)
     asked = [{**setting, **draw} for setting in sweep.settings for draw in sweep.draws]
     return tuple(found[_key(row, sweep.keys)] for row in asked)
+
+
+def _missing(sweep: Sweep, setting: Row, found: Container[tuple[str, ...]]) -> list[Row]:
+    """The draws of a setting that are not there yet."""
+    return [draw for draw in sweep.draws if _key({**setting, **draw}, sweep.keys) not in found]
+
+
+def _measured(sweep: Sweep, setting: Row, missing: Sequence[Row]) -> Iterator[list[Row]]:
+    """Whole rows for the missing draws of a setting."""
+    draws = iter(missing)
+    for part in sweep.measure(setting, missing) if missing else ():
+        yield [{**setting, **next(draws), **row} for row in part]
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> tuple[Row, ...]:
