@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from lsrl.backends.arrays import Array
+from lsrl.backends.weights.affine import Extent
 from lsrl.backends.weights.encoding import Decoder
 from lsrl.backends.weights.network import Layer, Network
 
@@ -89,8 +90,13 @@ class Architecture(Protocol):
     def obstacle(self, layer: Layer, slot: int) -> str | None:
         """Why the architecture does not hold a unit of a layer; None where it does."""
 
-    def deviation(self, layer: Layer, slot: int, precision: Precision, horizon: int) -> float:
-        """A bound of how far a unit is from what it should compute from its operands, beside rounding, per step."""
+    def deviation(
+        self, layer: Layer, slot: int, below: Sequence[Extent], precision: Precision, horizon: int
+    ) -> float:
+        """A bound of how far a unit is from what it should compute from its operands, beside rounding, per step.
+
+        `below` is what is known of the slots of the layer before.
+        """
 
     def emit(self, network: Network, precision: Precision) -> Emitted:
         """The weights."""

@@ -125,7 +125,7 @@ def _folded_division(pool: Pool, x: Affine, y: float, first: int, most: int) -> 
     rest, quotient = x.shifted(-first * y), constant(first)
     for power in reversed(range(most.bit_length())):
         size = y * 2**power
-        digit = at_least(pool, rest, constant(size))
+        digit = pool.firm(at_least(pool, rest, constant(size)), size / pool.extent(rest).unit)
         quotient = quotient + digit.scaled(2**power)
         unit = pool.extent(rest).unit
         rest = pool.named(rest - digit.scaled(size), Extent(0, size - unit, unit))

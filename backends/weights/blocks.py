@@ -56,7 +56,9 @@ class Blocks:
             return "a state reads its own last value through a ReLU, and the recurrent layers are linear"
         return None
 
-    def deviation(self, layer: Layer, slot: int, precision: Precision, horizon: int) -> float:
+    def deviation(
+        self, layer: Layer, slot: int, below: Sequence[Extent], precision: Precision, horizon: int
+    ) -> float:
         unit = layer[slot]
         if unit.kind is not Kind.STATE or self.cell == "LinearRNN":
             return 0.0

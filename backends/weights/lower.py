@@ -6,6 +6,7 @@ scalars (`lsrl.backends.weights.pool`); layouts move forms as they move numbers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -16,14 +17,14 @@ from lsrl.backends.evaluation import axes
 from lsrl.backends.evaluation.evaluate import evaluate
 from lsrl.backends.evaluation.ranges import Range
 from lsrl.backends.evaluation.scope import Scope
-from lsrl.backends.weights.affine import Affine, Extent, constant, unit_of
+from lsrl.backends.weights.affine import BOOLEAN, UNKNOWN, Affine, Extent, constant, unit_of
 from lsrl.backends.weights.arithmetic import NotHeld
 from lsrl.backends.weights.faults import NotExact, at_line
 from lsrl.backends.weights.forms import Forms, array_of, forms_of
 from lsrl.backends.weights.linear_bounds import linear_bounds
 from lsrl.backends.weights.pool import Pool, Scalar, Sort
-from lsrl.ir.cell import TIME, Cell, State
-from lsrl.ir.value import Value, depends_on, postorder
+from lsrl.ir.cell import TIME, Cell, Input, State
+from lsrl.ir.value import Kind, Value, depends_on, postorder
 
 LAYOUTS = ("transpose", "reshape", "expand", "slice", "select", "flip", "concat")
 MOST_SCALARS = 1 << 20
@@ -179,6 +180,8 @@ class _Lowering:
             shape = self.scope.shape(given.shape)
             if leaf is not None:
                 self.forms[leaf] = self._leaves(leaf, Sort.INPUT, begin, shape)
+            else:
+                self._unread(given, begin, int(np.prod(shape)))
             begin += int(np.prod(shape))
         places, begin = {}, 0
         for state in self.cell.states:
@@ -188,6 +191,14 @@ class _Lowering:
             places[state.name] = begin
             begin += starts[state.name].size
         return places
+
+    def _unread(self, given: Input, begin: int, size: int) -> None:
+        """An input that the program does not use: a network has it nevertheless, and its samples are of its kind."""
+        most = given.bound.evaluate(self.scope.sizes) - 1.0 if given.bound is not None else math.inf
+        whole = Extent(0 if given.bound is not None else -math.inf, most, 1)
+        extent = {Kind.BOOL: BOOLEAN, Kind.INT: whole}.get(given.kind, UNKNOWN)
+        for element in range(begin, begin + size):
+            self.pool.leaf(Sort.INPUT, element, extent)
 
     def _leaves(self, leaf: Value, sort: Sort, begin: int, shape: tuple[int, ...]) -> Forms:
         self.pool.origin = leaf

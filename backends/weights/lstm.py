@@ -17,6 +17,7 @@ Every unit has o = K, so that h = tanh(c), and signals are scaled by a small pow
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,7 +53,9 @@ class Lstm:
             return "a product in sigmoid gates needs bounds of both factors"
         return None
 
-    def deviation(self, layer: Layer, slot: int, precision: Precision, horizon: int) -> float:
+    def deviation(
+        self, layer: Layer, slot: int, below: Sequence[Extent], precision: Precision, horizon: int
+    ) -> float:
         unit = layer[slot]
         through_tanh = tanh_error(unit.extent)
         match unit.kind:

@@ -54,6 +54,7 @@ class Pool:
     _known: dict[tuple[object, ...], int] = field(default_factory=dict)
     _names: dict[int, Affine] = field(default_factory=dict)
     _conjuncts: dict[int, tuple[Affine, ...]] = field(default_factory=dict)
+    _ramps: dict[int, Affine] = field(default_factory=dict)
     origin: Value | None = None
     """The value that is being lowered."""
 
@@ -133,6 +134,8 @@ class Pool:
         extent = self.extent(x)
         if extent.boolean:
             return self.conjunction([condition, x])
+        if extent.unit > 0 and extent.bounded:
+            condition = self.firm(condition, 2 * _power_above(extent.largest) / extent.unit)
         if not extent.bounded:
             return self._made(
                 (Sort.PRODUCT, self.expanded(condition), self.expanded(x)),
@@ -189,8 +192,26 @@ class Pool:
         slope = _power_above(2 / (high - low))
         ramp = x.shifted(-(low + high) / 2).scaled(slope).shifted(0.5)
         if extent.unit > 0 and slope * extent.largest < EXACT_STEP and unit_is_exact(ramp):
-            return self.named(self.relu(ramp) - self.relu(ramp.shifted(-1)), BOOLEAN)
+            found = self.named(self.relu(ramp) - self.relu(ramp.shifted(-1)), BOOLEAN)
+            if len(found.terms) == 1:
+                self._ramps[found.terms[0][0]] = ramp
+            return found
+        return self._nested(ramp)
+
+    def _nested(self, ramp: Affine) -> Affine:
+        """clamp(ramp, 0, 1) = 1 - relu(1 - relu(ramp))"""
         return self.named(self.negation(self._snapping(self.negation(self.relu(ramp)))), BOOLEAN)
+
+    def firm(self, condition: Affine, weight: float) -> Affine:
+        """A truth value, in a form of which `weight` times each part is exact in float32.
+
+        The two ReLUs of a step are as large as what it compares; multiplied, their difference may round.
+        """
+        large = {number: self._ramps[number] for number, _ in condition.terms if self._is_large(number, weight)}
+        return condition.replaced({number: self._nested(ramp) for number, ramp in large.items()})
+
+    def _is_large(self, number: int, weight: float) -> bool:
+        return number in self._ramps and weight * self.extent(self._ramps[number]).largest > EXACT_STEP
 
     def _is_two_valued(self, form: Affine) -> bool:
         """Whether a form has the ends of its extent for values, and no others."""

@@ -59,7 +59,7 @@ def _layer_errors(
     horizon: int,
 ) -> Array:
     found = np.array([_unit_error(unit, layer, extents, below, precision) for unit in layer])
-    found += [architecture.deviation(layer, slot, precision, horizon) for slot in range(len(layer))]
+    found += [architecture.deviation(layer, slot, extents, precision, horizon) for slot in range(len(layer))]
     states = [slot for slot, unit in enumerate(layer) if unit.kind is Kind.STATE or unit.back]
     read = {other for unit in layer for other, _ in unit.back}
     states = sorted(read.union(states))

@@ -125,6 +125,37 @@ cell turning():
 
 
 @pytest.mark.parametrize("arch", ["mamba", "hawk"])
+def test_ten_thousand_steps(arch: str) -> None:
+    """What turns is read from a position beyond 2^13, a sum of both signs from channels of one sign."""
+    program = lsrl.parse(
+        """
+cell long():
+    input i: [] int(9)
+    state place: [6] = one_hot(5, 6), total: [] = 0
+    place' = concat(place[5:6], place[0:5])
+    total' = total + float(i) / 4 - 1
+    output place', total', late = where(total' > 50, 10 * total', total')
+"""
+    )
+    compiled = compile_weights(program, arch, horizon=10_000)
+    assert {error.predicted for error in compiled.report.values} == {0.0}
+    inputs = {"i": np.random.default_rng(0).integers(0, 9, (1, 10_000))}
+    found, expected = compiled(inputs), program.reference({}, inputs).outputs
+    assert np.ptp(expected["total"]) > 50
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name])
+
+
+def test_inputs_that_nothing_reads_have_samples_of_their_kind() -> None:
+    program = lsrl.parse("cell one():\n    input x: [] int(3), p: [2] bool, y: []\n    output z = 2 * y\n")
+    compiled = compile_weights(program, "rnn", given=("y=0:1:1",))
+    samples = compiled.samples(2, 50)
+    assert set(samples["x"].ravel()) == {0, 1, 2}
+    assert set(samples["p"].ravel()) == {0, 1}
+    np.testing.assert_array_equal(compiled(samples)["z"], 2 * samples["y"])
+
+
+@pytest.mark.parametrize("arch", ["mamba", "hawk"])
 @pytest.mark.parametrize(("lag", "depth"), [(3, 1), (4, 2), (6, 2), (7, 3), (10, 4)])
 def test_long_lines_take_several_layers(arch: str, lag: int, depth: int) -> None:
     """Each layer reads three steps late."""
