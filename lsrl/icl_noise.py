@@ -11,14 +11,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 
 import numpy as np
-import torch
 
-from lsrl import weights
 from lsrl.backends.arrays import Array
-from lsrl.icl_draws import Copies, copies, joined
+from lsrl.backends.weights.architectures import ARCHITECTURES
+from lsrl.backends.weights.faults import needed
 from lsrl.icl_runners import compiled_network
 from lsrl.icl_sweeps import Row, Sweep
-from lsrl.icl_tasks import DERIVED, LEVELS, TASKS, Task
+from lsrl.icl_tasks import DERIVED, LEVELS, TASKS, TRAINED, Task
+
+with needed("the noise study", "lsrl[torch]"):
+    import torch
+
+    from lsrl.icl_draws import Copies, exact_copy, joined
+    from lsrl.icl_training import Training, train
 
 AT_ONCE = 32
 """How many noisy copies run at once."""
@@ -38,22 +43,22 @@ def noise_sweep(
 
     Args:
         programs: keys of `tasks`.
-        forms: `derived`, keys of `FORMS`, or architectures.
+        forms: `derived`, keys of `FORMS` or `TRAINED`, or architectures.
         taught: with teacher forcing, without, or both; architectures have none.
         dtypes: of the numbers that are stored and of all that is computed with them.
     """
     settings = tuple(
-        {"program": program, "form": form, "taught": _word(teach), "dtype": dtype}
+        {"program": program, "of": str(tasks[program]), "form": form, "taught": _word(teach), "dtype": dtype}
         for program in programs
         for form in forms
-        for teach in (taught if form not in weights.ARCHITECTURES else (False,))
+        for teach in (taught if form not in ARCHITECTURES else (False,))
         for dtype in dtypes
     )
     draws = tuple({"noise": level, "seed": seed} for level in levels for seed in range(seeds))
 
     def measure(setting: Row, asked: Sequence[Row]) -> Iterator[list[Row]]:
         task = tasks[str(setting["program"])]
-        scores = _module_scores if setting["form"] in weights.ARCHITECTURES else _scores
+        scores = _module_scores if setting["form"] in ARCHITECTURES else _scores
         for part in scores(task, setting, asked):
             yield [{"wrong": score} for score in part]
 
@@ -66,16 +71,26 @@ def _word(taught: bool) -> str:
 
 def _scores(task: Task, setting: Row, asked: Sequence[Row]) -> Iterator[list[float]]:
     form, taught = str(setting["form"]), setting["taught"] == _word(True)
-    network, precision = task.posed(form).network(task.length), getattr(torch, str(setting["dtype"]))
+    precision, exact = getattr(torch, str(setting["dtype"])), _network(task, form)
     for begin in range(0, len(asked), AT_ONCE):
         rows = asked[begin : begin + AT_ONCE]
         seeds = [int(row["seed"]) for row in rows]
         inputs = torch.tensor(np.stack([task.inputs(form, seed) for seed in seeds]), dtype=precision)
-        exact = copies(network, 0.0, len(rows), 0, precision)
-        clean = exact.run(inputs)[1] if taught else None
-        noisy: Copies = joined([copies(network, float(row["noise"]), 1, int(row["seed"]), precision) for row in rows])
+        clean = joined([exact.to(precision)] * len(rows)).run(inputs)[1] if taught else None
+        noisy = joined([_drawn(exact, float(row["noise"]), int(row["seed"])) for row in rows]).to(precision)
         outputs = noisy.run(inputs, clean)[0].double().numpy()
         yield [task.score(seed, found) for seed, found in zip(seeds, outputs)]
+
+
+def _network(task: Task, form: str) -> Copies:
+    if form in TRAINED:
+        derived = exact_copy(task.posed(DERIVED).network(task.length))
+        return train(task, derived, Training(TRAINED[form]))
+    return exact_copy(task.posed(form).network(task.length))
+
+
+def _drawn(exact: Copies, noise: float, seed: int) -> Copies:
+    return exact.noisy(noise, 1, torch.Generator().manual_seed(seed))
 
 
 def _module_scores(task: Task, setting: Row, asked: Sequence[Row]) -> Iterator[list[float]]:

@@ -6,21 +6,13 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from lsrl.backends.weights.faults import needed
 from lsrl.files import write_bytes
 from lsrl.icl_sweeps import Entry, Row
-from lsrl.ir.fault import Refusal
 
-
-class ParquetError(Refusal):
-    """Parquet cannot be written here."""
-
-
-try:
+with needed("Parquet", "lsrl[parquet]"):
     import pyarrow as pa
     import pyarrow.parquet as pq
-except ModuleNotFoundError as missing:
-    said = "Parquet is written by pyarrow, which is not installed: pip install 'lsrl[parquet]'"
-    raise ParquetError(said) from missing
 
 
 def write_parquet(rows: Sequence[Row], columns: Sequence[str], path: Path) -> None:

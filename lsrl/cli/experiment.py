@@ -18,6 +18,7 @@ from lsrl.cli.experiment_options import (
     several,
     sizes_options,
     tables_options,
+    tasks_options,
 )
 from lsrl.icl_functions import Example
 from lsrl.icl_prompts import Table
@@ -25,7 +26,7 @@ from lsrl.icl_published import CONDITIONALS
 from lsrl.icl_runners import Means
 from lsrl.icl_studies import Sizes, approximate_sweep, precision_sweep, scaling_sweep, tokens_sweep
 from lsrl.icl_sweeps import Sweep
-from lsrl.icl_tasks import DERIVED, FORMS, LEVELS, PUBLISHED, TASKS
+from lsrl.icl_tasks import DERIVED, FORMS, LEVELS, PUBLISHED, TASKS, TRAINED, Task
 
 
 @click.group("experiment")
@@ -83,12 +84,13 @@ def tokens(tables: Mapping[str, Callable[[int], Table]], means: Sequence[Means],
 @command.command("noise")
 @measured
 @several("--program", "programs", click.Choice(list(TASKS)), tuple(TASKS), "What is asked")
+@tasks_options
 @several(
     "--form",
     "forms",
-    click.Choice([DERIVED, *FORMS, *ARCHITECTURES]),
+    click.Choice([DERIVED, *FORMS, *TRAINED, *ARCHITECTURES]),
     (*PUBLISHED, DERIVED),
-    f"{DERIVED}, `published` or `mild` and one of {', '.join(CONDITIONALS)}, or an architecture, in its weights",
+    f"{DERIVED}; published or mild and one of {', '.join(CONDITIONALS)}; {', '.join(TRAINED)}; or an architecture",
     "FORM",
 )
 @several("--level", "levels", click.FloatRange(0), LEVELS, "Standard deviation of the noise")
@@ -97,6 +99,7 @@ def tokens(tables: Mapping[str, Callable[[int], Table]], means: Sequence[Means],
 @click.option("--alone", is_flag=True, help="Also without teacher forcing: errors add up over time.")
 def noise(
     programs: Sequence[str],
+    tasks: Mapping[str, Task],
     forms: Sequence[str],
     levels: Sequence[float],
     seeds: int,
@@ -107,17 +110,19 @@ def noise(
 
     The published protocol: 25 seeds, 20 pairs of words of 10 tokens and 5 queries, or 64 cells and 10 queries; every
     state is given its clean last value; float64. `derived` has constants that its ranges give; `published` ones are as
-    published, and `mild` ones as small as they can be.
+    published, and `mild` ones as small as they can be; `trained` ones start as derived and are trained under noise,
+    which takes minutes unless words are short. Of an architecture the weights are perturbed, in its state dict.
 
     \b
     Examples:
       lsrl experiment noise --program tok2tok --seeds 5 -o noise
+      lsrl experiment noise --program tok2tok --tokens 2 --pairs 5 --form derived --form "trained at 0.003" --alone -o n
       lsrl experiment noise --form derived --form rnn --alone --dtype float32 --dtype bfloat16 -o noise
     """
     from lsrl.icl_noise import noise_sweep  # loads torch
 
     taught = (True, False) if alone else (True,)
-    return noise_sweep(programs, forms, levels, seeds, taught=taught, dtypes=dtypes)
+    return noise_sweep(programs, forms, levels, seeds, taught=taught, dtypes=dtypes, tasks=tasks)
 
 
 @command.command("precision")

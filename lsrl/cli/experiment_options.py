@@ -18,6 +18,7 @@ from lsrl.icl_prompts import Table
 from lsrl.icl_runners import NARROW, Means
 from lsrl.icl_studies import ANSWERING, PROGRAM, Sizes, all_means
 from lsrl.icl_sweeps import Row, Sweep, run_sweep
+from lsrl.icl_tasks import Approximating, Task, Translating
 
 Command = Callable[..., Sweep]
 Added = Callable[[Command], Command]
@@ -77,6 +78,11 @@ def _sizes(lengths: tuple[int, ...], pairs: int, vocabulary: int) -> tuple[Sizes
     return tuple(Sizes(tokens, pairs, vocabulary) for tokens in lengths)
 
 
+def _tasks(tokens: int, pairs: int, vocabulary: int, resolution: int) -> Mapping[str, Task]:
+    words = Translating(tokens, pairs, vocabulary, queries=min(pairs, Translating().queries))
+    return {"tok2tok": words, "vec2vec": Approximating(resolution)}
+
+
 def _file_name(path: Path) -> str:
     """With a checksum, so that results of a file that changed are not taken for its own."""
     return f"{path.name} {zlib.crc32(path.read_bytes()):08x}"
@@ -129,6 +135,15 @@ lengths_options = gathered(
     several("--tokens", "lengths", click.IntRange(1), (2, 3, 10), "Tokens of a word", "T"),
     _PAIRS,
     _VOCABULARY,
+)
+
+tasks_options = gathered(
+    "tasks",
+    _tasks,
+    counted("--tokens", 10, "Tokens of a word.", "T"),
+    _PAIRS,
+    _VOCABULARY,
+    counted("--resolution", 8, "Cells along both dimensions."),
 )
 
 _output_option = click.option(
