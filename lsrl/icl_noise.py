@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from functools import lru_cache
 
 import numpy as np
 
@@ -56,10 +57,17 @@ def noise_sweep(
     )
     draws = tuple({"noise": level, "seed": seed} for level in levels for seed in range(seeds))
 
+    @lru_cache(maxsize=1)  # settings of a form stand together: taught or not, and in all types it is one network
+    def network(program: str, form: str) -> Copies:
+        return _network(tasks[program], form)
+
     def measure(setting: Row, asked: Sequence[Row]) -> Iterator[list[Row]]:
-        task = tasks[str(setting["program"])]
-        scores = _module_scores if setting["form"] in ARCHITECTURES else _scores
-        for part in scores(task, setting, asked):
+        program, form = str(setting["program"]), str(setting["form"])
+        if form in ARCHITECTURES:
+            scores = _module_scores(tasks[program], setting, asked)
+        else:
+            scores = _scores(tasks[program], network(program, form), setting, asked)
+        for part in scores:
             yield [{"wrong": score} for score in part]
 
     return Sweep("noise", settings, draws, ("wrong",), measure)
@@ -69,9 +77,9 @@ def _word(taught: bool) -> str:
     return "yes" if taught else "no"
 
 
-def _scores(task: Task, setting: Row, asked: Sequence[Row]) -> Iterator[list[float]]:
+def _scores(task: Task, exact: Copies, setting: Row, asked: Sequence[Row]) -> Iterator[list[float]]:
     form, taught = str(setting["form"]), setting["taught"] == _word(True)
-    precision, exact = getattr(torch, str(setting["dtype"])), _network(task, form)
+    precision = getattr(torch, str(setting["dtype"]))
     for begin in range(0, len(asked), AT_ONCE):
         rows = asked[begin : begin + AT_ONCE]
         seeds = [int(row["seed"]) for row in rows]
