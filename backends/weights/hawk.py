@@ -77,7 +77,7 @@ def _block(layer: Layer, below: Decoder, precision: Precision) -> Stage:
         tensors[f"rg_lru.{gate}_bias"] = np.full((1, width), precision.saturation)
     stage: Json = ["recurrent", "Hawk", below.width, width]
     named = {f"rnn.block.{name}": tensor for name, tensor in tensors.items()}
-    return stage, named, beside(layer, below, slots, [1.0] * width)
+    return stage, named, beside(layer, below, np.eye(len(layer))[:, slots])
 
 
 def _kept(precision: Precision) -> tuple[float, float]:

@@ -86,7 +86,7 @@ def _mixer(layer: Layer, below: Decoder, extents: Sequence[Extent]) -> Stage:
         "out_proj.weight": out,
     }
     stage: Json = ["recurrent", "Mamba", below.width, len(slots)]
-    decoder = beside(layer, below, slots, [1.0] * len(slots))
+    decoder = beside(layer, below, np.eye(len(layer))[:, slots])
     return stage, {f"rnn.mixer.{name}": tensor for name, tensor in tensors.items()}, decoder
 
 

@@ -17,6 +17,7 @@ from lsrl.backends.arrays import Array
 from lsrl.backends.weights.affine import Extent, unit_of
 from lsrl.backends.weights.architecture import Architecture, Precision
 from lsrl.backends.weights.execute import transition
+from lsrl.backends.weights.linear_bounds import linear_bounds
 from lsrl.backends.weights.network import Kind, Layer, Network, Row, Unit
 
 
@@ -65,7 +66,8 @@ def _layer_errors(
     states = sorted(read.union(states))
     if states:
         back, _ = transition(layer)
-        found[states] = _accumulated(np.abs(back)[np.ix_(states, states)], found[states], horizon)
+        linear = not any(unit.kind is Kind.RELU and unit.back for unit in layer)
+        found[states] = _accumulated(back[np.ix_(states, states)], found[states], horizon, linear)
     return found
 
 
@@ -91,15 +93,23 @@ def _back_error(unit: Unit, layer: Layer, precision: Precision) -> float:
     return (len(terms) + 4) * 2.0**-precision.digits * total if unit.back else 0.0
 
 
-def _accumulated(back: Array, added: Array, horizon: int) -> Array:
-    """What `horizon` steps of e' = |A| e + added come to."""
+def _accumulated(back: Array, added: Array, horizon: int, linear: bool) -> Array:
+    """What the errors `added` at every one of `horizon` steps come to.
+
+    Linear states pass an error on as they pass on everything, in all at most sum_k |A^k| added; a ReLU makes none
+    larger, which leaves e' = |A| e + added.
+    """
     if not added.any():
         return added
     finite = np.isfinite(added)
-    error = np.zeros_like(added)
-    for _ in range(horizon):
-        error = back @ error + np.where(finite, added, 0)
-    reached = np.linalg.matrix_power((back > 0) + np.eye(len(back)), len(back)) @ ~finite > 0
+    each = np.where(finite, added, 0)
+    if linear:
+        _, error = linear_bounds(back, -each, each, np.zeros_like(each), horizon)
+    else:
+        error = np.zeros_like(each)
+        for _ in range(horizon):
+            error = np.abs(back) @ error + each
+    reached = np.linalg.matrix_power((back != 0) + np.eye(len(back)), len(back)) @ ~finite > 0
     return np.where(reached, np.inf, error)
 
 

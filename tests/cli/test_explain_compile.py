@@ -295,7 +295,7 @@ def test_explain_architectures(run: Run) -> None:
     assert done.status == 0
     told = dict(line.split(maxsplit=1) for line in done.out.splitlines())
     assert told["rnn"] == "exact; depth 1, width 2, 13 parameters"
-    assert told["gru"].startswith("impossible: `odd'` (std/exact/parity.lsrl:6): a state reads its own last value")
-    assert run("explain", "std/exact/parity", "--arch", "gru").status == 1
+    assert told["hawk"].startswith("impossible: `odd'` (std/exact/parity.lsrl:6): a state reads its own last value")
+    assert run("explain", "std/exact/parity", "--arch", "hawk").status == 1
     (row,) = run("explain", "std/exact/majority", "--arch", "lstm", "--json").data
     assert (row["obstacle"], row["depth"], row["errors"]) == (None, 2, {"float32": 0.0, "float64": 0.0})

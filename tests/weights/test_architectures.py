@@ -89,16 +89,61 @@ def test_programs_that_are_not_exact_are_refused(body: str, reason: str) -> None
 
 
 def test_nonlinear_recurrences_are_cells() -> None:
-    """Parity is one layer of two units; the architectures whose recurrent layers are linear refuse it."""
+    """Parity is one layer of two units, or of two thresholds and the unit that they share."""
     parity = lsrl.load("std/exact/parity")
     bits = np.random.default_rng(0).integers(0, 2, (4, 1000)).astype(bool)
-    for arch in ("rnn", "lstm"):
+    for arch, hidden in (("rnn", 2), ("lstm", 2), ("rnn-tanh", 3), ("gru", 3)):
         compiled = compile_weights(parity, arch)
-        assert (compiled.module.rnn.num_layers, compiled.module.rnn.hidden_size) == (1, 2)
+        rnn = getattr(compiled.module, "rnn", None) or compiled.module.stages[0].rnn
+        assert (rnn.num_layers, rnn.hidden_size) == (1, hidden)
         (name,), (output,) = parity.inputs, parity.outputs
         np.testing.assert_array_equal(compiled({name: bits})[output], np.cumsum(bits, 1) % 2)
-    with pytest.raises(ArchitectureError, match=r"reads its own last value through a ReLU.*\(held by rnn, lstm\)$"):
-        compile_weights(parity, "gru")
+    with pytest.raises(ArchitectureError, match=r"last value through a ReLU.*\(held by rnn, rnn-tanh, lstm, gru\)$"):
+        compile_weights(parity, "hawk")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("arch", ["rnn-tanh", "gru"])
+def test_thresholds_decide_anew_at_every_step(arch: str, dtype: str) -> None:
+    """Steps of a quarter, a start that is not 0, a linear state beside, and 2,000 positions."""
+    program = lsrl.parse(
+        """
+cell walk():
+    input i: [] int(5)
+    state s, low, total: [] = 3/4
+    s' = clamp(s + float(i) / 4 - 1/2, -1, 2)
+    low' = min(low, s - float(i) / 4)
+    total' = total / 2 + s
+    output s', low', total', before = s
+"""
+    )
+    compiled = compile_weights(program, arch, dtype=dtype, horizon=2000)
+    assert [stage[0] for stage in compiled.emitted.config["stages"]].count("recurrent") <= 2
+    inputs = {"i": np.random.default_rng(0).integers(0, 5, (2, 2000))}
+    found, expected = compiled(inputs), program.reference({}, inputs).outputs
+    for name in ("s", "low", "before"):
+        np.testing.assert_array_equal(found[name], expected[name])
+        assert compiled.report.data()["errors"][name]["predicted"] == 0
+
+
+@pytest.mark.parametrize("arch", ["rnn-tanh", "gru"])
+def test_reals_have_no_thresholds(arch: str) -> None:
+    program = lsrl.parse("cell top():\n    input x: []\n    state m: [] = -1\n    m' = max(m, x)\n    output m'\n")
+    with pytest.raises(ArchitectureError, match=r"`m'` \(<text>:4\).*a ReLU of reals, .*\(held by rnn, lstm\)$"):
+        compile_weights(program, arch, given=("x=-1:1",))
+
+
+def test_rotations_do_not_multiply_errors() -> None:
+    """By an angle that is no part of a circle: the bound grows with the steps, and holds."""
+    program = lsrl.parse(
+        "cell wave():\n    input x: []\n    state s: [2] = [1, 0]\n"
+        "    s' = [[cos(1), -sin(1)], [sin(1), cos(1)]] @ s + [x, 0]\n    output s'\n"
+    )
+    compiled = compile_weights(program, "linear-rnn", given=("x=-1:1",), horizon=1000)
+    (bound,) = {error.predicted for error in compiled.report.values if error.name.startswith("s'")}
+    inputs = compiled.samples(2, 1000)
+    off = np.abs(compiled(inputs)["s"] - program.reference({}, inputs).outputs["s"]).max()
+    assert 0 < off < bound < 1000
 
 
 @pytest.mark.parametrize("arch", ["mamba", "hawk"])

@@ -11,7 +11,7 @@ from lsrl.weights import compile as compile_weights
 from lsrl.weights_table import weights_table
 
 EVERY = tuple(ARCHITECTURES)
-CELLS = ("rnn", "lstm")
+CELLS = ("rnn", "rnn-tanh", "lstm", "gru")
 """Those that hold a state which reads its last value through a ReLU."""
 
 HELD = {

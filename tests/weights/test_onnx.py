@@ -117,3 +117,12 @@ def test_mixers_of_transformers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ArchitectureError, match="Hawk is no operator of ONNX"):
         compile_weights(MAJORITY, "hawk").save_onnx(tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arch", ["rnn-tanh", "gru"])
+def test_thresholds_are_sharp_in_the_runtime(arch: str, tmp_path: Path) -> None:
+    compiled = compile_weights(lsrl.load("std/exact/modulo"), arch)
+    compiled.save_onnx(tmp_path / "model.onnx")
+    bits = np.random.default_rng(0).integers(0, 2, (2, 500))
+    found = by_runtime(tmp_path / "model.onnx", bits[..., None].astype(np.float32))
+    np.testing.assert_array_equal(found[..., 0], np.cumsum(bits, 1) % 3)
