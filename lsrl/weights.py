@@ -13,7 +13,7 @@ from lsrl.backends import reference
 from lsrl.backends.arrays import Array, ArrayError, Arrays
 from lsrl.backends.given_ranges import Given, read_given
 from lsrl.backends.initialise import init_params
-from lsrl.backends.weights.architecture import PRECISIONS, Architecture, Emitted
+from lsrl.backends.weights.architecture import PRECISIONS, Architecture, Emitted, Precision, softened
 from lsrl.backends.weights.architectures import ARCHITECTURES
 from lsrl.backends.weights.execute import probed
 from lsrl.backends.weights.faults import ArchitectureError, MissingLibrary, NotExact, needed
@@ -132,6 +132,7 @@ def compile(
     dtype: str = "float32",
     given: Mapping[str, Given] | Iterable[str] = (),
     horizon: int = HORIZON,
+    gate_scale: float | None = None,
 ) -> CompiledWeights:
     """A program as the weights of a network.
 
@@ -142,6 +143,8 @@ def compile(
         dtype: float32 or float64.
         given: what inputs are within, `["x=-1:1"]`; whole numbers and truth values are known from their kinds.
         horizon: the longest sequence that bounds have to hold for.
+        gate_scale: for networks that are to be trained, about 8 to 14: gates are sigmoid(±gate_scale), which have
+            gradients, instead of saturated ones; the error that this makes is part of the bounds.
 
     Raises:
         NotExact: the program is not made of affine maps, ReLUs, comparisons, products and linear states.
@@ -154,8 +157,11 @@ def compile(
     cell, numbers = program.bind(sizes)
     known = init_params(cell, numbers) | {name: np.asarray(array) for name, array in (params or {}).items()}
     within = dict(given) if isinstance(given, Mapping) else read_given(given)
+    if gate_scale is not None:
+        precision = _softened(architecture, precision, gate_scale)
     taken = prepared(cell, numbers, diagonal=architecture.diagonal)
-    network = network_for(taken_apart(taken.cell, numbers, known, within, horizon), architecture)
+    scalars = taken_apart(taken.cell, numbers, known, within, horizon, snapping=precision.leak > 0)
+    network = network_for(scalars, architecture)
     emitted = architecture.emit(network, precision)
     module = built(emitted, architecture.template, dtype)
     batch, length = CHECKED[0], min(CHECKED[1], horizon)
@@ -168,6 +174,16 @@ def compile(
         if error.measured > error.predicted + traced[error.name].rounding:
             raise RuntimeError(f"{error.name} is off by {error.measured:g}, its bound is {error.predicted:g}")
     return CompiledWeights(cell, numbers, known, architecture, dtype, network, emitted, module, report, one_hot)
+
+
+def _softened(architecture: Architecture, precision: Precision, gate_scale: float) -> Precision:
+    if not architecture.softens:
+        able = ", ".join(name for name, each in ARCHITECTURES.items() if each.softens)
+        raise ArchitectureError(f"{architecture.name} has no gates that a scale could soften; {able} have")
+    if not 1 <= gate_scale <= precision.saturation:
+        most = f"{precision.saturation:g}, where gates are saturated"
+        raise ArchitectureError(f"gates are scaled by 1 up to {most}; {gate_scale:g} is not within")
+    return softened(precision, gate_scale)
 
 
 def _traced(

@@ -21,7 +21,7 @@ from lsrl.backends.weights.affine import Extent
 from lsrl.backends.weights.architecture import Emitted, Json, Precision
 from lsrl.backends.weights.encoding import Decoder, faces, faces_decoder, faces_rows, identity
 from lsrl.backends.weights.execute import transition
-from lsrl.backends.weights.gates import tanh_error
+from lsrl.backends.weights.gates import centred, tanh_error
 from lsrl.backends.weights.network import Kind, Layer, Network, dense, is_recurrent
 from lsrl.backends.weights.tanh_units import MOST, TanhUnits, tanh_units, threshold_count
 
@@ -49,6 +49,10 @@ class Blocks:
     apart: bool = True
     diagonal: bool = False
 
+    @property
+    def softens(self) -> bool:
+        return self.cell != "LinearRNN"
+
     def obstacle(self, layer: Layer, slot: int) -> str | None:
         unit = layer[slot]
         if unit.kind is Kind.PRODUCT and not self.gated:
@@ -64,10 +68,18 @@ class Blocks:
     def deviation(
         self, layer: Layer, slot: int, below: Sequence[Extent], precision: Precision, horizon: int
     ) -> float:
+        """Of a tanh, and where gates leak: z keeps as much of what was there, r takes as much of what comes back.
+
+        A threshold's tanh is off by 2 leak, and so is the shared one.
+        """
         unit = layer[slot]
-        if unit.kind is not Kind.STATE or self.cell == "LinearRNN":
+        if not is_recurrent(unit) or self.cell == "LinearRNN":
             return 0.0
-        return tanh_error(unit.extent)
+        through_tanh = tanh_error(centred(layer)[slot], precision)
+        if not precision.leak or self.cell == "RNN":
+            return through_tanh if unit.kind is Kind.STATE else 4 * precision.leak * unit.extent.largest
+        back = sum(abs(factor) * layer[other].extent.largest for other, factor in unit.back)
+        return 6 * through_tanh + precision.leak * back * (unit.kind is Kind.STATE)
 
     def emit(self, network: Network, precision: Precision) -> Emitted:
         return staged(network, lambda layer, below, _: self._recurrent(layer, below, precision))

@@ -37,6 +37,7 @@ class Diagonal:
     template: str = "load_blocks"
     apart: bool = True
     diagonal: bool = True
+    softens: bool = False
 
     def obstacle(self, layer: Layer, slot: int) -> str | None:
         unit = layer[slot]

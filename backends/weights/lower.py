@@ -79,7 +79,13 @@ class Scalars:
 
 
 def lower(
-    cell: Cell, sizes: Mapping[str, int], params: Mapping[str, Array], known: Mapping[Value, Range], horizon: int
+    cell: Cell,
+    sizes: Mapping[str, int],
+    params: Mapping[str, Array],
+    known: Mapping[Value, Range],
+    horizon: int,
+    *,
+    snapping: bool = False,
 ) -> Scalars:
     """Take a step apart.
 
@@ -87,6 +93,7 @@ def lower(
         params: the numbers of all parameters.
         known: the ranges of all values (`lsrl.backends.ranges`).
         horizon: the longest sequence.
+        snapping: comparisons stop errors of what they compare, by a layer more (`Pool.snapping`).
 
     Raises:
         NotExact: the program does what no network of affine maps, ReLUs, products and linear states holds.
@@ -94,7 +101,7 @@ def lower(
     _check_kind_of_program(cell)
     scope = Scope(sizes)
     varying = depends_on(cell.roots(), lambda value: value.op in ("input", "state", "noise"))
-    lowering = _Lowering(cell, scope, known, horizon, Pool(), {}, _static(cell, scope, params, varying))
+    lowering = _Lowering(cell, scope, known, horizon, Pool(snapping), {}, _static(cell, scope, params, varying))
     return lowering.run(varying)
 
 

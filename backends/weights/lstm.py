@@ -34,6 +34,9 @@ from lsrl.backends.weights.stack import Weights, stacked
 SOFT_RELU = 0.2785
 """The largest of relu(z) - z sigmoid(z), at z = 1.278."""
 
+SHARP = 16.0
+"""A soft ReLU that leaks does so within a sixteenth of a step of 0."""
+
 INPUT, FORGET, CELL, OUTPUT = range(4)
 
 
@@ -46,6 +49,7 @@ class Lstm:
     template: str = "load_stack"
     apart: bool = False
     diagonal: bool = False
+    softens: bool = True
 
     def obstacle(self, layer: Layer, slot: int) -> str | None:
         unit = layer[slot]
@@ -56,16 +60,17 @@ class Lstm:
     def deviation(
         self, layer: Layer, slot: int, below: Sequence[Extent], precision: Precision, horizon: int
     ) -> float:
+        """Of a tanh; where gates leak, three of them too, by a share of what they pass; and of what stands in one."""
         unit = layer[slot]
-        through_tanh = tanh_error(unit.extent)
+        most = max(each.largest for each in (centred(layer)[slot], *unit.operands))
+        passed = tanh_error(unit.extent, precision) + 4 * precision.leak * most
         match unit.kind:
             case Kind.RELU:
-                sharp = slope(unit, precision) * unit.extent.unit >= precision.saturation
-                return through_tanh + (0.0 if sharp else SOFT_RELU / slope(unit, precision))
+                return passed + _relu_error(unit, precision)
             case Kind.PRODUCT if not any(extent.boolean for extent in unit.operands):
                 left, right = (extent.largest for extent in unit.operands)
-                return left * right * (4 / 3 * precision.tilt**2 + 2.0**-precision.digits / precision.tilt)
-        return through_tanh
+                return passed + left * right * (4 / 3 * precision.tilt**2 + 2.0**-precision.digits / precision.tilt)
+        return passed
 
     def emit(self, network: Network, precision: Precision) -> Emitted:
         return stacked(network, "LSTM", lambda layer, below: _layer(layer, below, precision))
@@ -74,9 +79,19 @@ class Lstm:
 def slope(unit: Unit, precision: Precision) -> float:
     """The sigmoid's slope in a soft ReLU: so steep that it is exact on the multiples of the unit."""
     step = unit.extent.unit
-    if step == 0 or not math.isfinite(step):
-        return precision.slope
-    return max(precision.slope, 2.0 ** math.ceil(math.log2(precision.saturation / step)))
+    on_grid = step > 0 and math.isfinite(step)
+    if precision.leak:
+        return SHARP * precision.saturation / step if on_grid else SOFT_RELU / (precision.leak * unit.extent.largest)
+    exact = 2.0 ** math.ceil(math.log2(precision.saturation / step)) if on_grid else 0.0
+    return max(precision.slope, exact)
+
+
+def _relu_error(unit: Unit, precision: Precision) -> float:
+    """Of v sigmoid(k v) for v on its grid; next to it, it makes no error of v larger."""
+    step = unit.extent.unit
+    if slope(unit, precision) * step >= precision.saturation:
+        return precision.leak * step if math.isfinite(step) else 0.0
+    return SOFT_RELU / slope(unit, precision)
 
 
 def is_kept(slot: int, unit: Unit) -> bool:

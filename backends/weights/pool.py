@@ -50,6 +50,8 @@ class Scalar:
 class Pool:
     """Scalars under construction; they are numbered in the order of making, operands first."""
 
+    snapping: bool = False
+    """Whether every step is in the nested form, which does not pass on the errors of what it reads."""
     scalars: list[Scalar] = field(default_factory=list)
     _known: dict[tuple[object, ...], int] = field(default_factory=dict)
     _names: dict[int, Affine] = field(default_factory=dict)
@@ -191,7 +193,8 @@ class Pool:
             return self.named(x.shifted(-extent.low).scaled(1 / (extent.high - extent.low)), BOOLEAN)
         slope = _power_above(2 / (high - low))
         ramp = x.shifted(-(low + high) / 2).scaled(slope).shifted(0.5)
-        if extent.unit > 0 and slope * extent.largest < EXACT_STEP and unit_is_exact(ramp):
+        is_exact = extent.unit > 0 and slope * extent.largest < EXACT_STEP and unit_is_exact(ramp)
+        if is_exact and not self.snapping:
             found = self.named(self.relu(ramp) - self.relu(ramp.shifted(-1)), BOOLEAN)
             if len(found.terms) == 1:
                 self._ramps[found.terms[0][0]] = ramp

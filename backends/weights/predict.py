@@ -78,8 +78,8 @@ def _unit_error(unit: Unit, layer: Layer, extents: Sequence[Extent], below: Arra
         left, right = unit.operands
         rounding = 0.0 if _is_small(unit.extent, precision) and first == second == 0 else _rounding(unit, precision)
         return _times(left.largest, second) + _times(right.largest, first) + first * second + rounding
-    if first < unit.snaps and not unit.back:
-        return 0.0
+    if unit.snaps:  # it is 1 less what is not negative, rectified: never off by more than 1
+        return 0.0 if first < unit.snaps else min(first, 1.0)
     return first + _back_error(unit, layer, precision)
 
 

@@ -27,6 +27,7 @@ class Rnn:
     template: str = "load_stack"
     apart: bool = False
     diagonal: bool = False
+    softens: bool = False
 
     def obstacle(self, layer: Layer, slot: int) -> str | None:
         unit = layer[slot]

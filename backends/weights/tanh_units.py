@@ -5,8 +5,9 @@ last value to its next, whose values are 0, d, 2 d, ..., n d, is a sum of n thre
 
     relu(v) = sum over j = 1 ... n of d/2 (tanh(k (v - (j - 1/2) d)) + tanh(k d)),    k = 128 / d,
 
-in which every tanh is -1 or 1 exactly.  The last one is a unit that all share: so a ReLU is 0 before the first step,
-where all units are.  What is decided anew at every step does not drift.
+in which every tanh is -1 or 1 exactly: it is from 9.1 on in float32, from 19.1 on in float64.  The last one is a unit
+that all share: so a ReLU is 0 before the first step, where all units are.  What is decided anew at every step does not
+drift.
 """
 
 from __future__ import annotations
@@ -21,9 +22,6 @@ from lsrl.backends.weights.encoding import Decoder
 from lsrl.backends.weights.execute import transition
 from lsrl.backends.weights.gates import centred, scale_for
 from lsrl.backends.weights.network import Kind, Layer, Unit
-
-STEEP = 128.0
-"""A threshold's argument half a step away from it is 64: tanh is 1 from 9.1 on in float32, from 19.1 on in float64."""
 
 MOST = 256
 """Thresholds of one ReLU."""
@@ -53,7 +51,7 @@ def tanh_units(layer: Layer, below: Decoder, precision: Precision) -> TanhUnits:
     steps = np.array([layer[slot].extent.unit for slot in owners[len(states) :]])
     places = np.array([place + 0.5 for count in counts.values() for place in range(count)])
     scale = scale_for([centred(layer)[slot] for slot in states], precision)
-    gains = np.concatenate([np.full(len(states), scale), STEEP / steps])
+    gains = np.concatenate([np.full(len(states), scale), precision.steep / steps])
     shifts = np.concatenate([np.zeros(len(states)), places * steps])
 
     shared = bool(counts)
@@ -68,6 +66,6 @@ def tanh_units(layer: Layer, below: Decoder, precision: Precision) -> TanhUnits:
     return TanhUnits(
         np.pad(gains[:, None] * rows[owners], more),
         np.pad(gains[:, None] * (back[owners] @ values), more),
-        np.append(gains * (bias[owners] - shifts), [STEEP] * shared),
+        np.append(gains * (bias[owners] - shifts), [precision.steep] * shared),
         values,
     )

@@ -43,6 +43,12 @@ _targets = click.Choice([*target_choice.choices, "weights"])
 @click.option(
     "--horizon", type=click.IntRange(1), metavar="N", help="For weights: the most positions.  [default: 4096]"
 )
+@click.option(
+    "--gate-scale",
+    type=click.FloatRange(1),
+    metavar="K",
+    help="For weights that are to be trained, 8 to 14: gates are sigmoid(±K), not saturated, at the cost of an error.",
+)
 @file_option("--html", help="For weights: draw every value, from the network and from the reference, as a heat map.")
 @file_option("--inputs", help="For --html: the sequence, the first of a batch.  [default: a random one]")
 @click.option(
@@ -66,6 +72,7 @@ def command(
     params: Path | None,
     given: tuple[str, ...],
     horizon: int | None,
+    gate_scale: float | None,
     html: Path | None,
     inputs: Path | None,
     output: str | None,
@@ -89,11 +96,12 @@ def command(
     """
     program = load(prog, cell)
     if target == "weights":
-        request = WeightsRequest(arch, sizes, params, dtype, given, horizon, html, inputs, output)
+        request = WeightsRequest(arch, sizes, params, dtype, given, horizon, gate_scale, html, inputs, output)
         click.echo(write_weights(program, request), err=True)
         return
-    if arch or params or given or horizon or html or inputs:
-        raise click.UsageError("--arch, --params, --given, --horizon, --html and --inputs are for --target weights")
+    if arch or params or given or horizon or gate_scale or html or inputs:
+        options = "--arch, --params, --given, --horizon, --gate-scale, --html and --inputs"
+        raise click.UsageError(f"{options} are for --target weights")
     written = write_program(program, target, sizes, schedule, dtype, device, batch, length, gradients=not no_grad)
     if output is None:
         click.echo(written.source, nl=False)

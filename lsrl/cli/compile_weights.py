@@ -29,6 +29,7 @@ class WeightsRequest:
     dtype: str | None
     given: tuple[str, ...]
     horizon: int | None
+    gate_scale: float | None
     html: Path | None
     inputs: Path | None
     output: str | None
@@ -57,6 +58,7 @@ def write_weights(program: Program, request: WeightsRequest) -> str:
             request.dtype or "float32",
             request.given,
             request.horizon or weights.HORIZON,
+            request.gate_scale,
         )
         write = compiled.save_onnx if Path(request.output).suffix == ONNX else compiled.save
         write(request.output)
