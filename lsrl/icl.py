@@ -30,6 +30,9 @@ Function = Callable[[Array], ArrayLike]
 DIFFERENCE = 2.0**-12
 """Over which share of the box, along each dimension, slopes are measured."""
 
+_LARGEST = {"float16": 65504.0, "bfloat16": 3.38e38, "float32": 3.4e38}
+"""Numbers up to there are finite in a type."""
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
@@ -171,6 +174,8 @@ def approximate(
     probed = np.asarray(function(grid.centres[:, 0] if scalar else grid.centres))
     meant = Target(function, grid.dimension, scalar, probed.ndim == 1)
     values = meant.checked(probed, len(grid.cells))
+    if (largest := np.abs(values).max()) > _LARGEST.get(dtype, np.inf):
+        raise PromptError(f"the function reaches {largest:.3g}, which {dtype} does not hold")
     program = load("std/exact/vec2vec")
     sizes = {"D": grid.dimension, "E": values.shape[1]}
     runner = Means(arch, target, dtype).runner(program, sizes, ranges(grid, values), grid.length)

@@ -143,6 +143,7 @@ def curves_figure(panels: Mapping[str, Curves], x: str, y: str, title: str, *, l
         for name, points in (line or {}).items():
             axis.plot(*_columns(points), linestyle="--", color="0.4", label=name)
         axis.set(xlabel=x, title=head)
+        axis.tick_params(axis="x", labelrotation=30, labelsize=8)
     axes[0].set_ylabel(y)
     numbers = [points for curves in (*panels.values(), line or {}) for points in curves.values()]
     _scale(axes, np.array([point for points in numbers for point in points]))
@@ -168,6 +169,8 @@ def _of_all(axes: Iterable[Axes]) -> tuple[list[Artist], list[str]]:
 def _scale(axes: Sequence[Axes], points: Array) -> None:
     """Of axes that share theirs, for all the points [n, 2] that are drawn."""
     x, y = points[np.isfinite(points).all(-1)].T if len(points) else np.empty((2, 0))
+    if not x.size:
+        return
     if (y > 0).all():
         axes[0].set_yscale("log")
     if (x > 0).all():
@@ -177,5 +180,5 @@ def _scale(axes: Sequence[Axes], points: Array) -> None:
         axes[0].set_xscale("symlog", linthresh=least)
         axes[0].set_xlim(left=-least / 4)
     if 1 < len(ticks := np.unique(x)) <= TICKS:
-        axes[0].set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks], fontsize=8, rotation=30)
+        axes[0].set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks])
         axes[0].set_xticks([], minor=True)

@@ -17,7 +17,7 @@ from lsrl.backends.arrays import Array
 from lsrl.backends.weights.architectures import ARCHITECTURES
 from lsrl.backends.weights.faults import needed
 from lsrl.icl_runners import compiled_network
-from lsrl.icl_sweeps import Row, Sweep
+from lsrl.icl_sweeps import Row, Sweep, SweepError
 from lsrl.icl_tasks import DERIVED, LEVELS, TASKS, TRAINED, Task
 
 with needed("the noise study", "lsrl[torch]"):
@@ -47,7 +47,12 @@ def noise_sweep(
         forms: `derived`, keys of `FORMS` or `TRAINED`, or architectures.
         taught: with teacher forcing, without, or both; architectures have none.
         dtypes: of the numbers that are stored and of all that is computed with them.
+
+    Raises:
+        SweepError: a level is not finite.
     """
+    if not np.isfinite(levels).all():
+        raise SweepError(f"levels of noise are finite numbers, not {', '.join(map(str, levels))}")
     settings = tuple(
         {"program": program, "of": str(tasks[program]), "form": form, "taught": _word(teach), "dtype": dtype}
         for program in programs

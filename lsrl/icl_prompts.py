@@ -15,6 +15,9 @@ from lsrl.ir.fault import Refusal
 STEPS = 64
 """How many points of each cell a compiled network tells apart along each dimension; a power of two."""
 
+LONGEST = 1 + (1 << 20)
+"""Positions of a prompt."""
+
 
 class PromptError(Refusal):
     """A function, table or query that cannot be put into a prompt."""
@@ -41,6 +44,8 @@ class Grid:
             raise PromptError(f"the box from {self.lower.tolist()} to {self.upper.tolist()} has no inside")
         if self.resolution < 1:
             raise PromptError(f"a box has at least 1 cell along each dimension, not {self.resolution}")
+        if self.length > LONGEST:
+            raise PromptError(f"a prompt has at most {LONGEST - 1} cells, not {self.resolution}^{self.dimension}")
 
     @property
     def dimension(self) -> int:

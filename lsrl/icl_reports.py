@@ -126,12 +126,12 @@ def precision_report(rows: Sequence[Row]) -> Report:
         "vec2vec: the largest distance from the value of the cell that a query is in. "
         "tok2tok: how many tokens are wrong, in percent."
     )
-    header = ("task", "of", "arch", *(str(dtype) for (dtype,), _ in grouped(rows, "dtype")))
-    lines = [
-        (*map(str, key), *(_worst([number(row, "off") for row in by_dtype]) for _, by_dtype in grouped(own, "dtype")))
-        for key, own in grouped(rows, "task", "of", "arch")
-    ]
-    return Report("Precision", says, header, tuple(lines), ())
+    dtypes = [dtype for (dtype,), _ in grouped(rows, "dtype")]
+    lines = []
+    for key, own in grouped(rows, "task", "of", "arch"):
+        worst = {dtype: _worst([number(row, "off") for row in each]) for (dtype,), each in grouped(own, "dtype")}
+        lines.append((*map(str, key), *(worst.get(dtype, "–") for dtype in dtypes)))
+    return Report("Precision", says, ("task", "of", "arch", *map(str, dtypes)), tuple(lines), ())
 
 
 def _worst(errors: Sequence[float]) -> str:
@@ -163,36 +163,36 @@ def scaling_report(rows: Sequence[Row]) -> Report:
 def noise_report(rows: Sequence[Row]) -> Report:
     """Means and medians over seeds, by level, and what was published of the same; a figure for each program."""
     levels = tuple(number(by_level[0], "noise") for _, by_level in grouped(rows, "noise"))
+    telling = tuple(name for name in ("taught", "dtype") if len(dict(grouped(rows, name))) > 1)
     lines: list[tuple[str, ...]] = []
     pictures = []
     for key, own in grouped(rows, "program", "of", "taught", "dtype"):
         program, of, taught, dtype = map(str, key)
         found = {str(form): _by_level(by_form) for (form,), by_form in grouped(own, "form")}
         known = published_results(program, of, taught, dtype, levels)
-        lines += _lines(key, {f"Petrov et al.: {name.removeprefix('published ')}": known[name] for name in known})
-        lines += _lines(key, found)
+        known = {form: known[form] for form in found if form in known}
+        theirs = {f"Petrov et al.: {form.removeprefix('published ')}": by_level for form, by_level in known.items()}
+        how = tuple(str(own[0][name]) for name in telling)
+        lines += [(program, form, *how, *map(str, by_level.values())) for form, by_level in (theirs | found).items()]
         panels = {"Petrov et al.": _means(known), "here": _means(found)} if known else {"": _means(found)}
-        how = "with" if taught == "yes" else "without"
+        forced = "with" if taught == "yes" else "without"
         pictures.append(
             Picture(
                 f"noise_{program}_{'taught' if taught == 'yes' else 'alone'}_{dtype}",
-                f"{program}, {of}, {dtype}, {how} teacher forcing: means over seeds",
+                f"{program}, {of}, {dtype}, {forced} teacher forcing: means over seeds",
                 "noise",
                 TASKS[program].metric,
                 panels,
             )
         )
+    asked = [f"{program}: {of}" for (program, of), _ in grouped(rows, "program", "of")]
+    same = [f"{name}: {rows[0][name]}" for name in ("taught", "dtype") if name not in telling]
     says = (
         "Noise on every stored number: how wrong the outputs are, by the standard deviation of the noise; means over "
-        "seeds, medians in parentheses."
+        f"seeds, medians in parentheses. {', '.join((*asked, *same))}."
     )
-    header = ("program", "of", "form", "taught", "dtype", *(f"{level:g}" for level in levels))
+    header = ("program", "form", *telling, *(f"{level:g}" for level in levels))
     return Report("Noise", says, header, tuple(lines), tuple(pictures))
-
-
-def _lines(key: tuple[Entry, ...], results: Mapping[str, Mapping[float, Middle]]) -> list[tuple[str, ...]]:
-    program, of, taught, dtype = map(str, key)
-    return [(program, of, form, taught, dtype, *map(str, by_level.values())) for form, by_level in results.items()]
 
 
 def _by_level(rows: Sequence[Row]) -> dict[float, Middle]:

@@ -90,13 +90,19 @@ def read_rows(path: Path, columns: Sequence[str]) -> tuple[Row, ...]:
     """The rows of a file, numbers as numbers.
 
     Raises:
-        SweepError: it has other columns.
+        SweepError: it is no CSV, or has other columns.
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != tuple(columns):
-            raise SweepError(f"{path}: columns are {', '.join(reader.fieldnames or ())}; expected {', '.join(columns)}")
-        return tuple({name: _entry(text) for name, text in row.items()} for row in reader)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *lines = list(csv.reader(file)) or [[]]
+    except (UnicodeDecodeError, csv.Error) as fault:
+        raise SweepError(f"{path}: not a CSV file in UTF-8 ({fault})") from fault
+    if header != list(columns):
+        raise SweepError(f"{path}: columns are {', '.join(header) or 'none'}; expected {', '.join(columns)}")
+    for number, line in enumerate(lines, 2):
+        if len(line) != len(columns):
+            raise SweepError(f"{path}:{number}: {len(line)} entries, expected {len(columns)}")
+    return tuple({name: _entry(text) for name, text in zip(columns, line)} for line in lines)
 
 
 def grouped(rows: Sequence[Row], *names: str) -> Iterator[tuple[tuple[Entry, ...], list[Row]]]:
@@ -108,8 +114,15 @@ def grouped(rows: Sequence[Row], *names: str) -> Iterator[tuple[tuple[Entry, ...
 
 
 def number(row: Row, name: str) -> float:
-    """A measured number."""
-    return float(row[name])
+    """A measured number.
+
+    Raises:
+        SweepError: a file had something else there.
+    """
+    entry = row[name]
+    if isinstance(entry, str):
+        raise SweepError(f"{name} is a number, not {entry!r}")
+    return float(entry)
 
 
 def _key(row: Row, names: Sequence[str]) -> tuple[str, ...]:

@@ -47,10 +47,17 @@ def counted(flag: str, default: int, says: str, name: str = "N") -> Added:
 def several(
     flag: str, name: str, kind: click.ParamType[Any], default: tuple[object, ...], says: str, metavar: str | None = None
 ) -> Added:
-    """An option that may be repeated."""
-    says = f"{says}; may be repeated."
+    """An option that may be repeated; what is said twice counts once."""
     return click.option(
-        flag, name, multiple=True, type=kind, default=default, show_default=True, metavar=metavar, help=says
+        flag,
+        name,
+        multiple=True,
+        type=kind,
+        default=default,
+        show_default=True,
+        metavar=metavar,
+        help=f"{says}; may be repeated.",
+        callback=lambda ctx, param, given: tuple(dict.fromkeys(given)),
     )
 
 

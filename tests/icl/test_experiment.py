@@ -139,6 +139,9 @@ def test_noise(run: Run, tmp_path: Path) -> None:
     [
         (["tokens", "--tokens", "1", "--pairs", "11"], "there are 10 words of 1 of 10 tokens, not 11"),
         (["approximate", "--samples", "no.npz"], "no.npz"),
+        (["approximate", "--function", "rings", "--resolution", "2000"], "at most 1048576 cells, not 2000^2"),
+        (["noise", "--level", "nan"], "levels of noise are finite numbers, not nan"),
+        (["noise", "--dtype", "float64", "--form", "derived", "--tokens", "1", "--pairs", "11"], "there are 10 words"),
     ],
 )
 def test_faults_are_told(run: Run, tmp_path: Path, words: list[str], says: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lsrl.icl_sweeps import Row, Sweep, SweepError, grouped, run_sweep
+from lsrl.icl_sweeps import Row, Sweep, SweepError, grouped, number, run_sweep
 
 
 class Counter:
@@ -64,10 +64,25 @@ def test_more_draws_are_added_and_others_kept(tmp_path: Path) -> None:
     assert len(path.read_text().splitlines()) == 6
 
 
-def test_results_of_something_else_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "test.csv").write_text("name,z\na,1\n")
-    with pytest.raises(SweepError, match="name, z; expected name, x, seed, y"):
+@pytest.mark.parametrize(
+    ("there", "says"),
+    [
+        (b"name,z\na,1\n", "columns are name, z; expected name, x, seed, y"),
+        (b"", "columns are none; expected"),
+        (b"name,x,seed,y\na,1\n", "test.csv:2: 2 entries, expected 4"),
+        (b"\xff\xfe", "not a CSV file in UTF-8"),
+    ],
+)
+def test_results_of_something_else_are_refused(tmp_path: Path, there: bytes, says: str) -> None:
+    (tmp_path / "test.csv").write_bytes(there)
+    with pytest.raises(SweepError, match=says):
         run_sweep(sweep(Counter(), 1), tmp_path / "test.csv")
+    assert (tmp_path / "test.csv").read_bytes() == there
+
+
+def test_what_is_no_number_is_refused() -> None:
+    with pytest.raises(SweepError, match="y is a number, not 'x'"):
+        number({"y": "x"}, "y")
 
 
 def test_rows_are_grouped_in_the_order_in_which_they_come() -> None:
