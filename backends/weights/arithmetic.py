@@ -116,7 +116,9 @@ def floor_divide(pool: Pool, x: Affine, y: Affine) -> Affine:
     first, last = math.floor(extent.low / y.constant), math.floor(extent.high / y.constant)
     if last - first > FOLDED:
         return _folded_division(pool, x, y.constant, first, last - first)
-    steps = [at_least(pool, x, constant(k * y.constant)) for k in range(first + 1, last + 1)]
+    passed = [at_least(pool, x, constant(k * y.constant)) for k in range(first + 1, last + 1)]
+    weight = (last - first) * y.constant / extent.unit if extent.unit else 0.0  # in a remainder they are y each
+    steps = [pool.firm(each, weight) for each in passed]
     return pool.named(total(steps).shifted(first), Extent(first, last, 1))
 
 

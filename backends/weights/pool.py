@@ -137,7 +137,7 @@ class Pool:
         if extent.boolean:
             return self.conjunction([condition, x])
         if extent.unit > 0 and extent.bounded:
-            condition = self.firm(condition, 2 * _power_above(extent.largest) / extent.unit)
+            condition = self.firm(condition, _power_above(extent.largest) / extent.unit)
         if not extent.bounded:
             return self._made(
                 (Sort.PRODUCT, self.expanded(condition), self.expanded(x)),
@@ -214,7 +214,7 @@ class Pool:
         return condition.replaced({number: self._nested(ramp) for number, ramp in large.items()})
 
     def _is_large(self, number: int, weight: float) -> bool:
-        return number in self._ramps and weight * self.extent(self._ramps[number]).largest > EXACT_STEP
+        return number in self._ramps and 2 * weight * self.extent(self._ramps[number]).largest > EXACT_STEP
 
     def _is_two_valued(self, form: Affine) -> bool:
         """Whether a form has the ends of its extent for values, and no others."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 import lsrl
 from lsrl.weights import ARCHITECTURES, ArchitectureError, CompiledWeights, NotExact
@@ -254,15 +255,18 @@ def test_parameters_become_weights() -> None:
 ALONE = """
 import sys
 from importlib import util
-import numpy as np
-sys.modules["lsrl"] = None                        # importing it fails
-spec = util.spec_from_file_location("load", sys.argv[1] + "/load.py")
-module = util.module_from_spec(spec)
-spec.loader.exec_module(module)
+from pathlib import Path
 import torch
+from safetensors.torch import load_file, save_file
+sys.modules["lsrl"] = None                        # importing it fails
 torch.set_num_threads(1)
-x = torch.tensor(np.load(sys.argv[2]))
-np.save(sys.argv[3], module.load()(x[..., None]).detach().numpy()[..., 0])
+for folder in map(Path, sys.argv[1:]):
+    spec = util.spec_from_file_location("load", folder / "load.py")
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    x = load_file(folder / "x.safetensors")["x"]
+    with torch.no_grad():
+        save_file({"y": module.load()(x)}, folder / "y.safetensors")
 """
 
 
@@ -273,14 +277,21 @@ def saved(compiled: CompiledWeights, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("arch", ["lstm", "hawk"])
-def test_folder_needs_its_library_alone(arch: str, tmp_path: Path) -> None:
-    """Both kinds of `load.py`, in a process that cannot import lsrl."""
-    folder = saved(compile_weights(MATCHING, arch, horizon=200), tmp_path / arch)
+def test_folders_need_their_libraries_alone(tmp_path: Path) -> None:
+    """All architectures, in a process that cannot import lsrl: token matching in float32, majority in float64."""
     asked, values = prompts(3, 10, 5, seed=1)
-    np.save(tmp_path / "x.npy", asked.astype(np.float32))
-    run_python("-c", ALONE, str(folder), str(tmp_path / "x.npy"), str(tmp_path / "y.npy"), cwd=tmp_path)
-    np.testing.assert_array_equal(answers(np.load(tmp_path / "y.npy"), 3), values)
+    bits = np.random.default_rng(1).integers(0, 2, (3, 100))
+    for arch in ARCHITECTURES:
+        matching = saved(compile_weights(MATCHING, arch, horizon=200), tmp_path / f"matching-{arch}")
+        save_file({"x": asked[..., None].astype(np.float32)}, matching / "x.safetensors")
+        majority = saved(compile_weights(MAJORITY, arch, dtype="float64"), tmp_path / f"majority-{arch}")
+        save_file({"x": bits[..., None].astype(np.float64)}, majority / "x.safetensors")
+    run_python("-c", ALONE, *map(str, tmp_path.iterdir()), cwd=tmp_path)
+    for arch in ARCHITECTURES:
+        found = load_file(tmp_path / f"matching-{arch}" / "y.safetensors")["y"]
+        np.testing.assert_array_equal(answers(found[..., 0], 3), values)
+        found = load_file(tmp_path / f"majority-{arch}" / "y.safetensors")["y"]
+        np.testing.assert_array_equal(found[..., 0], 2 * np.cumsum(bits, 1) > np.arange(1, 101))
 
 
 def test_report_and_weights_are_the_same_each_time(tmp_path: Path) -> None:
