@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from lsrl.backends.arrays import Array
+from lsrl.backends.arrays import Array, Arrays
 from lsrl.ir.fault import Refusal
 
 STEPS = 64
@@ -108,6 +108,13 @@ class Grid:
             "value": _preceded(nothing, values),
         }
 
+    def as_published(self, inputs: Arrays) -> dict[str, Array]:
+        """What the published program takes in place of `prompts`: it counts along the unit cube, with one width."""
+        low = np.asarray(inputs["low"], np.float64)
+        width = np.full(low.shape[:2], 1 / self.resolution)
+        width[:, 0] = 0
+        return {"width": width, "low": low / self.resolution, "value": np.asarray(inputs["value"])}
+
     def lookup(self, values: Array, points: Array) -> Array:
         """What the program is to answer, [n, E]: the value of the cell that each query [n, D] is in."""
         numbers = np.minimum(np.floor(self.counted(points)), self.resolution - 1).astype(np.int64)
@@ -182,6 +189,11 @@ class Table:
             return None
         tokens = tuple(self.alphabet[int(code) - 1] for code in codes)
         return "".join(map(str, tokens)) if isinstance(next(iter(self.words)), str) else tokens
+
+    @staticmethod
+    def as_published(inputs: Arrays) -> dict[str, Array]:
+        """What the published program takes in place of `prompts`: the codes, as numbers."""
+        return {"x": np.asarray(inputs["x"], np.float64)}
 
     def prompts(self, queries: Array) -> dict[str, Array]:
         """What the program takes, [n, T + 2 T pairs], for queries [n, T]."""

@@ -17,7 +17,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lsrl.ir.fault import Refusal
 from lsrl.program import Program, parse
+
+
+class PublishedError(Refusal):
+    """What was not published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +136,9 @@ def vec2vec(conditional: str, step: str = "step") -> Program:
     Args:
         conditional: a key of `CONDITIONALS`.
         step: one of `STEPS`.
+
+    Raises:
+        PublishedError: there is no such conditional.
     """
     return parse(_functions(conditional, step) + _VEC2VEC)
 
@@ -141,5 +149,7 @@ def tok2tok(conditional: str, step: str = "step") -> Program:
 
 
 def _functions(conditional: str, step: str) -> str:
+    if conditional not in CONDITIONALS:
+        raise PublishedError(f"published conditionals are {', '.join(CONDITIONALS)}, not {conditional}")
     forms = CONDITIONALS[conditional]
     return _FUNCTIONS.format(step=step, positive=forms.positive, signed=forms.signed)

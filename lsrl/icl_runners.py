@@ -13,6 +13,7 @@ import numpy as np
 from lsrl.backends.arrays import Array, Arrays
 from lsrl.backends.given_ranges import Given
 from lsrl.compiling import compile_program
+from lsrl.icl_prompts import PromptError
 from lsrl.program import Program
 
 if TYPE_CHECKING:
@@ -52,6 +53,25 @@ class Runner:
         return np.concatenate(parts).astype(np.float64)
 
 
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A program with the output `y`, and what is known of its prompts.
+
+    Attributes:
+        given: ranges of the inputs.
+        horizon: the longest sequence.
+        published: the program as it was published, by its conditional.
+        as_published: what that takes in place of the inputs of `program`.
+    """
+
+    program: Program
+    sizes: Mapping[str, int]
+    given: Mapping[str, Given]
+    horizon: int
+    published: Callable[[str], Program]
+    as_published: Callable[[Arrays], Arrays]
+
+
 @dataclass(frozen=True, slots=True)
 class Means:
     """What is to run a program.
@@ -60,22 +80,23 @@ class Means:
         arch: of the compiled network; None for the program itself.
         target: what runs the program itself.
         dtype: of floats.
+        conditional: a key of `CONDITIONALS`, for the program as it was published; None for ours.
     """
 
     arch: str | None = None
     target: str = "reference"
     dtype: str = "float32"
+    conditional: str | None = None
 
-    def runner(self, program: Program, sizes: Mapping[str, int], given: Mapping[str, Given], horizon: int) -> Runner:
-        """A runner of a program with the output `y`.
-
-        Args:
-            given: ranges of the inputs.
-            horizon: the longest sequence.
+    def runner(self, asked: Question) -> Runner:
+        """What answers a question.
 
         Raises:
             Refusal: the architecture does not hold the program, or the target does not know the dtype.
         """
+        if self.conditional is not None:
+            return self._published(asked, self.conditional)
+        program, sizes, given, horizon = asked.program, asked.sizes, asked.given, asked.horizon
         if self.arch is not None:
             network = compiled_network(program, self.arch, self.dtype, sizes, given, horizon)
             predicted = next(error.predicted for error in network.report.values if error.name == "y")
@@ -87,8 +108,20 @@ class Means:
         deviation = _ROUNDING.get(self.dtype, math.nan) * largest
         return Runner(str(self), deviation, lambda inputs: np.asarray(compiled({}, inputs).outputs["y"]))
 
+    def _published(self, asked: Question, conditional: str) -> Runner:
+        """Nothing bounds how far it is off: at the lower border of the box it answers 0."""
+        if self.arch is not None:
+            raise PromptError(f"published programs run themselves: a conditional, {conditional}, or {self.arch}")
+        program = asked.published(conditional)
+        sizes = {name: size for name, size in asked.sizes.items() if name in program.sizes}
+        compiled = compile_program(program, target=self.target, sizes=sizes, dtype=self.dtype)
+        return Runner(
+            str(self), math.nan, lambda inputs: np.asarray(compiled({}, asked.as_published(inputs)).outputs["y"])
+        )
+
     def __str__(self) -> str:
-        return f"{self.arch or self.target}, {self.dtype}"
+        how = "" if self.conditional is None else f"published {self.conditional}, "
+        return f"{how}{self.arch or self.target}, {self.dtype}"
 
 
 def compiled_network(

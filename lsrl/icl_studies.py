@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -14,17 +14,20 @@ from lsrl.backends.arrays import Array
 from lsrl.backends.weights.architectures import ARCHITECTURES
 from lsrl.icl_functions import Example, random_words
 from lsrl.icl_prompts import Grid, Table
+from lsrl.icl_published import CONDITIONALS
 from lsrl.icl_runners import Means, Runner
 from lsrl.icl_sweeps import Entry, Row, Sweep
 
 PROGRAM = "program"
-TARGETS: Mapping[str, str] = {PROGRAM: "reference", "jax": "jax", "triton": "triton"}
-"""Among architectures: the program itself, and what runs it."""
+ANSWERING: Mapping[str, Means] = {
+    PROGRAM: Means(),
+    **{target: Means(target=target) for target in ("jax", "triton")},
+    **{f"published {conditional}": Means(conditional=conditional) for conditional in CONDITIONALS},
+    **{arch: Means(arch) for arch in ARCHITECTURES},
+}
+"""All that can answer a prompt, in float32."""
 
-_NAMES = {target: name for name, target in TARGETS.items()}
-
-ANSWERING = (*TARGETS, *ARCHITECTURES)
-"""All that can answer a prompt."""
+_NAMES = {means: name for name, means in ANSWERING.items()}
 
 SECONDS = 0.5
 """How long a speed is measured, about."""
@@ -80,6 +83,7 @@ def _approximator(example: Example, resolution: int, means: Means) -> tuple[Runn
         arch=means.arch,
         target=means.target,
         dtype=means.dtype,
+        conditional=means.conditional,
         queries=1,
     )
     return found.runner, found.grid, found.values
@@ -117,7 +121,9 @@ def _translated(table: Table, means: Means) -> Row:
 
 
 def _translation(table: Table, means: Means) -> icl.Translation:
-    return icl.tokens(table.words, arch=means.arch, target=means.target, dtype=means.dtype)
+    return icl.tokens(
+        table.words, arch=means.arch, target=means.target, dtype=means.dtype, conditional=means.conditional
+    )
 
 
 def precision_sweep(
@@ -190,14 +196,11 @@ def all_means(archs: Sequence[str], dtypes: Sequence[str]) -> tuple[Means, ...]:
 
 
 def _columns(means: Means) -> dict[str, Entry]:
-    return {"arch": means.arch or _NAMES[means.target], "dtype": means.dtype}
+    return {"arch": _NAMES[replace(means, dtype=Means().dtype)], "dtype": means.dtype}
 
 
 def _means(setting: Row) -> Means:
-    arch, dtype = str(setting["arch"]), str(setting["dtype"])
-    if arch in TARGETS:
-        return Means(None, target=TARGETS[arch], dtype=dtype)
-    return Means(arch, dtype=dtype)
+    return replace(ANSWERING[str(setting["arch"])], dtype=str(setting["dtype"]))
 
 
 def _seeds(count: int) -> tuple[Row, ...]:

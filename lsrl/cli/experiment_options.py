@@ -115,7 +115,7 @@ means_options = gathered(
         "archs",
         click.Choice(list(ANSWERING)),
         (PROGRAM,),
-        "What answers: the program itself, on the reference, JAX or Triton, or a compiled network",
+        "What answers: the program itself, on the reference, JAX or Triton, as published, or a compiled network",
     ),
     dtypes_option("float32"),
 )
