@@ -89,6 +89,8 @@ def test_words_are_translated_by_every_architecture_in_float32() -> None:
 
 def test_errors_stay_below_their_bounds() -> None:
     rows = kept("approximate", "approximate")
-    assert len(rows) == 18
-    assert all(number(row, "largest") <= number(row, "bound") for row in rows)
+    bounded = [row for row in rows if not str(row["arch"]).startswith("published")]
+    assert len(bounded) == 8 * 6
+    assert len(rows) == len(bounded) + 2 * 6
+    assert all(number(row, "largest") <= number(row, "bound") for row in bounded)
     assert all(number(row, "largest") > 0.9 * number(row, "bound") for row in rows if row["arch"] == "program")
