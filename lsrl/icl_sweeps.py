@@ -52,26 +52,28 @@ class Sweep:
 def run_sweep(sweep: Sweep, path: Path, tell: Told = lambda done, total: None) -> tuple[Row, ...]:
     """All rows of a sweep; those that a file has already are taken from it.
 
-    The file is written anew after every part of a measurement, so that what is interrupted goes on from there.  Rows of
-    settings that the sweep has not stay in it.
+    The file is written anew after every part of a measurement, so that what is interrupted goes on from there.  Rows
+    are in the order of the sweep; those that the sweep has not stay in the file, at its end.
 
     Raises:
         SweepError: the file has other columns.
     """
     kept = read_rows(path, sweep.columns) if path.exists() else ()
     found = {_key(row, sweep.keys): row for row in kept}
+    asked = [_key({**setting, **draw}, sweep.keys) for setting in sweep.settings for draw in sweep.draws]
+    places = {key: place for place, key in enumerate(asked)}
     wanted = [(setting, _missing(sweep, setting, found)) for setting in sweep.settings]
-    total = len(sweep.settings) * len(sweep.draws)
+    total = len(asked)
     done = total - sum(len(missing) for _, missing in wanted)
     tell(done, total)
     for setting, missing in wanted:
         for rows in _measured(sweep, setting, missing):
             found |= {_key(row, sweep.keys): row for row in rows}
-            write_text(path, _text(sweep.columns, list(found.values())))
+            ordered = sorted(found, key=lambda key: places.get(key, total))
+            write_text(path, _text(sweep.columns, [found[key] for key in ordered]))
             done += len(rows)
             tell(done, total)
-    asked = [{**setting, **draw} for setting in sweep.settings for draw in sweep.draws]
-    return tuple(found[_key(row, sweep.keys)] for row in asked)
+    return tuple(found[key] for key in asked)
 
 
 def _missing(sweep: Sweep, setting: Row, found: Container[tuple[str, ...]]) -> list[Row]:

@@ -61,7 +61,16 @@ def test_more_draws_are_added_and_others_kept(tmp_path: Path) -> None:
     rows = run_sweep(sweep(counter, 2, seeds=3), path)
     assert counter.asked == [(2, 2)]
     assert [row["seed"] for row in rows] == [0, 1, 2]
-    assert len(path.read_text().splitlines()) == 6
+    assert [line.split(",")[1:3] for line in path.read_text().splitlines()[1:]] == [
+        ["2", "0"], ["2", "1"], ["2", "2"], ["1", "0"], ["1", "1"]
+    ]  # fmt: skip
+
+
+def test_what_was_asked_bit_by_bit_is_what_is_asked_at_once(tmp_path: Path) -> None:
+    for xs, seeds in (((3,), 1), ((1, 3), 2), ((1, 2, 3), 3)):
+        run_sweep(sweep(Counter(), *xs, seeds=seeds), tmp_path / "bits.csv")
+    run_sweep(sweep(Counter(), 1, 2, 3, seeds=3), tmp_path / "whole.csv")
+    assert (tmp_path / "bits.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
 @pytest.mark.parametrize(
