@@ -16,7 +16,7 @@ from lsrl.backends.weights.affine import Affine, Extent, collect, point, scalar
 from lsrl.backends.weights.levels import Item, Parts, levels
 from lsrl.backends.weights.lower import Scalars
 from lsrl.backends.weights.network import Kind, Layer, Network, Port, Probe, Row, Unit
-from lsrl.backends.weights.pool import Sort
+from lsrl.backends.weights.scalar import Sort
 
 Key = tuple[str, int]
 """An `Item`, or `("name", number)`."""

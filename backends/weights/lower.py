@@ -22,7 +22,8 @@ from lsrl.backends.weights.arithmetic import NotHeld
 from lsrl.backends.weights.faults import NotExact, at_line
 from lsrl.backends.weights.forms import Forms, array_of, forms_of
 from lsrl.backends.weights.linear_bounds import linear_bounds
-from lsrl.backends.weights.pool import Pool, Scalar, Sort
+from lsrl.backends.weights.pool import Pool
+from lsrl.backends.weights.scalar import Scalar, Sort
 from lsrl.ir.cell import TIME, Cell, Input, State
 from lsrl.ir.value import Kind, Value, depends_on, postorder
 
@@ -148,9 +149,10 @@ class _Lowering:
                 continue
             if value not in self.forms:
                 self.forms[value] = self._lowered(value)
+            forms = self.forms[value]
             for state in following.get(value, ()):
-                updates[state.name] = self.forms[value]
-                self.forms[value] = self._as_new_state(value, places[state.name], starts[state.name])
+                updates[state.name] = forms
+                self.forms[value] = self._as_new_state(value, forms, places[state.name], starts[state.name])
             if len(self.pool.scalars) > MOST_SCALARS:
                 raise NotExact(f"{self.cell.name} takes more than {MOST_SCALARS:,} scalars")
         for state in self.cell.states:
@@ -212,12 +214,11 @@ class _Lowering:
         known = extents(self.known[leaf])
         return array_of([self.pool.leaf(sort, begin + k, each) for k, each in enumerate(known)], shape)
 
-    def _as_new_state(self, value: Value, begin: int, start: Array) -> Forms:
+    def _as_new_state(self, value: Value, forms: Forms, begin: int, start: Array) -> Forms:
         """What users of a next state see: the state itself, where that saves them from computing it once more.
 
         An element that does not depend on what arrives is no recurrence, and is left as it is.
         """
-        forms = self.forms[value]
         if not self.known[value].bounded:
             self._bound_linear(forms, begin, start)
         found = []

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lsrl.backends.arrays import Array
-from lsrl.backends.weights.affine import Extent
+from lsrl.backends.weights.affine import Extent, power_above
 from lsrl.backends.weights.architecture import Emitted, Precision
 from lsrl.backends.weights.encoding import Decoder
 from lsrl.backends.weights.execute import transition
@@ -127,7 +127,7 @@ def _layer(layer: Layer, below: Decoder, precision: Precision) -> tuple[Weights,
         if unit.kind is Kind.RELU:
             _gate(into, bias, number, gate, slope(unit, precision), 0.0)
         elif is_general(unit):
-            tilt = precision.tilt / _power_above(unit.operands[0])
+            tilt = precision.tilt / power_above(max(unit.operands[0].largest, 1e-30))
             side = 1 if owners.index(slot) == number else -1
             _gate(into, bias, number, gate, side * 4 * tilt, 0.0)
             matrix[slot, number] = side / (2 * tilt * scale)
@@ -152,7 +152,3 @@ def _logit(kept: float, precision: Precision) -> float:
     if kept in (0.0, 1.0):
         return precision.saturation * (2 * kept - 1)
     return math.log(kept / (1 - kept))
-
-
-def _power_above(extent: Extent) -> float:
-    return 2.0 ** math.ceil(math.log2(max(extent.largest, 1e-30)))

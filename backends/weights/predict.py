@@ -20,6 +20,9 @@ from lsrl.backends.weights.execute import transition
 from lsrl.backends.weights.linear_bounds import linear_bounds
 from lsrl.backends.weights.network import Kind, Layer, Network, Row, Unit
 
+BEYOND = 1e200
+"""A bound that has grown to this is none."""
+
 
 def predict(
     network: Network, architecture: Architecture, precision: Precision, horizon: int
@@ -108,7 +111,8 @@ def _accumulated(back: Array, added: Array, horizon: int, linear: bool) -> Array
     else:
         error = np.zeros_like(each)
         for _ in range(horizon):
-            error = np.abs(back) @ error + each
+            error = np.minimum(np.abs(back) @ error + each, BEYOND)
+        error = np.where(error < BEYOND, error, np.inf)
     reached = np.linalg.matrix_power((back != 0) + np.eye(len(back)), len(back)) @ ~finite > 0
     return np.where(reached, np.inf, error)
 
