@@ -37,9 +37,13 @@ def needed(purpose: str, requirement: str) -> Iterator[None]:
         raise MissingLibrary(message) from missing
 
 
-def at_line(cell: Cell, value: Value) -> str:
-    """The value's name or operation, and its first line."""
+def at_line(cell: Cell, value: Value, owner: Value | None = None) -> str:
+    """The value's name or operation, and its first line; where that is in another file, also what it is part of."""
     name = cell.names.get(value)
     spans = cell.spans.get(value, ())
+    outer = cell.spans.get(owner, ()) if owner is not None else ()
+    if owner is not None and spans and outer and spans[0].file != outer[-1].file:  # what is inlined ends with its call
+        whole = "" if owner is value else f"`{cell.names.get(owner, outer[-1].text)}` at "
+        return f"{at_line(cell, value)}, in {whole}{outer[-1].file}:{outer[-1].line}"
     text = f"`{name}`" if name else f"`{spans[0].text}`" if spans else f"`{value.op}`"
     return f"{text} ({spans[0].file}:{spans[0].line})" if spans else text

@@ -65,9 +65,9 @@ class Scalars:
     values: Mapping[str, Forms]
     cell: Cell
 
-    def place(self, origin: Value) -> str:
-        """A value of the program and its line, for people."""
-        return at_line(self.cell, origin)
+    def place(self, origin: Value, owner: Value | None = None) -> str:
+        """A value of the program and its line, for people, and what it is part of where that is in another file."""
+        return at_line(self.cell, origin, owner)
 
     def expanded(self, form: Affine) -> Affine:
         """The form over scalars that are no names."""

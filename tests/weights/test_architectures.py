@@ -348,3 +348,14 @@ def test_bounds_hold_on_random_programs(seed: int) -> None:
         compiled = compile_weights(program, arch, given=("x=-1:1", "y=-2:2"), horizon=64)
         for error in compiled.report.values:
             assert error.measured <= error.predicted < 0.1, (arch, error)
+
+
+def test_refusals_point_to_the_program() -> None:
+    """Where an operation stands in a function of the library, the line that uses it is named too."""
+    program = lsrl.parse(
+        "cell c():\n    input p: [] bool\n    state n: [] = 0\n"
+        "    n' = clamp(n + where(p, 1, -1), 0, 5)\n    output n'\n"
+    )
+    place = r"`max\(x, low\)` \(std/prelude.lsrl:\d+\), in `n'` at <text>:4"
+    with pytest.raises(ArchitectureError, match=f"^hawk does not hold {place}: a state reads"):
+        compile_weights(program, "hawk")
