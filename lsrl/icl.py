@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lsrl import icl_published
 from lsrl.backends.arrays import Array
 from lsrl.backends.given_ranges import Given
 from lsrl.icl_prompts import STEPS, Grid, PromptError, Table, Word
-from lsrl.icl_runners import Means, Runner
+from lsrl.icl_runners import Means, Question, Runner
 from lsrl.program import load
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ Function = Callable[[Array], ArrayLike]
 
 DIFFERENCE = 2.0**-12
 """Over which share of the box, along each dimension, slopes are measured."""
+
+_LARGEST = {"float16": 65504.0, "bfloat16": 3.38e38, "float32": 3.4e38}
+"""Numbers up to there are finite in a type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +150,7 @@ def approximate(
     arch: str | None = None,
     target: str = "reference",
     dtype: str = "float32",
+    conditional: str | None = None,
     lipschitz: float | None = None,
     queries: int = 256,
     seed: int = 0,
@@ -158,6 +163,8 @@ def approximate(
         resolution: cells along each dimension; the prompt has 1 + resolution^D positions.
         arch: the architecture whose weights answer; None for the program itself, run on `target`.
         dtype: of the network.
+        conditional: one of the published ones (`direct`, `optimized`, …), for the program as it was published with its
+            constants; None for the one of the library.
         lipschitz: a constant of the function, for the bound; without one the largest slope that is met.
         queries: at how many random points, drawn with `seed`, the error is measured.
 
@@ -171,9 +178,12 @@ def approximate(
     probed = np.asarray(function(grid.centres[:, 0] if scalar else grid.centres))
     meant = Target(function, grid.dimension, scalar, probed.ndim == 1)
     values = meant.checked(probed, len(grid.cells))
+    if (largest := np.abs(values).max()) > _LARGEST.get(dtype, np.inf):
+        raise PromptError(f"the function reaches {largest:.3g}, which {dtype} does not hold")
     program = load("std/exact/vec2vec")
     sizes = {"D": grid.dimension, "E": values.shape[1]}
-    runner = Means(arch, target, dtype).runner(program, sizes, ranges(grid, values), grid.length)
+    asked = Question(program, sizes, ranges(grid, values), grid.length, icl_published.vec2vec, grid.as_published)
+    runner = Means(arch, target, dtype, conditional).runner(asked)
     points = np.random.default_rng(seed).uniform(grid.lower, grid.upper, (queries, grid.dimension))
     off = np.linalg.norm(answers(runner, grid, values, points) - meant(points), axis=-1)
     constant = slope(meant, grid, points) if lipschitz is None else lipschitz
@@ -249,12 +259,13 @@ def tokens(
     arch: str | None = None,
     target: str = "reference",
     dtype: str = "float32",
+    conditional: str | None = None,
 ) -> Translation:
     """A network that translates words by a table in its prompt.
 
     Args:
         table: words of one length, texts or tuples of tokens, and what becomes of them.
-        arch, target, dtype: as for `approximate`.
+        arch, target, dtype, conditional: as for `approximate`.
 
     Raises:
         PromptError: the words differ in length.
@@ -264,7 +275,10 @@ def tokens(
     length, count = words.length, len(words.words)
     sizes = {"T": length, "V": words.vocabulary}
     codes = {"x": Given(0, words.vocabulary - 1, Fraction(1))}
-    runner = Means(arch, target, dtype).runner(load("std/exact/tok2tok"), sizes, codes, length * (1 + 2 * count))
+    positions = length * (1 + 2 * count)
+    program = load("std/exact/tok2tok")
+    asked = Question(program, sizes, codes, positions, icl_published.tok2tok, words.as_published)
+    runner = Means(arch, target, dtype, conditional).runner(asked)
     return Translation(words, runner, translate(runner, words, words.pairs[:, 0]))
 
 

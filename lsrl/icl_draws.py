@@ -41,6 +41,9 @@ class Matrices:
     products: torch.Tensor
 
 
+_NUMBERS = ("rows", "biases", "others", "shifts", "back")
+
+
 @dataclass(frozen=True, eq=False)
 class Copies:
     """S copies of a network; the matrix [S, out, m] and bias [S, out] of the read-out come last."""
@@ -62,75 +65,68 @@ class Copies:
             slots.append(below)
         return _affine(below, *self.readout), slots
 
+    def numbers(self) -> list[torch.Tensor]:
+        """All that is stored, [S, …] each."""
+        found = [getattr(layer, name) for layer in self.layers for name in _NUMBERS]
+        return [tensor for tensor in found if tensor is not None] + [*self.readout]
 
-def copies(network: Network, noise: float, count: int, seed: int, dtype: torch.dtype = torch.float64) -> Copies:
-    """Copies of a network whose numbers have normal noise of the standard deviation `noise`."""
-    draw = _Noise(noise, count, torch.Generator().manual_seed(seed), dtype)
+    def with_numbers(self, numbers: Tensors) -> Copies:
+        """Others in place of `numbers()`."""
+        left = iter(numbers)
+        layers = [
+            replace(layer, **{name: next(left) for name in _NUMBERS if getattr(layer, name) is not None})
+            for layer in self.layers
+        ]
+        return Copies(tuple(layers), (next(left), next(left)))
+
+    def to(self, dtype: torch.dtype) -> Copies:
+        layers = tuple(replace(layer, start=layer.start.to(dtype)) for layer in self.layers)
+        return Copies(layers, self.readout).with_numbers([tensor.to(dtype) for tensor in self.numbers()])
+
+    def noisy(self, noise: float, count: int, generator: torch.Generator) -> Copies:
+        """Copies of a single copy whose numbers have normal noise of the standard deviation `noise`."""
+        return self.with_numbers([_noisy(tensor, noise, count, generator) for tensor in self.numbers()])
+
+
+def _noisy(exact: torch.Tensor, noise: float, count: int, generator: torch.Generator) -> torch.Tensor:
+    """[S, …] of [1, …], with noise where it is not 0."""
+    drawn = torch.randn((count, *exact.shape[1:]), generator=generator, dtype=exact.dtype)
+    return exact + noise * drawn * (exact != 0)
+
+
+def exact_copy(network: Network) -> Copies:
+    """One copy without noise, in float64."""
     below = sum(port.size for port in network.inputs)
     layers = []
     for layer in network.layers:
-        layers.append(_matrices(layer, below, draw))
+        layers.append(_matrices(layer, below))
         below = len(layer)
-    return Copies(tuple(layers), draw.affine(network.readout, below))
+    return Copies(tuple(layers), _tensors(network.readout, below))
 
 
 def joined(parts: Sequence[Copies]) -> Copies:
     """The copies of several, one after the other."""
-    layers = tuple(_joined_layers(layers) for layers in zip(*(part.layers for part in parts)))
-    matrices, biases = zip(*(part.readout for part in parts))
-    return Copies(layers, (torch.cat(matrices), torch.cat(biases)))
+    numbers = zip(*(part.numbers() for part in parts))
+    return parts[0].with_numbers([torch.cat(tensors) for tensors in numbers])
 
 
-def _joined_layers(layers: Sequence[Matrices]) -> Matrices:
-    first = layers[0]
-    others, shifts, back = (
-        None if getattr(first, name) is None else torch.cat([getattr(layer, name) for layer in layers])
-        for name in ("others", "shifts", "back")
-    )
-    return replace(
-        first,
-        rows=torch.cat([layer.rows for layer in layers]),
-        biases=torch.cat([layer.biases for layer in layers]),
-        others=others,
-        shifts=shifts,
-        back=back,
-    )
+def _tensors(rows: Sequence[Row], width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    matrix, bias = dense(tuple(rows), width)
+    return torch.tensor(matrix, dtype=torch.float64)[None], torch.tensor(bias, dtype=torch.float64)[None]
 
 
-@dataclass(frozen=True, eq=False)
-class _Noise:
-    """What makes copies of arrays."""
-
-    scale: float
-    count: int
-    generator: torch.Generator
-    dtype: torch.dtype
-
-    def __call__(self, array: np.ndarray) -> torch.Tensor:
-        """[S, *shape], with noise where the array is not 0."""
-        exact = torch.tensor(array, dtype=torch.float64)
-        drawn = torch.randn((self.count, *exact.shape), generator=self.generator, dtype=torch.float64)
-        return (exact + self.scale * drawn * (exact != 0)).to(self.dtype)
-
-    def affine(self, rows: Sequence[Row], width: int) -> tuple[torch.Tensor, torch.Tensor]:
-        matrix, bias = dense(tuple(rows), width)
-        return self(matrix), self(bias)
-
-
-def _matrices(layer: Layer, below: int, noise: _Noise) -> Matrices:
+def _matrices(layer: Layer, below: int) -> Matrices:
     kinds = np.array([unit.kind for unit in layer])
     products = kinds == Kind.PRODUCT
-    rows, biases = noise.affine([unit.rows[0] for unit in layer], below)
+    rows, biases = _tensors([unit.rows[0] for unit in layer], below)
     others = shifts = back = None
     if products.any():
-        others, shifts = noise.affine([unit.rows[1] for unit in layer if unit.kind is Kind.PRODUCT], below)
+        others, shifts = _tensors([unit.rows[1] for unit in layer if unit.kind is Kind.PRODUCT], below)
     matrix, start = transition(layer)
     if matrix.any() or (kinds == Kind.STATE).any():
-        back = noise(matrix)
-    as_tensor = torch.tensor(start, dtype=noise.dtype)
-    return Matrices(
-        rows, biases, others, shifts, back, as_tensor, torch.tensor(kinds == Kind.RELU), torch.tensor(products)
-    )
+        back = torch.tensor(matrix, dtype=torch.float64)[None]
+    first = torch.tensor(start, dtype=torch.float64)
+    return Matrices(rows, biases, others, shifts, back, first, torch.tensor(kinds == Kind.RELU), torch.tensor(products))
 
 
 def _run_layer(layer: Matrices, below: torch.Tensor, taught: torch.Tensor | None) -> torch.Tensor:

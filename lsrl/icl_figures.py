@@ -21,6 +21,7 @@ class FigureError(Refusal):
 
 try:
     import matplotlib as mpl
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 except ModuleNotFoundError as missing:
@@ -28,6 +29,9 @@ except ModuleNotFoundError as missing:
 
 POINTS = 256
 """Of a curve; of a plane along each axis there are a quarter of them."""
+
+TICKS = 8
+"""So many numbers along x are written out."""
 
 Curves = Mapping[str, Sequence[tuple[float, float]]]
 
@@ -77,7 +81,7 @@ def _draw_curves(found: Both, axes: Array) -> None:
         axis.set(xlabel="x", ylabel=title)
 
 
-def _first_labels(axis: Axes) -> tuple[list[object], list[str]]:
+def _first_labels(axis: Axes) -> tuple[list[Artist], list[str]]:
     """Of curves with several components one entry each."""
     handles, labels = axis.get_legend_handles_labels()
     entries = dict(zip(labels, handles))
@@ -123,28 +127,58 @@ def translation_figure(table: Table, answered: Array, title: str) -> Figure:
     return figure
 
 
-def curves_figure(curves: Curves, x: str, y: str, title: str, *, line: Curves | None = None) -> Figure:
-    """One curve for each name, with logarithmic axes where all numbers are positive; `line` is dashed."""
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
-    axis = figure.subplots()
-    draw_curves(axis, curves)
-    for name, points in (line or {}).items():
-        axis.plot(*np.array(sorted(points)).T, linestyle="--", color="0.4", label=name)
-    _scale(axis, [*curves.values(), *(line or {}).values()])
-    axis.set(xlabel=x, ylabel=y, title=title)
-    axis.legend(fontsize=7)
+def curves_figure(panels: Mapping[str, Curves], x: str, y: str, title: str, *, line: Curves | None = None) -> Figure:
+    """Panels side by side with one curve for each name, which has one colour in all of them; `line` is dashed.
+
+    Axes are logarithmic where all numbers are positive; along x a 0 stands apart from them.
+    """
+    figure = Figure(figsize=(1.8 + 4.6 * len(panels), 4), layout="constrained")
+    axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    names = dict.fromkeys(name for curves in panels.values() for name in curves)
+    palette = mpl.colormaps["tab10" if len(names) <= 10 else "tab20"]
+    colours = {name: palette(number % palette.N) for number, name in enumerate(names)}
+    for axis, (head, curves) in zip(axes, panels.items()):
+        for name, points in curves.items():
+            axis.plot(*_columns(points), marker="o", markersize=3, linewidth=1, color=colours[name], label=name)
+        for name, points in (line or {}).items():
+            axis.plot(*_columns(points), linestyle="--", color="0.4", label=name)
+        axis.set(xlabel=x, title=head)
+        axis.tick_params(axis="x", labelrotation=30, labelsize=8)
+    axes[0].set_ylabel(y)
+    numbers = [points for curves in (*panels.values(), line or {}) for points in curves.values()]
+    _scale(axes, np.array([point for points in numbers for point in points]))
+    figure.suptitle(title, fontsize=10)
+    handles, labels = _of_all(axes)
+    figure.legend(handles, labels, loc="outside right center", fontsize=7)
     return figure
 
 
-def draw_curves(axis: Axes, curves: Curves) -> None:
-    """Curves by name, from the left to the right."""
-    for name, points in curves.items():
-        axis.plot(*np.array(sorted(points)).T, marker="o", markersize=3, linewidth=1, label=name)
+def _columns(points: Sequence[tuple[float, float]]) -> Array:
+    """From the left to the right, [2, n]."""
+    return np.array(sorted(points)).T
 
 
-def _scale(axis: Axes, curves: Iterable[Sequence[tuple[float, float]]]) -> None:
-    numbers = np.array([point for points in curves for point in points])
-    if (numbers[:, 0] > 0).all():
-        axis.set_xscale("log")
-    if (numbers[:, 1] > 0).all():
-        axis.set_yscale("log")
+def _of_all(axes: Iterable[Axes]) -> tuple[list[Artist], list[str]]:
+    entries: dict[str, Artist] = {}
+    for axis in axes:
+        handles, labels = _first_labels(axis)
+        entries |= dict(zip(labels, handles))
+    return list(entries.values()), list(entries)
+
+
+def _scale(axes: Sequence[Axes], points: Array) -> None:
+    """Of axes that share theirs, for all the points [n, 2] that are drawn."""
+    x, y = points[np.isfinite(points).all(-1)].T if len(points) else np.empty((2, 0))
+    if not x.size:
+        return
+    if (y > 0).all():
+        axes[0].set_yscale("log")
+    if (x > 0).all():
+        axes[0].set_xscale("log")
+    elif (x > 0).any():
+        least = float(x[x > 0].min())
+        axes[0].set_xscale("symlog", linthresh=least)
+        axes[0].set_xlim(left=-least / 4)
+    if 1 < len(ticks := np.unique(x)) <= TICKS:
+        axes[0].set_xticks(ticks, labels=[f"{tick:g}" for tick in ticks])
+        axes[0].set_xticks([], minor=True)

@@ -80,10 +80,14 @@ def sampled_function(path: Path) -> Example:
     arrays = read_arrays(path)
     if set(arrays) != {"values", "lower", "upper"}:
         raise FileError(f"{path}: samples are the arrays values, lower and upper, not {', '.join(arrays)}")
-    values, lower, upper = (np.asarray(arrays[name], np.float64) for name in ("values", "lower", "upper"))
-    if lower.ndim != 1 or lower.shape != upper.shape or values.ndim != len(lower) + 1 or min(values.shape[:-1]) < 2:
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fiu":
+            raise FileError(f"{path}: {name} are real numbers, not {array.dtype}")
+    values, lower, upper = (arrays[name].astype(np.float64) for name in ("values", "lower", "upper"))
+    corners = lower.ndim == 1 and lower.shape == upper.shape and lower.size > 0
+    if not corners or values.ndim != len(lower) + 1 or min(values.shape[:-1]) < 2 or values.shape[-1] < 1:
         shapes = f"values {list(values.shape)}, lower {list(lower.shape)}, upper {list(upper.shape)}"
-        raise FileError(f"{path}: {shapes}; expected [N_1, ..., N_D, E], [D] and [D], each N at least 2")
+        raise FileError(f"{path}: {shapes}; expected [N_1, ..., N_D, E], [D] and [D], each N at least 2, D and E 1")
     return Example(lambda points: interpolated(values, (points - lower) / (upper - lower)), lower, upper)
 
 
@@ -103,10 +107,13 @@ def words_of_file(path: Path) -> dict[str, str]:
     """A table of words: a CSV file of two columns, keys and values, without a header.
 
     Raises:
-        PromptError: a line has not two entries, or a key comes twice.
+        PromptError: it is no text, a line has not two entries, or a key comes twice.
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = {number: line for number, line in enumerate(csv.reader(file), 1) if line}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            lines = {number: line for number, line in enumerate(csv.reader(file), 1) if line}
+    except (UnicodeDecodeError, csv.Error) as fault:
+        raise PromptError(f"{path}: not a CSV file in UTF-8 ({fault})") from fault
     table: dict[str, str] = {}
     for number, line in lines.items():
         if len(line) != 2:

@@ -9,11 +9,14 @@ from functools import cached_property
 
 import numpy as np
 
-from lsrl.backends.arrays import Array
+from lsrl.backends.arrays import Array, Arrays
 from lsrl.ir.fault import Refusal
 
 STEPS = 64
 """How many points of each cell a compiled network tells apart along each dimension; a power of two."""
+
+LONGEST = 1 + (1 << 20)
+"""Positions of a prompt."""
 
 
 class PromptError(Refusal):
@@ -41,6 +44,8 @@ class Grid:
             raise PromptError(f"the box from {self.lower.tolist()} to {self.upper.tolist()} has no inside")
         if self.resolution < 1:
             raise PromptError(f"a box has at least 1 cell along each dimension, not {self.resolution}")
+        if self.length > LONGEST:
+            raise PromptError(f"a prompt has at most {LONGEST - 1} cells, not {self.resolution}^{self.dimension}")
 
     @property
     def dimension(self) -> int:
@@ -102,6 +107,13 @@ class Grid:
             "high": _preceded(query, high),
             "value": _preceded(nothing, values),
         }
+
+    def as_published(self, inputs: Arrays) -> dict[str, Array]:
+        """What the published program takes in place of `prompts`: it counts along the unit cube, with one width."""
+        low = np.asarray(inputs["low"], np.float64)
+        width = np.full(low.shape[:2], 1 / self.resolution)
+        width[:, 0] = 0
+        return {"width": width, "low": low / self.resolution, "value": np.asarray(inputs["value"])}
 
     def lookup(self, values: Array, points: Array) -> Array:
         """What the program is to answer, [n, E]: the value of the cell that each query [n, D] is in."""
@@ -177,6 +189,11 @@ class Table:
             return None
         tokens = tuple(self.alphabet[int(code) - 1] for code in codes)
         return "".join(map(str, tokens)) if isinstance(next(iter(self.words)), str) else tokens
+
+    @staticmethod
+    def as_published(inputs: Arrays) -> dict[str, Array]:
+        """What the published program takes in place of `prompts`: the codes, as numbers."""
+        return {"x": np.asarray(inputs["x"], np.float64)}
 
     def prompts(self, queries: Array) -> dict[str, Array]:
         """What the program takes, [n, T + 2 T pairs], for queries [n, T]."""

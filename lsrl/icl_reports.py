@@ -5,27 +5,27 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean, median
 
 from lsrl.explain_text import table
 from lsrl.files import write_text
 from lsrl.icl_figures import Curves, curves_figure, save
+from lsrl.icl_paper import Middle, middle, published_results
 from lsrl.icl_sweeps import Entry, Row, grouped, number
 from lsrl.icl_tasks import TASKS
 
 
 @dataclass(frozen=True)
 class Picture:
-    """Curves to be drawn; logarithmic axes where all numbers are positive."""
+    """Curves by panel to be drawn; see `curves_figure`."""
 
     name: str
     title: str
     x: str
     y: str
-    curves: Curves
-    dashed: Curves
+    panels: Mapping[str, Curves]
+    dashed: Curves = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ _STYLE = (
 def write_report(report: Report, folder: Path) -> None:
     """Write `report.md`, `report.html` and the figures."""
     for picture in report.pictures:
-        figure = curves_figure(picture.curves, picture.x, picture.y, picture.title, line=picture.dashed)
+        figure = curves_figure(picture.panels, picture.x, picture.y, picture.title, line=picture.dashed)
         save(figure, folder / f"{picture.name}.svg")
     write_text(folder / "report.md", report.markdown())
     write_text(folder / "report.html", report.html())
@@ -108,7 +108,7 @@ def approximate_report(rows: Sequence[Row]) -> Report:
             for (length,), each in grouped([row for row in own if number(row, "bound") > 0], "positions")
         ]
         dashed = {"bound": bound} if bound else {}
-        pictures.append(Picture(f"error_{function}", f"{function}", "positions", "largest error", curves, dashed))
+        pictures.append(Picture(f"error_{function}", f"{function}", "positions", "largest error", {"": curves}, dashed))
     says = "The largest and the mean distance from the function at random points, and the bound that its slopes give."
     columns = ("function", "resolution", "arch", "dtype", "seed", "positions", "largest", "mean", "bound")
     return Report("Functions approximated in context", says, columns, _table(rows, columns), tuple(pictures))
@@ -126,12 +126,12 @@ def precision_report(rows: Sequence[Row]) -> Report:
         "vec2vec: the largest distance from the value of the cell that a query is in. "
         "tok2tok: how many tokens are wrong, in percent."
     )
-    header = ("task", "of", "arch", *(str(dtype) for (dtype,), _ in grouped(rows, "dtype")))
-    lines = [
-        (*map(str, key), *(_worst([number(row, "off") for row in by_dtype]) for _, by_dtype in grouped(own, "dtype")))
-        for key, own in grouped(rows, "task", "of", "arch")
-    ]
-    return Report("Precision", says, header, tuple(lines), ())
+    dtypes = [dtype for (dtype,), _ in grouped(rows, "dtype")]
+    lines = []
+    for key, own in grouped(rows, "task", "of", "arch"):
+        worst = {dtype: _worst([number(row, "off") for row in each]) for (dtype,), each in grouped(own, "dtype")}
+        lines.append((*map(str, key), *(worst.get(dtype, "–") for dtype in dtypes)))
+    return Report("Precision", says, ("task", "of", "arch", *map(str, dtypes)), tuple(lines), ())
 
 
 def _worst(errors: Sequence[float]) -> str:
@@ -155,49 +155,52 @@ def scaling_report(rows: Sequence[Row]) -> Report:
         f"{arch}, {dtype}": [(number(row, "tokens"), number(row, "positions_per_second")) for row in each]
         for (arch, dtype), each in grouped(rows, "arch", "dtype")
     }
-    picture = Picture("speed", "token matching", "tokens of a word", "positions per second", curves, {})
+    picture = Picture("speed", "token matching", "tokens of a word", "positions per second", {"": curves})
     says = "Token matching as networks: how large they are, how long they take to compile, and how fast they are."
     return Report("Speed and size", says, columns, _table(rows, columns), (picture,))
 
 
 def noise_report(rows: Sequence[Row]) -> Report:
-    """Means and medians over seeds, by level; a figure for each program, with and without teacher forcing."""
-    header = ("program", "form", "taught", "dtype", *(f"{level:g}" for level in _levels(rows)))
-    lines = [
-        (*map(str, key), *(_mean_and_median(by_level) for _, by_level in grouped(own, "noise")))
-        for key, own in grouped(rows, "program", "form", "taught", "dtype")
-    ]
-    pictures = [
-        Picture(
-            f"noise_{program}_{'taught' if taught == 'yes' else 'alone'}",
-            f"{program}, {'with' if taught == 'yes' else 'without'} teacher forcing",
-            "noise",
-            TASKS[str(program)].metric,
-            {
-                str(form): [(float(level), _mean(each)) for (level,), each in grouped(by_form, "noise") if level]
-                for (form,), by_form in grouped(own, "form")
-            },
-            {},
+    """Means and medians over seeds, by level, and what was published of the same; a figure for each program."""
+    levels = tuple(number(by_level[0], "noise") for _, by_level in grouped(rows, "noise"))
+    telling = tuple(name for name in ("taught", "dtype") if len(dict(grouped(rows, name))) > 1)
+    lines: list[tuple[str, ...]] = []
+    pictures = []
+    for key, own in grouped(rows, "program", "of", "taught", "dtype"):
+        program, of, taught, dtype = map(str, key)
+        found = {str(form): _by_level(by_form) for (form,), by_form in grouped(own, "form")}
+        known = published_results(program, of, taught, dtype, levels)
+        known = {form: known[form] for form in found if form in known}
+        theirs = {f"Petrov et al.: {form.removeprefix('published ')}": by_level for form, by_level in known.items()}
+        how = tuple(str(own[0][name]) for name in telling)
+        lines += [(program, form, *how, *map(str, by_level.values())) for form, by_level in (theirs | found).items()]
+        panels = {"Petrov et al.": _means(known), "here": _means(found)} if known else {"": _means(found)}
+        forced = "with" if taught == "yes" else "without"
+        pictures.append(
+            Picture(
+                f"noise_{program}_{'taught' if taught == 'yes' else 'alone'}_{dtype}",
+                f"{program}, {of}, {dtype}, {forced} teacher forcing: means over seeds",
+                "noise",
+                TASKS[program].metric,
+                panels,
+            )
         )
-        for (program, taught), own in grouped(rows, "program", "taught")
-    ]
+    asked = [f"{program}: {of}" for (program, of), _ in grouped(rows, "program", "of")]
+    same = [f"{name}: {rows[0][name]}" for name in ("taught", "dtype") if name not in telling]
     says = (
         "Noise on every stored number: how wrong the outputs are, by the standard deviation of the noise; means over "
-        "seeds, medians in parentheses."
+        f"seeds, medians in parentheses. {', '.join((*asked, *same))}."
     )
+    header = ("program", "form", *telling, *(f"{level:g}" for level in levels))
     return Report("Noise", says, header, tuple(lines), tuple(pictures))
 
 
-def _levels(rows: Sequence[Row]) -> list[Entry]:
-    return [level for (level,), _ in grouped(rows, "noise")]
+def _by_level(rows: Sequence[Row]) -> dict[float, Middle]:
+    return {number(own[0], "noise"): middle([number(row, "wrong") for row in own]) for _, own in grouped(rows, "noise")}
 
 
-def _mean(rows: Sequence[Row]) -> float:
-    return fmean(number(row, "wrong") for row in rows)
-
-
-def _mean_and_median(rows: Sequence[Row]) -> str:
-    return f"{_mean(rows):.3g} ({median(number(row, 'wrong') for row in rows):.3g})"
+def _means(results: Mapping[str, Mapping[float, Middle]]) -> Curves:
+    return {form: [(level, found.mean) for level, found in by_level.items()] for form, by_level in results.items()}
 
 
 def _table(rows: Sequence[Row], columns: Sequence[str]) -> tuple[tuple[str, ...], ...]:

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from lsrl import icl
 from lsrl.backends.arrays import Array
+from lsrl.backends.weights.architectures import ARCHITECTURES
 from lsrl.icl_functions import Example, random_words
 from lsrl.icl_prompts import Grid, Table
+from lsrl.icl_published import CONDITIONALS
 from lsrl.icl_runners import Means, Runner
 from lsrl.icl_sweeps import Entry, Row, Sweep
 
 PROGRAM = "program"
-"""Among architectures: the program itself, on the reference."""
+ANSWERING: Mapping[str, Means] = {
+    PROGRAM: Means(),
+    **{target: Means(target=target) for target in ("jax", "triton")},
+    **{f"published {conditional}": Means(conditional=conditional) for conditional in CONDITIONALS},
+    **{arch: Means(arch) for arch in ARCHITECTURES},
+}
+"""All that can answer a prompt, in float32."""
+
+_NAMES = {means: name for name, means in ANSWERING.items()}
 
 SECONDS = 0.5
 """How long a speed is measured, about."""
@@ -54,9 +64,10 @@ def approximate_sweep(
         for each in means
     )
 
-    def measure(setting: Row, draws: Sequence[Row]) -> list[Row]:
+    def measure(setting: Row, draws: Sequence[Row]) -> Iterator[list[Row]]:
         runner, grid, values = _approximator(example, int(setting["resolution"]), _means(setting))
-        return [_distances(runner, grid, values, example, queries, int(draw["seed"])) for draw in draws]
+        for draw in draws:
+            yield [_distances(runner, grid, values, example, queries, int(draw["seed"]))]
 
     columns = ("positions", "largest", "mean", "lipschitz", "bound")
     return Sweep("approximate", settings, _seeds(seeds), columns, measure)
@@ -72,6 +83,7 @@ def _approximator(example: Example, resolution: int, means: Means) -> tuple[Runn
         arch=means.arch,
         target=means.target,
         dtype=means.dtype,
+        conditional=means.conditional,
         queries=1,
     )
     return found.runner, found.grid, found.values
@@ -95,9 +107,10 @@ def tokens_sweep(tables: Mapping[str, Callable[[int], Table]], means: Sequence[M
     """How many tokens of tables are translated wrong; a seed makes the table."""
     settings = tuple({"table": name, **_columns(each)} for name in tables for each in means)
 
-    def measure(setting: Row, draws: Sequence[Row]) -> list[Row]:
+    def measure(setting: Row, draws: Sequence[Row]) -> Iterator[list[Row]]:
         make = tables[str(setting["table"])]
-        return [_translated(make(int(draw["seed"])), _means(setting)) for draw in draws]
+        for draw in draws:
+            yield [_translated(make(int(draw["seed"])), _means(setting))]
 
     return Sweep("tokens", settings, _seeds(seeds), ("positions", "wrong"), measure)
 
@@ -108,7 +121,9 @@ def _translated(table: Table, means: Means) -> Row:
 
 
 def _translation(table: Table, means: Means) -> icl.Translation:
-    return icl.tokens(table.words, arch=means.arch, target=means.target, dtype=means.dtype)
+    return icl.tokens(
+        table.words, arch=means.arch, target=means.target, dtype=means.dtype, conditional=means.conditional
+    )
 
 
 def precision_sweep(
@@ -118,12 +133,16 @@ def precision_sweep(
     tasks = {"vec2vec": f"{name} in {resolution} cells", "tok2tok": str(sizes)}
     settings = tuple({"task": task, "of": what, **_columns(each)} for task, what in tasks.items() for each in means)
 
-    def measure(setting: Row, draws: Sequence[Row]) -> list[Row]:
-        seeded = [int(draw["seed"]) for draw in draws]
-        if setting["task"] == "tok2tok":
-            return [{"off": 100 * _translation(sizes.table(seed), _means(setting)).wrong} for seed in seeded]
-        runner, grid, values = _approximator(example, resolution, _means(setting))
-        return [{"off": _off(runner, grid, values, seed)} for seed in seeded]
+    def measure(setting: Row, draws: Sequence[Row]) -> Iterator[list[Row]]:
+        off = _off_words if setting["task"] == "tok2tok" else _off_cells
+        for draw in draws:
+            yield [{"off": off(_means(setting), int(draw["seed"]))}]
+
+    def _off_words(means: Means, seed: int) -> float:
+        return 100 * _translation(sizes.table(seed), means).wrong
+
+    def _off_cells(means: Means, seed: int) -> float:
+        return _off(*_approximator(example, resolution, means), seed)
 
     return Sweep("precision", settings, _seeds(seeds), ("off",), measure)
 
@@ -135,14 +154,15 @@ def _off(runner: Runner, grid: Grid, values: Array, seed: int) -> float:
     return float(off.max())
 
 
-def scaling_sweep(tokens: Sequence[int], pairs: int, vocabulary: int, batch: int, means: Sequence[Means]) -> Sweep:
-    """Size, compile time and speed of token matching, by the length of words."""
-    fixed = {"pairs": pairs, "vocabulary": vocabulary, "batch": batch}
-    settings = tuple({"tokens": length, **fixed, **_columns(each)} for length in tokens for each in means)
+def scaling_sweep(tables: Sequence[Sizes], batch: int, means: Sequence[Means]) -> Sweep:
+    """Size, compile time and speed of token matching, by the sizes of tables."""
+    settings = tuple({**asdict(sizes), "batch": batch, **_columns(each)} for sizes in tables for each in means)
 
-    def measure(setting: Row, draws: Sequence[Row]) -> list[Row]:
-        table = Sizes(int(setting["tokens"]), pairs, vocabulary).table(0)
-        return [_speed(table, batch, _means(setting)) for _ in draws]
+    def measure(setting: Row, draws: Sequence[Row]) -> Iterator[list[Row]]:
+        for draw in draws:
+            sizes = Sizes(int(setting["tokens"]), int(setting["pairs"]), int(setting["vocabulary"]))
+            table = sizes.table(int(draw["seed"]))
+            yield [_speed(table, batch, _means(setting))]
 
     columns = ("positions", "depth", "width", "parameters", "compile_seconds", "positions_per_second")
     return Sweep("scaling", settings, _seeds(1), columns, measure)
@@ -171,17 +191,16 @@ def _speed(table: Table, batch: int, means: Means) -> Row:
 
 
 def all_means(archs: Sequence[str], dtypes: Sequence[str]) -> tuple[Means, ...]:
-    """Every architecture in every type; `program` is the program itself."""
-    return tuple(Means(None if arch == PROGRAM else arch, dtype=dtype) for arch in archs for dtype in dtypes)
+    """Each of `ANSWERING` in every type."""
+    return tuple(_means({"arch": arch, "dtype": dtype}) for arch in archs for dtype in dtypes)
 
 
 def _columns(means: Means) -> dict[str, Entry]:
-    return {"arch": means.arch or PROGRAM, "dtype": means.dtype}
+    return {"arch": _NAMES[replace(means, dtype=Means().dtype)], "dtype": means.dtype}
 
 
 def _means(setting: Row) -> Means:
-    arch = str(setting["arch"])
-    return Means(None if arch == PROGRAM else arch, dtype=str(setting["dtype"]))
+    return replace(ANSWERING[str(setting["arch"])], dtype=str(setting["dtype"]))
 
 
 def _seeds(count: int) -> tuple[Row, ...]:

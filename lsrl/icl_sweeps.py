@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,14 +30,14 @@ class Sweep:
         settings: what one measurement is of, a compiled network say.
         draws: what is measured of each, levels and seeds say, all at once.
         measured: the columns that a measurement fills.
-        measure: numbers by column for each of some draws of a setting.
+        measure: numbers by column for each of some draws of a setting, in order, in as many parts as are kept apart.
     """
 
     name: str
     settings: tuple[Row, ...]
     draws: tuple[Row, ...]
     measured: tuple[str, ...]
-    measure: Callable[[Row, Sequence[Row]], Sequence[Row]]
+    measure: Callable[[Row, Sequence[Row]], Iterable[Sequence[Row]]]
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -52,37 +52,59 @@ class Sweep:
 def run_sweep(sweep: Sweep, path: Path, tell: Told = lambda done, total: None) -> tuple[Row, ...]:
     """All rows of a sweep; those that a file has already are taken from it.
 
-    The file is written anew after every setting, so that what is interrupted goes on from there.  Rows of settings
-    that the sweep has not stay in it.
+    The file is written anew after every part of a measurement, so that what is interrupted goes on from there.  Rows
+    are in the order of the sweep; those that the sweep has not stay in the file, at its end.
 
     Raises:
         SweepError: the file has other columns.
     """
     kept = read_rows(path, sweep.columns) if path.exists() else ()
     found = {_key(row, sweep.keys): row for row in kept}
-    total = len(sweep.settings) * len(sweep.draws)
-    for number, setting in enumerate(sweep.settings):
-        missing = [draw for draw in sweep.draws if _key({**setting, **draw}, sweep.keys) not in found]
-        if missing:
-            rows = [{**setting, **draw, **row} for draw, row in zip(missing, sweep.measure(setting, missing))]
+    asked = [_key({**setting, **draw}, sweep.keys) for setting in sweep.settings for draw in sweep.draws]
+    places = {key: place for place, key in enumerate(asked)}
+    wanted = [(setting, _missing(sweep, setting, found)) for setting in sweep.settings]
+    total = len(asked)
+    done = total - sum(len(missing) for _, missing in wanted)
+    tell(done, total)
+    for setting, missing in wanted:
+        for rows in _measured(sweep, setting, missing):
             found |= {_key(row, sweep.keys): row for row in rows}
-            write_text(path, _text(sweep.columns, list(found.values())))
-        tell((number + 1) * len(sweep.draws), total)
-    asked = [{**setting, **draw} for setting in sweep.settings for draw in sweep.draws]
-    return tuple(found[_key(row, sweep.keys)] for row in asked)
+            ordered = sorted(found, key=lambda key: places.get(key, total))
+            write_text(path, _text(sweep.columns, [found[key] for key in ordered]))
+            done += len(rows)
+            tell(done, total)
+    return tuple(found[key] for key in asked)
+
+
+def _missing(sweep: Sweep, setting: Row, found: Container[tuple[str, ...]]) -> list[Row]:
+    """The draws of a setting that are not there yet."""
+    return [draw for draw in sweep.draws if _key({**setting, **draw}, sweep.keys) not in found]
+
+
+def _measured(sweep: Sweep, setting: Row, missing: Sequence[Row]) -> Iterator[list[Row]]:
+    """Whole rows for the missing draws of a setting."""
+    draws = iter(missing)
+    for part in sweep.measure(setting, missing) if missing else ():
+        yield [{**setting, **next(draws), **row} for row in part]
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> tuple[Row, ...]:
     """The rows of a file, numbers as numbers.
 
     Raises:
-        SweepError: it has other columns.
+        SweepError: it is no CSV, or has other columns.
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != tuple(columns):
-            raise SweepError(f"{path}: columns are {', '.join(reader.fieldnames or ())}; expected {', '.join(columns)}")
-        return tuple({name: _entry(text) for name, text in row.items()} for row in reader)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *lines = list(csv.reader(file)) or [[]]
+    except (UnicodeDecodeError, csv.Error) as fault:
+        raise SweepError(f"{path}: not a CSV file in UTF-8 ({fault})") from fault
+    if header != list(columns):
+        raise SweepError(f"{path}: columns are {', '.join(header) or 'none'}; expected {', '.join(columns)}")
+    for number, line in enumerate(lines, 2):
+        if len(line) != len(columns):
+            raise SweepError(f"{path}:{number}: {len(line)} entries, expected {len(columns)}")
+    return tuple({name: _entry(text) for name, text in zip(columns, line)} for line in lines)
 
 
 def grouped(rows: Sequence[Row], *names: str) -> Iterator[tuple[tuple[Entry, ...], list[Row]]]:
@@ -94,8 +116,15 @@ def grouped(rows: Sequence[Row], *names: str) -> Iterator[tuple[tuple[Entry, ...
 
 
 def number(row: Row, name: str) -> float:
-    """A measured number."""
-    return float(row[name])
+    """A measured number.
+
+    Raises:
+        SweepError: a file had something else there.
+    """
+    entry = row[name]
+    if isinstance(entry, str):
+        raise SweepError(f"{name} is a number, not {entry!r}")
+    return float(entry)
 
 
 def _key(row: Row, names: Sequence[str]) -> tuple[str, ...]:

@@ -50,6 +50,9 @@ MILD: Mapping[str, Form] = {
 
 FORMS: Mapping[str, Form] = {**PUBLISHED, **MILD}
 
+TRAINED: Mapping[str, float] = {f"trained at {noise:g}": noise for noise in (1e-3, 3e-3, 1e-2)}
+"""The derived form, its numbers trained under noise of this standard deviation."""
+
 
 @dataclass(frozen=True, slots=True)
 class Posed:
@@ -83,6 +86,9 @@ class Task(Protocol):
     def inputs(self, form: str, seed: int) -> Array:
         """Prompts for the queries of a seed, [B, T, in]."""
 
+    def wanted(self, seed: int) -> Array:
+        """What the last n outputs for these prompts are to be, [B, n, out]."""
+
     def score(self, seed: int, outputs: Array) -> float:
         """How wrong the outputs [B, T, out] for these prompts are."""
 
@@ -98,12 +104,15 @@ class Translating:
 
     metric = "wrong outputs (%)"
 
+    def __str__(self) -> str:
+        return f"{self.pairs} words of {self.tokens} of {self.vocabulary} tokens"
+
     @property
     def length(self) -> int:
         return self.tokens * (1 + 2 * self.pairs)
 
     def posed(self, form: str) -> Posed:
-        if form == DERIVED:
+        if form not in FORMS:
             within = Given(0, self.vocabulary - 1, Fraction(1))
             return Posed(load("std/exact/tok2tok"), {"T": self.tokens, "V": self.vocabulary}, {"x": within})
         published = FORMS[form]
@@ -115,9 +124,11 @@ class Translating:
         prompts = [np.concatenate([key, words.ravel()]) for key in words[: self.queries, 0]]
         return np.stack(prompts)[..., None].astype(np.float64)
 
+    def wanted(self, seed: int) -> Array:
+        return self.words(seed)[: self.queries, 1, :, None].astype(np.float64)
+
     def score(self, seed: int, outputs: Array) -> float:
-        answered = np.rint(outputs[:, -self.tokens :, 0])
-        return 100 * float((answered != self.words(seed)[: self.queries, 1]).mean())
+        return 100 * float((np.rint(outputs[:, -self.tokens :]) != self.wanted(seed)).mean())
 
     def words(self, seed: int) -> Array:
         """Keys and values, [pairs, 2, T]; the first keys are the queries."""
@@ -133,6 +144,9 @@ class Approximating:
 
     metric = "mean distance"
 
+    def __str__(self) -> str:
+        return f"{self.resolution**2} cells"
+
     @property
     def length(self) -> int:
         return self._grid.length
@@ -142,7 +156,7 @@ class Approximating:
         return Grid(np.zeros(2), np.ones(2), self.resolution)
 
     def posed(self, form: str) -> Posed:
-        if form == DERIVED:
+        if form not in FORMS:
             step = Fraction(1, STEPS)
             borders = Given(0, self.resolution + 1, step)
             within = {"low": Given(0, self.resolution, step), "high": borders, "value": Given(-3, 3)}
@@ -154,7 +168,7 @@ class Approximating:
     def inputs(self, form: str, seed: int) -> Array:
         grid = self._grid
         prompts = grid.prompts(blend(seed)(grid.centres), self.points(seed))
-        if form == DERIVED:
+        if form not in FORMS:
             return np.concatenate([prompts["low"], prompts["high"], prompts["value"]], -1)
         corners = np.concatenate([prompts["low"][:, :1] * 0, prompts["low"][:, 1:] / self.resolution], 1)
         corners[:, 0] = self.points(seed)
@@ -162,8 +176,11 @@ class Approximating:
         width[:, 0] = 0
         return np.concatenate([width, corners, prompts["value"]], -1)
 
+    def wanted(self, seed: int) -> Array:
+        return blend(seed)(self.points(seed))[:, None]
+
     def score(self, seed: int, outputs: Array) -> float:
-        return float(np.linalg.norm(outputs[:, -1] - blend(seed)(self.points(seed)), axis=-1).mean())
+        return float(np.linalg.norm(outputs[:, -1:] - self.wanted(seed), axis=-1).mean())
 
     def points(self, seed: int) -> Array:
         """The queries, [n, 2]."""

@@ -7,18 +7,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import torch
-from safetensors.torch import load_file
 
 from lsrl.array_files import write_arrays
 from lsrl.backends import reference
 from lsrl.backends.arrays import Array, ArrayError, Arrays
 from lsrl.backends.given_ranges import Given, read_given
 from lsrl.backends.initialise import init_params
-from lsrl.backends.weights.architecture import PRECISIONS, Architecture, Emitted
+from lsrl.backends.weights.architecture import PRECISIONS, Architecture, Emitted, Precision, softened
 from lsrl.backends.weights.architectures import ARCHITECTURES
 from lsrl.backends.weights.execute import probed
-from lsrl.backends.weights.faults import ArchitectureError, NotExact
+from lsrl.backends.weights.faults import ArchitectureError, MissingLibrary, NotExact, needed
 from lsrl.backends.weights.network import Network
 from lsrl.backends.weights.normal_form import architecture_named, network_for, prepared, taken_apart
 from lsrl.backends.weights.torch_network import built, layer_outputs, template_text
@@ -31,7 +29,21 @@ from lsrl.weights_samples import sampled
 from lsrl.weights_table import HORIZON
 from lsrl.weights_trace import Trace, Traced
 
-__all__ = ["ARCHITECTURES", "HORIZON", "ArchitectureError", "CompiledWeights", "NotExact", "Trace", "Traced", "compile"]
+with needed("the target weights", "lsrl[torch]"):
+    import torch
+    from safetensors.torch import load_file
+
+__all__ = [
+    "ARCHITECTURES",
+    "HORIZON",
+    "ArchitectureError",
+    "CompiledWeights",
+    "MissingLibrary",
+    "NotExact",
+    "Trace",
+    "Traced",
+    "compile",
+]
 
 CHECKED = (4, 64)
 """Batch and length of the random sequences whose error the report has."""
@@ -90,13 +102,15 @@ class CompiledWeights:
     def save_onnx(self, path: str | Path) -> None:
         """Write the module as it is now as an ONNX model, from `x` [batch, length, in] to `y` [batch, length, out].
 
-        What runs the model may approximate tanh and sigmoid in its own way, as onnxruntime does; the networks of `rnn`,
-        `linear-rnn` and `gated-linear-rnn` have neither.
+        Layers with a tanh or a sigmoid, and all of float64, are written out position by position, because what runs the
+        model may compute the operators RNN, LSTM and GRU by approximations in which no program is exact (`onnx_cells`).
 
         Raises:
             ArchitectureError: the recurrent layers are mixers of transformers, which are no operators of ONNX.
+            MissingLibrary: onnx is not installed.
         """
-        from lsrl.backends.weights.onnx_model import onnx_model  # the extra `onnx`
+        with needed("an ONNX model", "lsrl[onnx]"):
+            from lsrl.backends.weights.onnx_model import onnx_model
 
         tensors = {name: tensor.detach().cpu().numpy() for name, tensor in self.module.state_dict().items()}
         model = onnx_model(self.cell.name, self.emitted.config, tensors)
@@ -118,6 +132,7 @@ def compile(
     dtype: str = "float32",
     given: Mapping[str, Given] | Iterable[str] = (),
     horizon: int = HORIZON,
+    gate_scale: float | None = None,
 ) -> CompiledWeights:
     """A program as the weights of a network.
 
@@ -128,6 +143,8 @@ def compile(
         dtype: float32 or float64.
         given: what inputs are within, `["x=-1:1"]`; whole numbers and truth values are known from their kinds.
         horizon: the longest sequence that bounds have to hold for.
+        gate_scale: for networks that are to be trained, about 8 to 14: gates are sigmoid(±gate_scale), which have
+            gradients, instead of saturated ones; the error that this makes is part of the bounds.
 
     Raises:
         NotExact: the program is not made of affine maps, ReLUs, comparisons, products and linear states.
@@ -140,8 +157,11 @@ def compile(
     cell, numbers = program.bind(sizes)
     known = init_params(cell, numbers) | {name: np.asarray(array) for name, array in (params or {}).items()}
     within = dict(given) if isinstance(given, Mapping) else read_given(given)
+    if gate_scale is not None:
+        precision = _softened(architecture, precision, gate_scale)
     taken = prepared(cell, numbers, diagonal=architecture.diagonal)
-    network = network_for(taken_apart(taken.cell, numbers, known, within, horizon), architecture)
+    scalars = taken_apart(taken.cell, numbers, known, within, horizon, snapping=precision.leak > 0)
+    network = network_for(scalars, architecture)
     emitted = architecture.emit(network, precision)
     module = built(emitted, architecture.template, dtype)
     batch, length = CHECKED[0], min(CHECKED[1], horizon)
@@ -154,6 +174,16 @@ def compile(
         if error.measured > error.predicted + traced[error.name].rounding:
             raise RuntimeError(f"{error.name} is off by {error.measured:g}, its bound is {error.predicted:g}")
     return CompiledWeights(cell, numbers, known, architecture, dtype, network, emitted, module, report, one_hot)
+
+
+def _softened(architecture: Architecture, precision: Precision, gate_scale: float) -> Precision:
+    if not architecture.softens:
+        able = ", ".join(name for name, each in ARCHITECTURES.items() if each.softens)
+        raise ArchitectureError(f"{architecture.name} has no gates that a scale could soften; {able} have")
+    if not 1 <= gate_scale <= precision.saturation:
+        most = f"{precision.saturation:g}, where gates are saturated"
+        raise ArchitectureError(f"gates are scaled by 1 up to {most}; {gate_scale:g} is not within")
+    return softened(precision, gate_scale)
 
 
 def _traced(

@@ -65,6 +65,7 @@ class Report:
             "dtype": setting.precision.name,
             "sizes": dict(setting.sizes),
             "horizon": setting.horizon,
+            "gate_scale": setting.precision.saturation if setting.precision.leak else None,
             "rewritten": list(setting.rewritten),
             "depth": self.depth,
             "width": self.width,
@@ -107,6 +108,9 @@ class Report:
             filter(None, [setting.precision.name, sizes, f"sequences of up to {setting.horizon:,} positions."])
         )
         yield ""
+        if setting.precision.leak:
+            yield f"Gates are sigmoid(±{setting.precision.saturation:g}), to be trained."
+            yield ""
         yield f"Depth {self.depth}, width {self.width}: " + ", ".join(
             f"{count} {kind}" for kind, count in self.units.items() if count
         )

@@ -149,6 +149,16 @@ def total(forms: Iterable[Affine]) -> Affine:
     return collect((term for form in found for term in form.terms), math.fsum(form.constant for form in found))
 
 
+def unit_is_exact(form: Affine) -> bool:
+    """Whether the form's constant is a dyadic number, so that it rounds nothing by itself."""
+    return point(form.constant).unit > 0
+
+
+def power_above(x: float) -> float:
+    """The smallest power of two that is not below x."""
+    return 2.0 ** math.ceil(math.log2(x))
+
+
 def _times(x: float, y: float) -> float:
     return 0.0 if x == 0 or y == 0 else x * y
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from lsrl.backends.arrays import Array
+from lsrl.backends.weights.affine import Extent
 from lsrl.backends.weights.encoding import Decoder
 from lsrl.backends.weights.network import Layer, Network
 
@@ -24,6 +26,8 @@ class Precision:
         scale: signals pass `tanh` scaled by this, where it is the identity up to half a unit in the last place.
         slope: of the sigmoid in a soft ReLU, v sigmoid(slope v).
         tilt: of the sigmoid in a general product, balancing truncation and rounding.
+        steep: the argument of a threshold's tanh, a whole step away from it.
+        leak: sigmoid(-K), 0 where gates are saturated; `softened` ones have gradients instead, and this error.
     """
 
     name: str
@@ -32,6 +36,8 @@ class Precision:
     scale: float
     slope: float
     tilt: float
+    steep: float = 128.0
+    leak: float = 0.0
 
     @property
     def linear(self) -> float:
@@ -43,6 +49,11 @@ PRECISIONS: Mapping[str, Precision] = {
     "float32": Precision("float32", 24, 110.0, 2.0**-40, 2.0**24, 2.0**-9),
     "float64": Precision("float64", 53, 800.0, 2.0**-60, 2.0**52, 2.0**-18),
 }
+
+
+def softened(precision: Precision, gate_scale: float) -> Precision:
+    """Gates of sigmoid(±gate_scale), and signals and thresholds of which tanh makes errors of that size too."""
+    return replace(precision, saturation=gate_scale, steep=gate_scale, leak=1 / (1 + math.exp(gate_scale)))
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,7 @@ class Architecture(Protocol):
         template: the module beside this one that is copied as `load.py`.
         apart: whether states lie in layers of their own.
         diagonal: whether states read no last values but their own, so that periodic ones are rewritten (`periodic`).
+        softens: whether its constructions hold for a `softened` precision.
     """
 
     @property
@@ -86,11 +98,19 @@ class Architecture(Protocol):
     @property
     def diagonal(self) -> bool: ...
 
+    @property
+    def softens(self) -> bool: ...
+
     def obstacle(self, layer: Layer, slot: int) -> str | None:
         """Why the architecture does not hold a unit of a layer; None where it does."""
 
-    def deviation(self, layer: Layer, slot: int, precision: Precision, horizon: int) -> float:
-        """A bound of how far a unit is from what it should compute from its operands, beside rounding, per step."""
+    def deviation(
+        self, layer: Layer, slot: int, below: Sequence[Extent], precision: Precision, horizon: int
+    ) -> float:
+        """A bound of how far a unit is from what it should compute from its operands, beside rounding, per step.
+
+        `below` is what is known of the slots of the layer before.
+        """
 
     def emit(self, network: Network, precision: Precision) -> Emitted:
         """The weights."""

@@ -116,7 +116,9 @@ def floor_divide(pool: Pool, x: Affine, y: Affine) -> Affine:
     first, last = math.floor(extent.low / y.constant), math.floor(extent.high / y.constant)
     if last - first > FOLDED:
         return _folded_division(pool, x, y.constant, first, last - first)
-    steps = [at_least(pool, x, constant(k * y.constant)) for k in range(first + 1, last + 1)]
+    passed = [at_least(pool, x, constant(k * y.constant)) for k in range(first + 1, last + 1)]
+    weight = (last - first) * y.constant / extent.unit if extent.unit else 0.0  # in a remainder they are y each
+    steps = [pool.firm(each, weight) for each in passed]
     return pool.named(total(steps).shifted(first), Extent(first, last, 1))
 
 
@@ -125,7 +127,7 @@ def _folded_division(pool: Pool, x: Affine, y: float, first: int, most: int) -> 
     rest, quotient = x.shifted(-first * y), constant(first)
     for power in reversed(range(most.bit_length())):
         size = y * 2**power
-        digit = at_least(pool, rest, constant(size))
+        digit = pool.firm(at_least(pool, rest, constant(size)), size / pool.extent(rest).unit)
         quotient = quotient + digit.scaled(2**power)
         unit = pool.extent(rest).unit
         rest = pool.named(rest - digit.scaled(size), Extent(0, size - unit, unit))

@@ -16,7 +16,8 @@ from lsrl.backends.weights.affine import Affine, Extent, collect, point, scalar
 from lsrl.backends.weights.levels import Item, Parts, levels
 from lsrl.backends.weights.lower import Scalars
 from lsrl.backends.weights.network import Kind, Layer, Network, Port, Probe, Row, Unit
-from lsrl.backends.weights.pool import Sort
+from lsrl.backends.weights.scalar import Sort
+from lsrl.ir.value import Value
 
 Key = tuple[str, int]
 """An `Item`, or `("name", number)`."""
@@ -93,8 +94,16 @@ class _Building:
             operands = tuple(self.scalars.extent(form) for form in made.forms)
             return Unit(Kind.PRODUCT, rows, (), 0.0, made.extent, self._name(key), self._place(key), operands)
         row, back = self._split(made.forms[0], level)
-        named = self._name(key), self._place(key)
+        named = self._name(key), self._place(key, self._led_to(number, level) if back else None)
         return Unit(Kind.RELU, (row,), back, 0.0, made.extent, *named, snaps=made.snaps)
+
+    def _led_to(self, number: int, level: int) -> Value | None:
+        """The next state that a ReLU of its layer is part of."""
+        every = (update.origin for element, update in enumerate(self.scalars.updates) if self._is_part(number, element))
+        return next(every, None) if self._is_within(number, level) else None
+
+    def _is_part(self, number: int, element: int) -> bool:
+        return ("scalar", number) in self.parts.items(self.parts.updates[element])
 
     def _carry(self, key: Key, level: int) -> Unit:
         if self._available(key) < level - 1:
@@ -208,12 +217,12 @@ class _Building:
             return self.scalars.updates[number].name
         return self.names.get(self.scalars.expanded(scalar(number)), "")
 
-    def _place(self, key: Key) -> str:
+    def _place(self, key: Key, owner: Value | None = None) -> str:
         kind, number = key
         if kind not in ("scalar", "name"):
             return self.scalars.place(self.scalars.updates[number].origin)
         origin = self.scalars.scalars[number].origin
-        return self._name(key) if origin is None else self.scalars.place(origin)
+        return self._name(key) if origin is None else self.scalars.place(origin, owner)
 
     def _probes(self) -> Iterable[Probe]:
         """Of every named value all of whose elements are in the network."""

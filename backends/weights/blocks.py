@@ -5,8 +5,8 @@ through it.  The other layers are `relu(W x + b)`, and in the gated classes prod
 The cells:
 
     LinearRNN   s_t = A s_{t-1} + B u + b, as it is
-    RNN         h = tanh(A h + e (B u + b)) with signals scaled by a small power of two e (`gates`)
-    GRU         r = sigmoid(K) = 1 and z = sigmoid(-K) = 0, which leaves n = tanh(A h + e (B u + b))
+    RNN         h = tanh(A h + B u + b): linear states and thresholds (`tanh_units`)
+    GRU         r = sigmoid(K) = 1 and z = sigmoid(-K) = 0, which leaves n = tanh(A h + B u + b)
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from lsrl.backends.weights.affine import Extent
 from lsrl.backends.weights.architecture import Emitted, Json, Precision
 from lsrl.backends.weights.encoding import Decoder, faces, faces_decoder, faces_rows, identity
 from lsrl.backends.weights.execute import transition
-from lsrl.backends.weights.gates import centred, scale_for, tanh_error
-from lsrl.backends.weights.network import Kind, Layer, Network, dense
+from lsrl.backends.weights.gates import centred, tanh_error
+from lsrl.backends.weights.network import Kind, Layer, Network, dense, is_recurrent
+from lsrl.backends.weights.tanh_units import MOST, TanhUnits, tanh_units, threshold_count
 
 Tensors = dict[str, Array]
 Stage = tuple[Json, Tensors, Decoder]
@@ -48,51 +49,72 @@ class Blocks:
     apart: bool = True
     diagonal: bool = False
 
+    @property
+    def softens(self) -> bool:
+        return self.cell != "LinearRNN"
+
     def obstacle(self, layer: Layer, slot: int) -> str | None:
         unit = layer[slot]
         if unit.kind is Kind.PRODUCT and not self.gated:
             return "a product of two numbers that are no truth values is not piecewise linear"
-        if unit.kind is Kind.RELU and unit.back:
+        if unit.kind is not Kind.RELU or not unit.back:
+            return None
+        if self.cell == "LinearRNN":
             return "a state reads its own last value through a ReLU, and the recurrent layers are linear"
+        if threshold_count(unit) is None:
+            return f"a state reads its own last value through a ReLU of reals, or of more than {MOST} steps"
         return None
 
-    def deviation(self, layer: Layer, slot: int, precision: Precision, horizon: int) -> float:
+    def deviation(
+        self, layer: Layer, slot: int, below: Sequence[Extent], precision: Precision, horizon: int
+    ) -> float:
+        """Of a tanh, and where gates leak: z keeps as much of what was there, r takes as much of what comes back.
+
+        A threshold's tanh is off by 2 leak, and so is the shared one.
+        """
         unit = layer[slot]
-        if unit.kind is not Kind.STATE or self.cell == "LinearRNN":
+        if not is_recurrent(unit) or self.cell == "LinearRNN":
             return 0.0
-        return tanh_error(unit.extent)
+        through_tanh = tanh_error(centred(layer)[slot], precision)
+        if not precision.leak or self.cell == "RNN":
+            return through_tanh if unit.kind is Kind.STATE else 4 * precision.leak * unit.extent.largest
+        back = sum(abs(factor) * layer[other].extent.largest for other, factor in unit.back)
+        return 6 * through_tanh + precision.leak * back * (unit.kind is Kind.STATE)
 
     def emit(self, network: Network, precision: Precision) -> Emitted:
         return staged(network, lambda layer, below, _: self._recurrent(layer, below, precision))
 
     def _recurrent(self, layer: Layer, below: Decoder, precision: Precision) -> Stage:
         """States go into the recurrent layer; what is carried is read from beside it."""
-        slots = [slot for slot, unit in enumerate(layer) if unit.kind is Kind.STATE]
-        rows, bias = below.rows(layer)
-        back, _ = transition(layer)
-        scale = 1.0 if self.cell == "LinearRNN" else scale_for([centred(layer)[slot] for slot in slots], precision)
-        weights = self._cell(scale * rows[slots], scale * bias[slots], back[np.ix_(slots, slots)], precision)
-        decoder = beside(layer, below, slots, [scale] * len(slots))
-        stage: Json = ["recurrent", self.cell, below.width, len(slots)]
-        return stage, {f"rnn.{name}": tensor for name, tensor in weights.items()}, decoder
+        if self.cell == "LinearRNN":
+            weights, values = _linear(layer, below)
+        else:
+            units = tanh_units(layer, below, precision)
+            weights, values = self._cell(units, precision), units.values
+        stage: Json = ["recurrent", self.cell, below.width, values.shape[1]]
+        return stage, {f"rnn.{name}": tensor for name, tensor in weights.items()}, beside(layer, below, values)
 
-    def _cell(self, into: Array, bias: Array, back: Array, precision: Precision) -> Tensors:
-        states = len(bias)
-        match self.cell:
-            case "LinearRNN":
-                return {"A.weight": back, "B.weight": into, "B.bias": bias}
-            case "RNN":
-                gates = [(into, back, bias)]
-            case _:
-                shut = np.zeros_like(into), np.zeros_like(back)
-                level = np.full(states, precision.saturation)
-                gates = [(*shut, level), (*shut, -level), (into, back, bias)]
+    def _cell(self, units: TanhUnits, precision: Precision) -> Tensors:
+        gates = [(units.into, units.back, units.bias)]
+        if self.cell == "GRU":
+            shut = np.zeros_like(units.into), np.zeros_like(units.back)
+            level = np.full_like(units.bias, precision.saturation)
+            gates = [(*shut, level), (*shut, -level), *gates]
         return {
             "weight_ih_l0": np.concatenate([gate[0] for gate in gates]),
             "weight_hh_l0": np.concatenate([gate[1] for gate in gates]),
             "bias_ih_l0": np.concatenate([gate[2] for gate in gates]),
-            "bias_hh_l0": np.zeros(states * len(gates)),
+            "bias_hh_l0": np.zeros(len(units.bias) * len(gates)),
         }
+
+
+def _linear(layer: Layer, below: Decoder) -> tuple[Tensors, Array]:
+    """The weights, and which unit is which slot, [slots, hidden]."""
+    slots = [slot for slot, unit in enumerate(layer) if unit.kind is Kind.STATE]
+    rows, bias = below.rows(layer)
+    back, _ = transition(layer)
+    weights = {"A.weight": back[np.ix_(slots, slots)], "B.weight": rows[slots], "B.bias": bias[slots]}
+    return weights, np.eye(len(layer))[:, slots]
 
 
 def staged(network: Network, recurrent: StageMaker) -> Emitted:
@@ -103,7 +125,7 @@ def staged(network: Network, recurrent: StageMaker) -> Emitted:
     tensors: Tensors = {}
     decoders = []
     for number, layer in enumerate(network.layers):
-        has_states = any(unit.kind is Kind.STATE for unit in layer)
+        has_states = any(map(is_recurrent, layer))
         stage, weights, below = recurrent(layer, below, extents) if has_states else rectified(layer, below)
         stages.append(stage)
         decoders.append(below)
@@ -116,16 +138,13 @@ def staged(network: Network, recurrent: StageMaker) -> Emitted:
     return Emitted(config, tensors, tuple(decoders))
 
 
-def beside(layer: Layer, below: Decoder, slots: Sequence[int], scales: Sequence[float]) -> Decoder:
-    """A recurrent layer's slots: states are new units, `scales` times their values; what is carried is read below."""
+def beside(layer: Layer, below: Decoder, values: Array) -> Decoder:
+    """A layer's slots: `values` [slots, hidden] of recurrent units, in which states start at 0; the rest lies below."""
     rows, offset = below.rows(layer)
-    matrix = np.zeros((len(layer), below.width + len(slots)))
-    matrix[:, : below.width] = rows
-    for unit, (slot, scale) in enumerate(zip(slots, scales)):
-        matrix[slot] = 0
-        matrix[slot, below.width + unit] = 1 / scale
-        offset[slot] = layer[slot].start
-    return Decoder(matrix, offset)
+    recurrent = np.array([is_recurrent(unit) for unit in layer])
+    starts = np.array([unit.start for unit in layer])
+    matrix = np.concatenate([np.where(recurrent[:, None], 0, rows), values], 1)
+    return Decoder(matrix, np.where(recurrent, starts, offset))
 
 
 def rectified(layer: Layer, below: Decoder) -> Stage:

@@ -14,6 +14,12 @@ TAPS = 4
 LATEST = TAPS - 1
 """How many steps late it reads; longer chains of last values take several layers (`levels`)."""
 
+LEVEL = 64.0
+"""Of constants in a layer: silu, gelu and softplus of it are it."""
+
+SINGLE = 2.0**-24
+"""Half a unit in the last place of float32, in which both compute their states whatever their type."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tap:
@@ -24,13 +30,35 @@ class Tap:
     lag: int
 
 
-def diagonal_obstacle(layer: Layer, slot: int) -> str | None:
-    """Why such a layer does not hold a unit; None where it does."""
-    unit = layer[slot]
-    if unit.kind is Kind.RELU and unit.back:
-        return "a state reads its own last value through a ReLU, and the recurrent layers are linear"
-    found = tap(layer, slot) if unit.kind is Kind.STATE else None
-    return found if isinstance(found, str) else None
+@dataclass(frozen=True)
+class Diagonal:
+    """What the architectures with such layers have in common."""
+
+    template: str = "load_blocks"
+    apart: bool = True
+    diagonal: bool = True
+    softens: bool = False
+
+    def obstacle(self, layer: Layer, slot: int) -> str | None:
+        unit = layer[slot]
+        if unit.kind is Kind.RELU and unit.back:
+            return "a state reads its own last value through a ReLU, and the recurrent layers are linear"
+        found = tap(layer, slot) if unit.kind is Kind.STATE else None
+        return found if isinstance(found, str) else None
+
+
+def is_single(largest: float, unit: float) -> bool:
+    """Whether float32 has every multiple of a unit up to the largest."""
+    return unit > 0 and largest <= unit / SINGLE
+
+
+def parts(layer: Layer, slot: int, below: Sequence[Extent], horizon: int) -> Extent:
+    """What the negative and what the positive numbers that a state adds come to, each by itself, at most."""
+    found = tap(layer, slot)
+    assert isinstance(found, Tap)
+    each = added(layer[found.source], found.decay, below)
+    count = horizon if found.decay == 1 else min(horizon, 1 / (1 - found.decay))
+    return Extent(min(each.low, 0.0) * count, max(each.high, 0.0) * count, each.unit)
 
 
 def taps(layer: Layer) -> tuple[list[int], list[Tap]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lsrl.backends.arrays import Array
-from lsrl.backends.weights.network import Kind, Layer, Network, dense
+from lsrl.backends.weights.network import Kind, Layer, Network, dense, is_recurrent
 
 
 def execute(network: Network, inputs: Array) -> tuple[Array, list[Array]]:
@@ -42,7 +42,7 @@ def _layer(layer: Layer, below: Array) -> Array:
             other, shift = dense([unit.rows[1]], width)
             found[..., slot] *= (below @ other.T + shift)[..., 0]
     rectified = [slot for slot, unit in enumerate(layer) if unit.kind is Kind.RELU]
-    if any(unit.kind is Kind.STATE or unit.back for unit in layer):
+    if any(map(is_recurrent, layer)):
         _recur(layer, found, rectified)
     found[..., rectified] = np.maximum(found[..., rectified], 0)
     return found

@@ -12,43 +12,38 @@ The block computes its states in float32, whatever its type.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from lsrl.backends.arrays import Array
+from lsrl.backends.weights.affine import Extent
 from lsrl.backends.weights.architecture import Emitted, Json, Precision
 from lsrl.backends.weights.blocks import Stage, beside, staged
-from lsrl.backends.weights.diagonal import TAPS, diagonal_obstacle, taps
+from lsrl.backends.weights.diagonal import LEVEL, SINGLE, TAPS, Diagonal, is_single, taps
 from lsrl.backends.weights.encoding import Decoder
 from lsrl.backends.weights.network import Kind, Layer, Network
 
-LEVEL = 64.0
-SINGLE = 2.0**-24
 FORGOTTEN = 100.0
 """Of p, for a = 0."""
 
 
 @dataclass(frozen=True)
-class Hawk:
+class Hawk(Diagonal):
     """`--arch hawk`."""
 
     name: str = "hawk"
     title: str = "RecurrentGemma blocks of transformers with ReLU and product layers between"
-    template: str = "load_blocks"
-    apart: bool = True
-    diagonal: bool = True
 
-    def obstacle(self, layer: Layer, slot: int) -> str | None:
-        return diagonal_obstacle(layer, slot)
-
-    def deviation(self, layer: Layer, slot: int, precision: Precision, horizon: int) -> float:
+    def deviation(
+        self, layer: Layer, slot: int, below: Sequence[Extent], precision: Precision, horizon: int
+    ) -> float:
         unit = layer[slot]
         if unit.kind is not Kind.STATE:
             return 0.0
         most = max(unit.extent.high - unit.start, unit.start - unit.extent.low)
-        exact = unit.extent.unit > 0 and most <= unit.extent.unit / SINGLE
-        return 0.0 if exact else 16 * SINGLE * most
+        return 0.0 if is_single(most, unit.extent.unit) else 16 * SINGLE * most
 
     def emit(self, network: Network, precision: Precision) -> Emitted:
         return staged(network, lambda layer, below, _: _block(layer, below, precision))
@@ -82,7 +77,7 @@ def _block(layer: Layer, below: Decoder, precision: Precision) -> Stage:
         tensors[f"rg_lru.{gate}_bias"] = np.full((1, width), precision.saturation)
     stage: Json = ["recurrent", "Hawk", below.width, width]
     named = {f"rnn.block.{name}": tensor for name, tensor in tensors.items()}
-    return stage, named, beside(layer, below, slots, [1.0] * width)
+    return stage, named, beside(layer, below, np.eye(len(layer))[:, slots])
 
 
 def _kept(precision: Precision) -> tuple[float, float]:

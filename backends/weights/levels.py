@@ -19,7 +19,7 @@ import networkx as nx
 from lsrl.backends.weights.affine import Affine
 from lsrl.backends.weights.faults import NotExact
 from lsrl.backends.weights.lower import Scalars
-from lsrl.backends.weights.pool import Sort
+from lsrl.backends.weights.scalar import Sort
 
 Item = tuple[str, int]
 """`("scalar", number)`, `("state", element)` or `("delay", element)`: the state's last value."""

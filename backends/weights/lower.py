@@ -6,6 +6,7 @@ scalars (`lsrl.backends.weights.pool`); layouts move forms as they move numbers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -16,14 +17,15 @@ from lsrl.backends.evaluation import axes
 from lsrl.backends.evaluation.evaluate import evaluate
 from lsrl.backends.evaluation.ranges import Range
 from lsrl.backends.evaluation.scope import Scope
-from lsrl.backends.weights.affine import Affine, Extent, constant, unit_of
+from lsrl.backends.weights.affine import BOOLEAN, UNKNOWN, Affine, Extent, constant, unit_of
 from lsrl.backends.weights.arithmetic import NotHeld
 from lsrl.backends.weights.faults import NotExact, at_line
 from lsrl.backends.weights.forms import Forms, array_of, forms_of
 from lsrl.backends.weights.linear_bounds import linear_bounds
-from lsrl.backends.weights.pool import Pool, Scalar, Sort
-from lsrl.ir.cell import TIME, Cell, State
-from lsrl.ir.value import Value, depends_on, postorder
+from lsrl.backends.weights.pool import Pool
+from lsrl.backends.weights.scalar import Scalar, Sort
+from lsrl.ir.cell import TIME, Cell, Input, State
+from lsrl.ir.value import Kind, Value, depends_on, postorder
 
 LAYOUTS = ("transpose", "reshape", "expand", "slice", "select", "flip", "concat")
 MOST_SCALARS = 1 << 20
@@ -63,9 +65,9 @@ class Scalars:
     values: Mapping[str, Forms]
     cell: Cell
 
-    def place(self, origin: Value) -> str:
-        """A value of the program and its line, for people."""
-        return at_line(self.cell, origin)
+    def place(self, origin: Value, owner: Value | None = None) -> str:
+        """A value of the program and its line, for people, and what it is part of where that is in another file."""
+        return at_line(self.cell, origin, owner)
 
     def expanded(self, form: Affine) -> Affine:
         """The form over scalars that are no names."""
@@ -78,7 +80,13 @@ class Scalars:
 
 
 def lower(
-    cell: Cell, sizes: Mapping[str, int], params: Mapping[str, Array], known: Mapping[Value, Range], horizon: int
+    cell: Cell,
+    sizes: Mapping[str, int],
+    params: Mapping[str, Array],
+    known: Mapping[Value, Range],
+    horizon: int,
+    *,
+    snapping: bool = False,
 ) -> Scalars:
     """Take a step apart.
 
@@ -86,6 +94,7 @@ def lower(
         params: the numbers of all parameters.
         known: the ranges of all values (`lsrl.backends.ranges`).
         horizon: the longest sequence.
+        snapping: comparisons stop errors of what they compare, by a layer more (`Pool.snapping`).
 
     Raises:
         NotExact: the program does what no network of affine maps, ReLUs, products and linear states holds.
@@ -93,7 +102,7 @@ def lower(
     _check_kind_of_program(cell)
     scope = Scope(sizes)
     varying = depends_on(cell.roots(), lambda value: value.op in ("input", "state", "noise"))
-    lowering = _Lowering(cell, scope, known, horizon, Pool(), {}, _static(cell, scope, params, varying))
+    lowering = _Lowering(cell, scope, known, horizon, Pool(snapping), {}, _static(cell, scope, params, varying))
     return lowering.run(varying)
 
 
@@ -140,9 +149,10 @@ class _Lowering:
                 continue
             if value not in self.forms:
                 self.forms[value] = self._lowered(value)
+            forms = self.forms[value]
             for state in following.get(value, ()):
-                updates[state.name] = self.forms[value]
-                self.forms[value] = self._as_new_state(value, places[state.name], starts[state.name])
+                updates[state.name] = forms
+                self.forms[value] = self._as_new_state(value, forms, places[state.name], starts[state.name])
             if len(self.pool.scalars) > MOST_SCALARS:
                 raise NotExact(f"{self.cell.name} takes more than {MOST_SCALARS:,} scalars")
         for state in self.cell.states:
@@ -179,6 +189,8 @@ class _Lowering:
             shape = self.scope.shape(given.shape)
             if leaf is not None:
                 self.forms[leaf] = self._leaves(leaf, Sort.INPUT, begin, shape)
+            else:
+                self._unread(given, begin, int(np.prod(shape)))
             begin += int(np.prod(shape))
         places, begin = {}, 0
         for state in self.cell.states:
@@ -189,17 +201,24 @@ class _Lowering:
             begin += starts[state.name].size
         return places
 
+    def _unread(self, given: Input, begin: int, size: int) -> None:
+        """An input that the program does not use: a network has it nevertheless, and its samples are of its kind."""
+        most = given.bound.evaluate(self.scope.sizes) - 1.0 if given.bound is not None else math.inf
+        whole = Extent(0 if given.bound is not None else -math.inf, most, 1)
+        extent = {Kind.BOOL: BOOLEAN, Kind.INT: whole}.get(given.kind, UNKNOWN)
+        for element in range(begin, begin + size):
+            self.pool.leaf(Sort.INPUT, element, extent)
+
     def _leaves(self, leaf: Value, sort: Sort, begin: int, shape: tuple[int, ...]) -> Forms:
         self.pool.origin = leaf
         known = extents(self.known[leaf])
         return array_of([self.pool.leaf(sort, begin + k, each) for k, each in enumerate(known)], shape)
 
-    def _as_new_state(self, value: Value, begin: int, start: Array) -> Forms:
+    def _as_new_state(self, value: Value, forms: Forms, begin: int, start: Array) -> Forms:
         """What users of a next state see: the state itself, where that saves them from computing it once more.
 
         An element that does not depend on what arrives is no recurrence, and is left as it is.
         """
-        forms = self.forms[value]
         if not self.known[value].bounded:
             self._bound_linear(forms, begin, start)
         found = []

@@ -17,12 +17,13 @@ Every unit has o = K, so that h = tanh(c), and signals are scaled by a small pow
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from lsrl.backends.arrays import Array
-from lsrl.backends.weights.affine import Extent
+from lsrl.backends.weights.affine import Extent, power_above
 from lsrl.backends.weights.architecture import Emitted, Precision
 from lsrl.backends.weights.encoding import Decoder
 from lsrl.backends.weights.execute import transition
@@ -32,6 +33,9 @@ from lsrl.backends.weights.stack import Weights, stacked
 
 SOFT_RELU = 0.2785
 """The largest of relu(z) - z sigmoid(z), at z = 1.278."""
+
+SHARP = 16.0
+"""A soft ReLU that leaks does so within a sixteenth of a step of 0."""
 
 INPUT, FORGET, CELL, OUTPUT = range(4)
 
@@ -45,6 +49,7 @@ class Lstm:
     template: str = "load_stack"
     apart: bool = False
     diagonal: bool = False
+    softens: bool = True
 
     def obstacle(self, layer: Layer, slot: int) -> str | None:
         unit = layer[slot]
@@ -52,17 +57,20 @@ class Lstm:
             return "a product in sigmoid gates needs bounds of both factors"
         return None
 
-    def deviation(self, layer: Layer, slot: int, precision: Precision, horizon: int) -> float:
+    def deviation(
+        self, layer: Layer, slot: int, below: Sequence[Extent], precision: Precision, horizon: int
+    ) -> float:
+        """Of a tanh; where gates leak, three of them too, by a share of what they pass; and of what stands in one."""
         unit = layer[slot]
-        through_tanh = tanh_error(unit.extent)
+        most = max(each.largest for each in (centred(layer)[slot], *unit.operands))
+        passed = tanh_error(unit.extent, precision) + 4 * precision.leak * most
         match unit.kind:
             case Kind.RELU:
-                sharp = slope(unit, precision) * unit.extent.unit >= precision.saturation
-                return through_tanh + (0.0 if sharp else SOFT_RELU / slope(unit, precision))
+                return passed + _relu_error(unit, precision)
             case Kind.PRODUCT if not any(extent.boolean for extent in unit.operands):
                 left, right = (extent.largest for extent in unit.operands)
-                return left * right * (4 / 3 * precision.tilt**2 + 2.0**-precision.digits / precision.tilt)
-        return through_tanh
+                return passed + left * right * (4 / 3 * precision.tilt**2 + 2.0**-precision.digits / precision.tilt)
+        return passed
 
     def emit(self, network: Network, precision: Precision) -> Emitted:
         return stacked(network, "LSTM", lambda layer, below: _layer(layer, below, precision))
@@ -71,9 +79,19 @@ class Lstm:
 def slope(unit: Unit, precision: Precision) -> float:
     """The sigmoid's slope in a soft ReLU: so steep that it is exact on the multiples of the unit."""
     step = unit.extent.unit
-    if step == 0 or not math.isfinite(step):
-        return precision.slope
-    return max(precision.slope, 2.0 ** math.ceil(math.log2(precision.saturation / step)))
+    on_grid = step > 0 and math.isfinite(step)
+    if precision.leak:
+        return SHARP * precision.saturation / step if on_grid else SOFT_RELU / (precision.leak * unit.extent.largest)
+    exact = 2.0 ** math.ceil(math.log2(precision.saturation / step)) if on_grid else 0.0
+    return max(precision.slope, exact)
+
+
+def _relu_error(unit: Unit, precision: Precision) -> float:
+    """Of v sigmoid(k v) for v on its grid; next to it, it makes no error of v larger."""
+    step = unit.extent.unit
+    if slope(unit, precision) * step >= precision.saturation:
+        return precision.leak * step if math.isfinite(step) else 0.0
+    return SOFT_RELU / slope(unit, precision)
 
 
 def is_kept(slot: int, unit: Unit) -> bool:
@@ -109,7 +127,7 @@ def _layer(layer: Layer, below: Decoder, precision: Precision) -> tuple[Weights,
         if unit.kind is Kind.RELU:
             _gate(into, bias, number, gate, slope(unit, precision), 0.0)
         elif is_general(unit):
-            tilt = precision.tilt / _power_above(unit.operands[0])
+            tilt = precision.tilt / power_above(max(unit.operands[0].largest, 1e-30))
             side = 1 if owners.index(slot) == number else -1
             _gate(into, bias, number, gate, side * 4 * tilt, 0.0)
             matrix[slot, number] = side / (2 * tilt * scale)
@@ -134,7 +152,3 @@ def _logit(kept: float, precision: Precision) -> float:
     if kept in (0.0, 1.0):
         return precision.saturation * (2 * kept - 1)
     return math.log(kept / (1 - kept))
-
-
-def _power_above(extent: Extent) -> float:
-    return 2.0 ** math.ceil(math.log2(max(extent.largest, 1e-30)))

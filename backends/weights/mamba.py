@@ -23,42 +23,32 @@ from lsrl.backends.arrays import Array
 from lsrl.backends.weights.affine import Extent
 from lsrl.backends.weights.architecture import Emitted, Json, Precision
 from lsrl.backends.weights.blocks import Stage, beside, staged
-from lsrl.backends.weights.diagonal import TAPS, Tap, added, diagonal_obstacle, tap, taps
+from lsrl.backends.weights.diagonal import LEVEL, SINGLE, TAPS, Diagonal, added, is_single, parts, taps
 from lsrl.backends.weights.encoding import Decoder
 from lsrl.backends.weights.network import Kind, Layer, Network
 
-LEVEL = 64.0
 SATURATED = 128.0
-SINGLE = 2.0**-24
 KEPT, FORGOTTEN = -800.0, 7.0
 """A_log for exp(-L e^A_log) = 1 and = 0, in float32."""
 
 
 @dataclass(frozen=True)
-class Mamba:
+class Mamba(Diagonal):
     """`--arch mamba`."""
 
     name: str = "mamba"
     title: str = "Mamba mixers of transformers with ReLU and product layers between"
-    template: str = "load_blocks"
-    apart: bool = True
-    diagonal: bool = True
 
-    def obstacle(self, layer: Layer, slot: int) -> str | None:
-        return diagonal_obstacle(layer, slot)
-
-    def deviation(self, layer: Layer, slot: int, precision: Precision, horizon: int) -> float:
-        """The two channels of a state of both signs may each be as large as all that was ever added."""
+    def deviation(
+        self, layer: Layer, slot: int, below: Sequence[Extent], precision: Precision, horizon: int
+    ) -> float:
+        """The two channels of a state are what was added with one sign and with the other: they grow for themselves."""
         unit = layer[slot]
         if unit.kind is not Kind.STATE:
             return 0.0
-        low, high = unit.extent.low - unit.start, unit.extent.high - unit.start
-        found = tap(layer, slot)
-        adds_up = isinstance(found, Tap) and found.decay != 0 and low < 0 < high
-        largest = (high - low) * horizon if adds_up else max(-low, high)
-        if unit.extent.unit > 0 and largest <= unit.extent.unit / SINGLE:
-            return 0.0
-        return 8 * SINGLE * largest
+        channels = parts(layer, slot, below, horizon)
+        exact = is_single(channels.largest, min(channels.unit, unit.extent.unit))
+        return 0.0 if exact else 8 * SINGLE * channels.largest
 
     def emit(self, network: Network, precision: Precision) -> Emitted:
         return staged(network, _mixer)
@@ -96,7 +86,7 @@ def _mixer(layer: Layer, below: Decoder, extents: Sequence[Extent]) -> Stage:
         "out_proj.weight": out,
     }
     stage: Json = ["recurrent", "Mamba", below.width, len(slots)]
-    decoder = beside(layer, below, slots, [1.0] * len(slots))
+    decoder = beside(layer, below, np.eye(len(layer))[:, slots])
     return stage, {f"rnn.mixer.{name}": tensor for name, tensor in tensors.items()}, decoder
 
 

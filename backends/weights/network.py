@@ -70,6 +70,11 @@ class Unit:
 Layer = tuple[Unit, ...]
 
 
+def is_recurrent(unit: Unit) -> bool:
+    """Whether a unit is a state, or reads last values."""
+    return unit.kind is Kind.STATE or bool(unit.back)
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
     """An input or output: its elements follow each other, row-major."""

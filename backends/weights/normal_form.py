@@ -38,7 +38,13 @@ def prepared(cell: Cell, sizes: Mapping[str, int], *, diagonal: bool) -> Unrolle
 
 
 def taken_apart(
-    cell: Cell, sizes: Mapping[str, int], params: Mapping[str, Array], given: Mapping[str, Given], horizon: int
+    cell: Cell,
+    sizes: Mapping[str, int],
+    params: Mapping[str, Array],
+    given: Mapping[str, Given],
+    horizon: int,
+    *,
+    snapping: bool = False,
 ) -> Scalars:
     """A program as scalars, with what the range analysis knows for sequences of at most `horizon` positions.
 
@@ -47,7 +53,8 @@ def taken_apart(
         RangeError: a range is of no input, or cannot be.
     """
     numbers = {name: _within(array) for name, array in params.items()}
-    return lower(cell, sizes, params, ranges_of(cell, sizes, {**numbers, **given}, horizon), horizon)
+    known = ranges_of(cell, sizes, {**numbers, **given}, horizon)
+    return lower(cell, sizes, params, known, horizon, snapping=snapping)
 
 
 def layered(scalars: Scalars, architecture: Architecture) -> Network:

@@ -7,53 +7,36 @@ ReLUs).  Equal scalars are one: common subexpressions do not exist.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 
-from lsrl.backends.weights.affine import BOOLEAN, Affine, Extent, constant, point, scalar, total
+from lsrl.backends.weights.affine import (
+    BOOLEAN,
+    Affine,
+    Extent,
+    constant,
+    point,
+    power_above,
+    scalar,
+    total,
+    unit_is_exact,
+)
+from lsrl.backends.weights.scalar import Scalar, Sort
 from lsrl.ir.value import Value
-
-
-class Sort(StrEnum):
-    """What a scalar is."""
-
-    INPUT = "input"
-    ARRIVING = "arriving"
-    STATE = "state"
-    RELU = "relu"
-    PRODUCT = "product"
-    NAME = "name"
-
-
-@dataclass(frozen=True, slots=True)
-class Scalar:
-    """One number per step.
-
-    Attributes:
-        forms: the operands: one of a ReLU and of a name, two of a product, none of others.
-        extent: what is known of its values.
-        origin: the value of the program that it was made for.
-        element: of an input or state, which number of all inputs or states.
-        snaps: a ReLU that is exact as long as the error of what it reads is smaller than this.
-    """
-
-    sort: Sort
-    forms: tuple[Affine, ...]
-    extent: Extent
-    origin: Value | None = None
-    element: int = -1
-    snaps: float = 0.0
 
 
 @dataclass
 class Pool:
     """Scalars under construction; they are numbered in the order of making, operands first."""
 
+    snapping: bool = False
+    """Whether every step is in the nested form, which does not pass on the errors of what it reads."""
     scalars: list[Scalar] = field(default_factory=list)
     _known: dict[tuple[object, ...], int] = field(default_factory=dict)
     _names: dict[int, Affine] = field(default_factory=dict)
     _conjuncts: dict[int, tuple[Affine, ...]] = field(default_factory=dict)
+    _ramps: dict[int, Affine] = field(default_factory=dict)
+    _gates: dict[int, tuple[Affine, ...]] = field(default_factory=dict)
+    _recurrent: set[int] = field(default_factory=set)
     origin: Value | None = None
     """The value that is being lowered."""
 
@@ -130,9 +113,59 @@ class Pool:
         """
         if condition.is_constant or x.is_constant:
             return self.product(condition, x)
+        spread = self._distributed(condition, self._down_to_gates(x))
+        if spread is not None:
+            return self.named(spread, self.extent(x) | point(0))
+        found = self._gate(condition, x)
+        if len(found.terms) == 1 and found.constant == 0:
+            number, factor = found.terms[0]
+            self._gates.setdefault(number, (condition, x.scaled(1 / factor)))
+        return found
+
+    def _down_to_gates(self, form: Affine) -> Affine:
+        """The form with names written out that last values are part of, except those of gates."""
+        while True:
+            named = {
+                number: self.scalars[number].forms[0]
+                for number, _ in form.terms
+                if number in self._names and number in self._recurrent and not self._parts_of_gate(number)
+            }
+            if not named:
+                return form
+            form = form.replaced(named)
+
+    def _distributed(self, condition: Affine, x: Affine) -> Affine | None:
+        """c (x + d y) = c x + (c d) y, where d y is a gate of last values and c is none: one ReLU for two in a row."""
+        within = [number for number, _ in x.terms if number in self._recurrent and self._parts_of_gate(number)]
+        if not within or self._is_recurrent(condition):
+            return None
+        rest = Affine(tuple(term for term in x.terms if term[0] not in within), x.constant)
+        found = self.product(condition, rest)
+        for number, factor in x.terms:
+            if number in within:
+                *conditions, gated = self._parts_of_gate(number)
+                found = found + self.gate(self.conjunction([condition, *conditions]), gated).scaled(factor)
+        return found
+
+    def _parts_of_gate(self, number: int) -> tuple[Affine, ...]:
+        """Conditions that are no last values, and what they let through; nothing where a scalar is no such gate."""
+        parts = (self._conjuncts if number in self._conjuncts else self._gates).get(number, ())
+        last = [part for part in parts if self._is_recurrent(part)]
+        older = all(other < number for part in parts for other, _ in part.terms)  # what is taken apart gets smaller
+        if len(last) != 1 or len(parts) < 2 or not older:
+            return ()
+        return (*(part for part in parts if part not in last), *last)
+
+    def _is_recurrent(self, form: Affine) -> bool:
+        """Whether last values are part of a form, through ReLUs and names too."""
+        return any(number in self._recurrent for number, _ in form.terms)
+
+    def _gate(self, condition: Affine, x: Affine) -> Affine:
         extent = self.extent(x)
         if extent.boolean:
             return self.conjunction([condition, x])
+        if extent.unit > 0 and extent.bounded:
+            condition = self.firm(condition, power_above(extent.largest) / extent.unit)
         if not extent.bounded:
             return self._made(
                 (Sort.PRODUCT, self.expanded(condition), self.expanded(x)),
@@ -141,14 +174,14 @@ class Pool:
         kept = extent | point(0)
         off = self.negation(condition)
         if extent.low >= 0:
-            return self.named(self.relu(x - off.scaled(_power_above(extent.high))), kept)
+            return self.named(self.relu(x - off.scaled(power_above(extent.high))), kept)
         if extent.high <= 0:
-            return self.named(-self.relu(-x - off.scaled(_power_above(-extent.low))), kept)
+            return self.named(-self.relu(-x - off.scaled(power_above(-extent.low))), kept)
         if extent.unit > 0:
-            low, high = _power_above(-extent.low), _power_above(extent.high)
+            low, high = power_above(-extent.low), power_above(extent.high)
             moved = self.relu(x.shifted(low) - off.scaled(low + high))
             return self.named(moved - condition.scaled(low), kept)
-        most = _power_above(extent.largest)
+        most = power_above(extent.largest)
         return self.named(self.relu(x - off.scaled(most)) - self.relu(-x - off.scaled(most)), kept)
 
     def negation(self, condition: Affine) -> Affine:
@@ -186,11 +219,30 @@ class Pool:
             return constant(float(extent.low >= high))
         if self._is_two_valued(x):
             return self.named(x.shifted(-extent.low).scaled(1 / (extent.high - extent.low)), BOOLEAN)
-        slope = _power_above(2 / (high - low))
+        slope = power_above(2 / (high - low))
         ramp = x.shifted(-(low + high) / 2).scaled(slope).shifted(0.5)
-        if extent.unit > 0 and slope * extent.largest < EXACT_STEP and unit_is_exact(ramp):
-            return self.named(self.relu(ramp) - self.relu(ramp.shifted(-1)), BOOLEAN)
+        is_exact = extent.unit > 0 and slope * extent.largest < EXACT_STEP and unit_is_exact(ramp)
+        if is_exact and not self.snapping:
+            found = self.named(self.relu(ramp) - self.relu(ramp.shifted(-1)), BOOLEAN)
+            if len(found.terms) == 1:
+                self._ramps[found.terms[0][0]] = ramp
+            return found
+        return self._nested(ramp)
+
+    def _nested(self, ramp: Affine) -> Affine:
+        """clamp(ramp, 0, 1) = 1 - relu(1 - relu(ramp))"""
         return self.named(self.negation(self._snapping(self.negation(self.relu(ramp)))), BOOLEAN)
+
+    def firm(self, condition: Affine, weight: float) -> Affine:
+        """A truth value, in a form of which `weight` times each part is exact in float32.
+
+        The two ReLUs of a step are as large as what it compares; multiplied, their difference may round.
+        """
+        large = {number: self._ramps[number] for number, _ in condition.terms if self._is_large(number, weight)}
+        return condition.replaced({number: self._nested(ramp) for number, ramp in large.items()})
+
+    def _is_large(self, number: int, weight: float) -> bool:
+        return number in self._ramps and 2 * weight * self.extent(self._ramps[number]).largest > EXACT_STEP
 
     def _is_two_valued(self, form: Affine) -> bool:
         """Whether a form has the ends of its extent for values, and no others."""
@@ -215,18 +267,10 @@ class Pool:
         number = self._known.setdefault(key, len(self.scalars))
         if number == len(self.scalars):
             self.scalars.append(made)
+            if made.sort is Sort.ARRIVING or any(map(self._is_recurrent, made.forms)):
+                self._recurrent.add(number)
         return scalar(number)
 
 
 EXACT_STEP = 2.0**21
 """Below it float32 has the quarters that a step computes with."""
-
-
-def unit_is_exact(form: Affine) -> bool:
-    """Whether the form's constant is a dyadic number, so that it rounds nothing by itself."""
-    return point(form.constant).unit > 0
-
-
-def _power_above(x: float) -> float:
-    """The smallest power of two that is not below x."""
-    return 2.0 ** math.ceil(math.log2(x))

@@ -17,7 +17,11 @@ from lsrl.backends.arrays import Array
 from lsrl.backends.weights.affine import Extent, unit_of
 from lsrl.backends.weights.architecture import Architecture, Precision
 from lsrl.backends.weights.execute import transition
+from lsrl.backends.weights.linear_bounds import linear_bounds
 from lsrl.backends.weights.network import Kind, Layer, Network, Row, Unit
+
+BEYOND = 1e200
+"""A bound that has grown to this is none."""
 
 
 def predict(
@@ -59,13 +63,14 @@ def _layer_errors(
     horizon: int,
 ) -> Array:
     found = np.array([_unit_error(unit, layer, extents, below, precision) for unit in layer])
-    found += [architecture.deviation(layer, slot, precision, horizon) for slot in range(len(layer))]
+    found += [architecture.deviation(layer, slot, extents, precision, horizon) for slot in range(len(layer))]
     states = [slot for slot, unit in enumerate(layer) if unit.kind is Kind.STATE or unit.back]
     read = {other for unit in layer for other, _ in unit.back}
     states = sorted(read.union(states))
     if states:
         back, _ = transition(layer)
-        found[states] = _accumulated(np.abs(back)[np.ix_(states, states)], found[states], horizon)
+        linear = not any(unit.kind is Kind.RELU and unit.back for unit in layer)
+        found[states] = _accumulated(back[np.ix_(states, states)], found[states], horizon, linear)
     return found
 
 
@@ -76,8 +81,8 @@ def _unit_error(unit: Unit, layer: Layer, extents: Sequence[Extent], below: Arra
         left, right = unit.operands
         rounding = 0.0 if _is_small(unit.extent, precision) and first == second == 0 else _rounding(unit, precision)
         return _times(left.largest, second) + _times(right.largest, first) + first * second + rounding
-    if first < unit.snaps and not unit.back:
-        return 0.0
+    if unit.snaps:  # it is 1 less what is not negative, rectified: never off by more than 1
+        return 0.0 if first < unit.snaps else min(first, 1.0)
     return first + _back_error(unit, layer, precision)
 
 
@@ -91,15 +96,24 @@ def _back_error(unit: Unit, layer: Layer, precision: Precision) -> float:
     return (len(terms) + 4) * 2.0**-precision.digits * total if unit.back else 0.0
 
 
-def _accumulated(back: Array, added: Array, horizon: int) -> Array:
-    """What `horizon` steps of e' = |A| e + added come to."""
+def _accumulated(back: Array, added: Array, horizon: int, linear: bool) -> Array:
+    """What the errors `added` at every one of `horizon` steps come to.
+
+    Linear states pass an error on as they pass on everything, in all at most sum_k |A^k| added; a ReLU makes none
+    larger, which leaves e' = |A| e + added.
+    """
     if not added.any():
         return added
     finite = np.isfinite(added)
-    error = np.zeros_like(added)
-    for _ in range(horizon):
-        error = back @ error + np.where(finite, added, 0)
-    reached = np.linalg.matrix_power((back > 0) + np.eye(len(back)), len(back)) @ ~finite > 0
+    each = np.where(finite, added, 0)
+    if linear:
+        _, error = linear_bounds(back, -each, each, np.zeros_like(each), horizon)
+    else:
+        error = np.zeros_like(each)
+        for _ in range(horizon):
+            error = np.minimum(np.abs(back) @ error + each, BEYOND)
+        error = np.where(error < BEYOND, error, np.inf)
+    reached = np.linalg.matrix_power((back != 0) + np.eye(len(back)), len(back)) @ ~finite > 0
     return np.where(reached, np.inf, error)
 
 

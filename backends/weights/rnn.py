@@ -7,8 +7,10 @@ state's last value and its next is the cell's own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lsrl.backends.weights.affine import Extent
 from lsrl.backends.weights.architecture import Emitted, Precision
 from lsrl.backends.weights.encoding import Decoder, faces, faces_decoder, faces_rows
 from lsrl.backends.weights.execute import transition
@@ -25,6 +27,7 @@ class Rnn:
     template: str = "load_stack"
     apart: bool = False
     diagonal: bool = False
+    softens: bool = False
 
     def obstacle(self, layer: Layer, slot: int) -> str | None:
         unit = layer[slot]
@@ -32,7 +35,9 @@ class Rnn:
             return "a product of two numbers that are no truth values is not piecewise linear"
         return None
 
-    def deviation(self, layer: Layer, slot: int, precision: Precision, horizon: int) -> float:
+    def deviation(
+        self, layer: Layer, slot: int, below: Sequence[Extent], precision: Precision, horizon: int
+    ) -> float:
         return 0.0
 
     def emit(self, network: Network, precision: Precision) -> Emitted:

@@ -6,9 +6,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lsrl.backends.weights.architecture import Emitted
+from lsrl.backends.weights.faults import needed
+
+with needed("the target weights", "lsrl[torch]"):
+    import torch
 
 
 def template_text(template: str) -> str:
@@ -17,10 +19,15 @@ def template_text(template: str) -> str:
 
 
 def built(emitted: Emitted, template: str, dtype: str) -> torch.nn.Module:
-    """The module with its weights, as `load.py` makes it; only the library that it needs is loaded."""
+    """The module with its weights, as `load.py` makes it; only the library that it needs is loaded.
+
+    Raises:
+        MissingLibrary: it needs transformers, which is not installed.
+    """
     precision = getattr(torch, dtype)
     library: Any = import_module(f"lsrl.backends.weights.{template}")
-    module: torch.nn.Module = library.Network(dict(emitted.config)).to(precision)
+    with needed("the mixer of this architecture", "transformers>=5"):
+        module: torch.nn.Module = library.Network(dict(emitted.config)).to(precision)
     module.load_state_dict({name: torch.tensor(array, dtype=precision) for name, array in emitted.tensors.items()})
     return module.eval()
 

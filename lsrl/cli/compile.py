@@ -43,9 +43,20 @@ _targets = click.Choice([*target_choice.choices, "weights"])
 @click.option(
     "--horizon", type=click.IntRange(1), metavar="N", help="For weights: the most positions.  [default: 4096]"
 )
+@click.option(
+    "--gate-scale",
+    type=click.FloatRange(1),
+    metavar="K",
+    help="For weights that are to be trained, 8 to 14: gates are sigmoid(±K), not saturated, at the cost of an error.",
+)
 @file_option("--html", help="For weights: draw every value, from the network and from the reference, as a heat map.")
 @file_option("--inputs", help="For --html: the sequence, the first of a batch.  [default: a random one]")
-@click.option("-o", "--output", metavar="FILE|DIR/", help="Where to write it, instead of standard output.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE|DIR/",
+    help="Where to write it, instead of standard output. For weights: a folder, or an ONNX model, FILE.onnx.",
+)
 def command(
     prog: str,
     cell: str | None,
@@ -61,6 +72,7 @@ def command(
     params: Path | None,
     given: tuple[str, ...],
     horizon: int | None,
+    gate_scale: float | None,
     html: Path | None,
     inputs: Path | None,
     output: str | None,
@@ -72,7 +84,7 @@ def command(
     functions init, initial_state, apply (whole sequences) and step (one position), with arrays by name and batch
     first. Batch and length stay free; sizes are fixed. The target reference gives the graph that the reference
     interprets. The target weights gives a folder with the weights of a network that computes what an exact program
-    does, and a load.py that needs torch alone.
+    does, and a load.py that needs torch alone; or, where the name ends in .onnx, the network as an ONNX model.
 
     \b
     Examples:
@@ -80,15 +92,17 @@ def command(
       lsrl compile mingru.lsrl --target triton --set D=64 H=128 --dtype bfloat16 -o build/
       lsrl compile mingru.lsrl --target jax --set D=4 H=4 | less
       lsrl compile std/exact/majority --target weights --arch lstm -o majority_lstm
+      lsrl compile std/exact/majority --target weights --arch lstm -o majority.onnx
       lsrl compile std/exact/majority --target weights --arch lstm --html majority.html -o majority_lstm
     """
     program = load(prog, cell)
     if target == "weights":
-        request = WeightsRequest(arch, sizes, params, dtype, given, horizon, html, inputs, output)
+        request = WeightsRequest(arch, sizes, params, dtype, given, horizon, gate_scale, html, inputs, output)
         click.echo(write_weights(program, request), err=True)
         return
-    if arch or params or given or horizon or html or inputs:
-        raise click.UsageError("--arch, --params, --given, --horizon, --html and --inputs are for --target weights")
+    if arch or params or given or horizon or gate_scale or html or inputs:
+        options = "--arch, --params, --given, --horizon, --gate-scale, --html and --inputs"
+        raise click.UsageError(f"{options} are for --target weights")
     written = write_program(program, target, sizes, schedule, dtype, device, batch, length, gradients=not no_grad)
     if output is None:
         click.echo(written.source, nl=False)

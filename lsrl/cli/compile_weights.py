@@ -14,6 +14,7 @@ from lsrl.cli.terminal import working
 from lsrl.program import Program
 
 ARCHITECTURES = tuple(_HELD)
+ONNX = ".onnx"
 SHOWN = 32
 """Positions of the random sequence that is drawn where none is given, within the horizon."""
 
@@ -28,22 +29,23 @@ class WeightsRequest:
     dtype: str | None
     given: tuple[str, ...]
     horizon: int | None
+    gate_scale: float | None
     html: Path | None
     inputs: Path | None
     output: str | None
 
 
 def write_weights(program: Program, request: WeightsRequest) -> str:
-    """Write the folder; one line about it.
+    """Write the folder, or the ONNX model; one line about it.
 
     Raises:
-        click.UsageError: there is no architecture or no folder.
+        click.UsageError: there is no architecture, or nothing to write to.
         Refusal: the program, or what is said of it, is at fault.
     """
     from lsrl import weights  # loads torch
 
     if request.arch is None or request.output is None:
-        raise click.UsageError("--target weights needs --arch and a folder, -o DIR")
+        raise click.UsageError("--target weights needs --arch and a folder, -o DIR, or a model, -o FILE.onnx")
     if request.inputs and not request.html:
         raise click.UsageError("--inputs is what --html draws")
     params = read_arrays(request.params) if request.params else None
@@ -56,8 +58,10 @@ def write_weights(program: Program, request: WeightsRequest) -> str:
             request.dtype or "float32",
             request.given,
             request.horizon or weights.HORIZON,
+            request.gate_scale,
         )
-        compiled.save(request.output)
+        write = compiled.save_onnx if Path(request.output).suffix == ONNX else compiled.save
+        write(request.output)
         if request.html:
             length = min(SHOWN, request.horizon or SHOWN)
             arrays = read_arrays(request.inputs) if request.inputs else compiled.samples(1, length)

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import zlib
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
 import rich_click as click
 
 from lsrl.backends.weights.architectures import ARCHITECTURES
 from lsrl.cli.experiment_options import (
-    arch_option,
-    dtype_option,
+    counted,
+    dtypes_option,
     function_options,
-    length_option,
-    output_option,
+    lengths_options,
+    means_options,
+    measured,
     seeds_option,
-    table_options,
+    several,
+    sizes_options,
+    tables_options,
+    tasks_options,
 )
-from lsrl.cli.options import file_option
-from lsrl.cli.terminal import counting
-from lsrl.icl_functions import EXAMPLES, Example, sampled_function, words_of_file
+from lsrl.icl_functions import Example
 from lsrl.icl_prompts import Table
-from lsrl.icl_studies import Sizes, all_means, approximate_sweep, precision_sweep, scaling_sweep, tokens_sweep
-from lsrl.icl_sweeps import Sweep, run_sweep
-from lsrl.icl_tasks import DERIVED, FORMS, LEVELS, PUBLISHED, TASKS
+from lsrl.icl_published import CONDITIONALS
+from lsrl.icl_runners import Means
+from lsrl.icl_studies import Sizes, approximate_sweep, precision_sweep, scaling_sweep, tokens_sweep
+from lsrl.icl_sweeps import Sweep
+from lsrl.icl_tasks import DERIVED, FORMS, LEVELS, PUBLISHED, TASKS, TRAINED, Task
 
 
 @click.group("experiment")
@@ -43,32 +46,15 @@ def command() -> None:
 
 
 @command.command("approximate")
+@measured
 @function_options
-@click.option(
-    "--resolution",
-    "resolutions",
-    multiple=True,
-    default=(4, 8, 16, 32),
-    show_default=True,
-    type=click.IntRange(1),
-    metavar="N",
-    help="Cells along each dimension; may be repeated.",
-)
-@click.option("--queries", default=256, show_default=True, type=click.IntRange(1), metavar="N", help="Random points.")
-@arch_option
-@dtype_option
+@several("--resolution", "resolutions", click.IntRange(1), (4, 8, 16, 32), "Cells along each dimension", "N")
+@counted("--queries", 256, "Random points.")
+@means_options
 @seeds_option
-@output_option
 def approximate(
-    named: str,
-    samples: Path | None,
-    resolutions: tuple[int, ...],
-    queries: int,
-    archs: tuple[str, ...],
-    dtypes: tuple[str, ...],
-    seeds: int,
-    output: Path,
-) -> None:
+    function: tuple[str, Example], resolutions: Sequence[int], queries: int, means: Sequence[Means], seeds: int
+) -> Sweep:
     """How far functions are approximated, by the length of the prompt, and the bound that their slopes give.
 
     \b
@@ -76,28 +62,15 @@ def approximate(
       lsrl experiment approximate --function rings --resolution 4 --resolution 16 -o rings
       lsrl experiment approximate --samples f.npz --arch lstm -o mine
     """
-    name, example = _function(named, samples)
-    _finish(approximate_sweep(name, example, resolutions, all_means(archs, dtypes), queries, seeds), output)
+    return approximate_sweep(*function, resolutions, means, queries, seeds)
 
 
 @command.command("tokens")
-@file_option("--words", help="A table: a CSV file of keys and values, words of one length.")
-@length_option
-@table_options
-@arch_option
-@dtype_option
+@measured
+@tables_options
+@means_options
 @seeds_option
-@output_option
-def tokens(
-    words: Path | None,
-    tokens: int,
-    pairs: int,
-    vocabulary: int,
-    archs: tuple[str, ...],
-    dtypes: tuple[str, ...],
-    seeds: int,
-    output: Path,
-) -> None:
+def tokens(tables: Mapping[str, Callable[[int], Table]], means: Sequence[Means], seeds: int) -> Sweep:
     """How many tokens of a table of words come out wrong.
 
     \b
@@ -105,162 +78,82 @@ def tokens(
       lsrl experiment tokens --words capitals.csv --arch lstm -o capitals
       lsrl experiment tokens --tokens 10 --pairs 20 --seeds 3 --arch rnn -o random
     """
-    if words is None:
-        sizes = Sizes(tokens, pairs, vocabulary)
-        tables = {str(sizes): sizes.table}
-    else:
-        fixed = Table(dict(words_of_file(words).items()))
-        tables = {_file_name(words): lambda seed: fixed}
-    _finish(tokens_sweep(tables, all_means(archs, dtypes), seeds), output)
+    return tokens_sweep(tables, means, seeds)
 
 
 @command.command("noise")
-@click.option(
-    "--program",
-    "programs",
-    multiple=True,
-    type=click.Choice(list(TASKS)),
-    default=tuple(TASKS),
-    show_default=True,
-    help="What is asked; may be repeated.",
-)
-@click.option(
+@measured
+@several("--program", "programs", click.Choice(list(TASKS)), tuple(TASKS), "What is asked")
+@tasks_options
+@several(
     "--form",
     "forms",
-    multiple=True,
-    type=click.Choice([DERIVED, *FORMS, *ARCHITECTURES]),
-    default=(*PUBLISHED, DERIVED),
-    show_default=True,
-    help="How it is written, or the network whose weights are perturbed; may be repeated.",
+    click.Choice([DERIVED, *FORMS, *TRAINED, *ARCHITECTURES]),
+    (*PUBLISHED, DERIVED),
+    f"{DERIVED}; published or mild and one of {', '.join(CONDITIONALS)}; {', '.join(TRAINED)}; or an architecture",
+    "FORM",
 )
-@click.option(
-    "--level",
-    "levels",
-    multiple=True,
-    type=click.FloatRange(0),
-    default=LEVELS,
-    show_default=True,
-    help="Standard deviation of the noise; may be repeated.",
-)
-@click.option(
-    "--seeds", default=25, show_default=True, type=click.IntRange(1), metavar="N", help="How many seeds: 0 … N-1."
-)
-@click.option(
-    "--dtype",
-    default="float64",
-    show_default=True,
-    type=click.Choice(["float64", "float32"]),
-    help="The type of floats.",
-)
+@several("--level", "levels", click.FloatRange(0), LEVELS, "Standard deviation of the noise")
+@counted("--seeds", 25, "How many seeds: 0 … N-1.")
+@dtypes_option("float64")
 @click.option("--alone", is_flag=True, help="Also without teacher forcing: errors add up over time.")
-@output_option
 def noise(
-    programs: tuple[str, ...],
-    forms: tuple[str, ...],
-    levels: tuple[float, ...],
+    programs: Sequence[str],
+    tasks: Mapping[str, Task],
+    forms: Sequence[str],
+    levels: Sequence[float],
     seeds: int,
-    dtype: str,
+    dtypes: Sequence[str],
     alone: bool,
-    output: Path,
-) -> None:
+) -> Sweep:
     """How wrong programs get when every number of their networks is noisy.
 
     The published protocol: 25 seeds, 20 pairs of words of 10 tokens and 5 queries, or 64 cells and 10 queries; every
-    state is given its clean last value. `derived` has constants that its ranges give; `published` ones are as
-    published, and `mild` ones as small as they can be.
+    state is given its clean last value; float64. `derived` has constants that its ranges give; `published` ones are as
+    published, and `mild` ones as small as they can be; `trained` ones start as derived and are trained under noise,
+    which takes minutes unless words are short. Of an architecture the weights are perturbed, in its state dict.
 
     \b
     Examples:
       lsrl experiment noise --program tok2tok --seeds 5 -o noise
-      lsrl experiment noise --form derived --form rnn --alone -o noise
+      lsrl experiment noise --program tok2tok --tokens 2 --pairs 5 --form derived --form "trained at 0.003" --alone -o n
+      lsrl experiment noise --form derived --form rnn --alone --dtype float32 --dtype bfloat16 -o noise
     """
     from lsrl.icl_noise import noise_sweep  # loads torch
 
     taught = (True, False) if alone else (True,)
-    _finish(noise_sweep(programs, forms, levels, seeds, taught=taught, dtype=dtype), output)
+    return noise_sweep(programs, forms, levels, seeds, taught=taught, dtypes=dtypes, tasks=tasks)
 
 
 @command.command("precision")
+@measured
 @function_options
-@click.option("--resolution", default=32, show_default=True, type=click.IntRange(1), metavar="N", help="Cells.")
-@length_option
-@table_options
-@arch_option
-@dtype_option
+@counted("--resolution", 32, "Cells along each dimension.")
+@sizes_options
+@means_options
 @seeds_option
-@output_option
 def precision(
-    named: str,
-    samples: Path | None,
-    resolution: int,
-    tokens: int,
-    pairs: int,
-    vocabulary: int,
-    archs: tuple[str, ...],
-    dtypes: tuple[str, ...],
-    seeds: int,
-    output: Path,
-) -> None:
+    function: tuple[str, Example], resolution: int, sizes: Sizes, means: Sequence[Means], seeds: int
+) -> Sweep:
     """How far both programs are from what they should say, by the type of floats.
 
     \b
     Examples:
       lsrl experiment precision --arch rnn --arch lstm --dtype float32 --dtype bfloat16 -o precision
     """
-    name, example = _function(named, samples)
-    sizes = Sizes(tokens, pairs, vocabulary)
-    _finish(precision_sweep(name, example, resolution, sizes, all_means(archs, dtypes), seeds), output)
+    return precision_sweep(*function, resolution, sizes, means, seeds)
 
 
 @command.command("scaling")
-@click.option(
-    "--tokens",
-    "lengths",
-    multiple=True,
-    default=(2, 3, 10),
-    show_default=True,
-    type=click.IntRange(1),
-    metavar="T",
-    help="Tokens of a word; may be repeated.",
-)
-@table_options
-@click.option("--batch", default=256, show_default=True, type=click.IntRange(1), metavar="N", help="Queries at a time.")
-@arch_option
-@dtype_option
-@output_option
-def scaling(
-    lengths: tuple[int, ...],
-    pairs: int,
-    vocabulary: int,
-    batch: int,
-    archs: tuple[str, ...],
-    dtypes: tuple[str, ...],
-    output: Path,
-) -> None:
+@measured
+@lengths_options
+@counted("--batch", 256, "Queries at a time.")
+@means_options
+def scaling(sizes: Sequence[Sizes], batch: int, means: Sequence[Means]) -> Sweep:
     """How large token matching gets, how long it takes to compile, and how many positions a second it reads.
 
     \b
     Examples:
       lsrl experiment scaling --tokens 3 --tokens 10 --arch rnn --arch linear-rnn -o scaling
     """
-    _finish(scaling_sweep(lengths, pairs, vocabulary, batch, all_means(archs, dtypes)), output)
-
-
-def _function(named: str, samples: Path | None) -> tuple[str, Example]:
-    return (named, EXAMPLES[named]) if samples is None else (_file_name(samples), sampled_function(samples))
-
-
-def _file_name(path: Path) -> str:
-    """With a checksum, so that results of a file that changed are not taken for its own."""
-    return f"{path.name} {zlib.crc32(path.read_bytes()):08x}"
-
-
-def _finish(sweep: Sweep, output: Path) -> None:
-    """Measure what is missing, and write the pages."""
-    from lsrl.icl_reports import REPORTS, write_report  # loads matplotlib
-
-    with counting(f"measuring {sweep.name}") as tell:
-        rows = run_sweep(sweep, output / f"{sweep.name}.csv", tell)
-    report = REPORTS[sweep.name](rows)
-    write_report(report, output)
-    click.echo(f"{report.text()}\n\n{output}: {sweep.name}.csv, report.md, report.html")
+    return scaling_sweep(sizes, batch, means)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from lsrl.ir import text as graph_text
@@ -278,6 +279,8 @@ def test_compile_weights(run: Run) -> None:
     assert [page.count('scope="row"') for page in pages] == [4, 4]
     assert [page.count("<small>") for page in pages] == [4 * 32, 4 * 3]
     assert run(*asked, "--inputs", "in.npz").status == 2
+    assert run(*asked[:-1], "model.onnx").err.startswith("model.onnx: majority as torch.nn.LSTM, stacked")
+    assert onnx.load("model.onnx").graph.name == "majority"
     refused = run("compile", "decay.lsrl", "--target", "weights", "--arch", "lstm", "--set", "D=2", "-o", "no")
     assert refused.status == 1
     assert "no network holds `a` (decay.lsrl:8): `sigmoid` is a smooth function that is not piecewise linear" in (
@@ -292,7 +295,7 @@ def test_explain_architectures(run: Run) -> None:
     assert done.status == 0
     told = dict(line.split(maxsplit=1) for line in done.out.splitlines())
     assert told["rnn"] == "exact; depth 1, width 2, 13 parameters"
-    assert told["gru"].startswith("impossible: `odd'` (std/exact/parity.lsrl:6): a state reads its own last value")
-    assert run("explain", "std/exact/parity", "--arch", "gru").status == 1
+    assert told["hawk"].startswith("impossible: `odd'` (std/exact/parity.lsrl:6): a state reads its own last value")
+    assert run("explain", "std/exact/parity", "--arch", "hawk").status == 1
     (row,) = run("explain", "std/exact/majority", "--arch", "lstm", "--json").data
     assert (row["obstacle"], row["depth"], row["errors"]) == (None, 2, {"float32": 0.0, "float64": 0.0})

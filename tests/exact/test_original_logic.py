@@ -57,7 +57,8 @@ def test_caveats_are_as_documented() -> None:
     assert all(value("clamp_step(x)", "float32", x=x) == 1 for x in large)
     assert value("and_(x, y)", x=0.5, y=0.5) == 1
     assert value("ifelse(c, a, b)", c=1e-9, a=5, b=7) == 0
-    assert value("ifelse_step(c, a, b)", c=1e-9, a=5, b=7) == 7
+    assert value("ifelse_step(c, a, b)", "exact", c=0.25, a=5, b=7) == 7
+    assert value("ifelse_step(c, a, b)", "exact", c=0.5, a=5, b=7) == 0  # neither branch, as published
     assert value("ifelse_mul(c, a, b)", c=1e-9, a=5, b=7) == pytest.approx(7, rel=1e-8)
     assert value("ifelse(c, a, b)", c=0, a=2e10, b=7) == 1e10 + 7
 

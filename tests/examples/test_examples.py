@@ -42,11 +42,12 @@ def test_digits_are_read(tmp_path: Path) -> None:
 
 def test_network_from_a_program_learns_to_be_tolerant(tmp_path: Path) -> None:
     printed = run_python(str(ROOT / "examples/finetune_weights.py"), "--steps", "150", "-o", str(tmp_path))
-    exact, before, after, *random = numbers(printed, "%")
-    assert exact == 100
-    assert before < 87
-    assert after > before + 2
-    assert max(random) < 30
+    *exact, a, b, c, d, e, f, g, h, i, j = numbers(printed, "%")
+    assert exact == [100, 100, 100]
+    for before, after in ((a, b), (c, d), (e, f)):
+        assert before < 87
+        assert after > before + 2
+    assert max(g, h, i, j) < 30
     drawn = (tmp_path / "finetune_weights.svg").read_text()
     published = (ROOT / "docs/images/finetune_weights.svg").read_text()
-    assert drawn.count("from the program") == published.count("from the program") == 1
+    assert drawn.count("from the program") == published.count("from the program") == 3

@@ -7,6 +7,8 @@ import pytest
 
 import lsrl
 from lsrl.icl import Grid, PromptError
+from lsrl.icl_published import CONDITIONALS
+from lsrl.ir.fault import Refusal
 
 
 def wave(x: np.ndarray) -> np.ndarray:
@@ -54,6 +56,22 @@ def test_two_numbers_of_two(means: dict[str, str]) -> None:
     np.testing.assert_allclose(found.measured.bound, 8**0.5 * (8**0.5) / 12, rtol=1e-2)
 
 
+@pytest.mark.parametrize("conditional", CONDITIONALS)
+def test_published_programs_follow_a_wave(conditional: str) -> None:
+    """Inside cells; a border belongs to the cell below, and that of the box, which has none, is answered by 0."""
+    found = lsrl.icl.approximate(wave, 0, 1, 8, conditional=conditional, dtype="float64", queries=64)
+    x = np.setdiff1d(np.linspace(0, 1, 65), np.arange(9) / 8)
+    np.testing.assert_allclose(found(x), wave((np.floor(x * 8) + 0.5) / 8), atol=1e-2)
+    np.testing.assert_allclose(found(np.arange(9) / 8), [0, *wave((np.arange(8) + 0.5) / 8)], atol=1e-2)
+    assert np.isnan(found.measured.bound)
+    assert found.runner.title == f"published {conditional}, reference, float64"
+
+
+@pytest.mark.parametrize("conditional", ["direct", "multiplicative"])
+def test_published_programs_translate(conditional: str) -> None:
+    assert lsrl.icl.tokens(CAPITALS, conditional=conditional, dtype="float64").wrong == 0
+
+
 def test_the_slope_that_is_met_is_that_of_a_plane() -> None:
     found = lsrl.icl.approximate(lambda x: x @ [3.0, 4.0], [0, 0], [1, 1], 4)
     assert found.measured.lipschitz == pytest.approx(4.0)  # along the axes
@@ -76,11 +94,15 @@ def test_borders_belong_to_one_cell_and_corners_to_the_box() -> None:
         ({"resolution": 0}, "at least 1 cell"),
         ({"function": lambda x: 1.0}, r"\[4\] or \[4, E\], not \[\]"),
         ({"function": lambda x: 1 / (x - 0.125)}, "not finite"),
+        ({"function": lambda x: x + 1e300}, r"reaches 1e\+300, which float32 does not hold"),
+        ({"lower": [0, 0], "upper": [1, 1], "resolution": 1025}, r"at most 1048576 cells, not 1025\^2"),
+        ({"arch": "lstm", "conditional": "direct"}, "published programs run themselves"),
+        ({"conditional": "indirect"}, "published conditionals are direct, optimized, .*, not indirect"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:divide by zero")
 def test_what_cannot_be_approximated_is_refused(given: dict[str, object], says: str) -> None:
-    with pytest.raises(PromptError, match=says):
+    with pytest.raises(Refusal, match=says):
         lsrl.icl.approximate(**{"function": wave, "resolution": 4, **given})
 
 

@@ -11,7 +11,7 @@ from lsrl.backends.weights.architectures import ARCHITECTURES
 from lsrl.backends.weights.execute import execute
 from lsrl.backends.weights.network import Kind, Network
 from lsrl.backends.weights.normal_form import network_for, taken_apart
-from lsrl.icl_draws import copies
+from lsrl.icl_draws import Copies, exact_copy, joined
 
 MIXED = """
 cell mixed():
@@ -34,9 +34,13 @@ def inputs() -> np.ndarray:
     return np.random.default_rng(0).normal(size=(3, 20, 2))
 
 
+def drawn(network: Network, noise: float, count: int, seed: int) -> Copies:
+    return exact_copy(network).noisy(noise, count, torch.Generator().manual_seed(seed))
+
+
 def test_copies_without_noise_are_the_network(network: Network, inputs: np.ndarray) -> None:
     expected, slots = execute(network, inputs)
-    made = copies(network, 0.0, 2, 0)
+    made = drawn(network, 0.0, 2, 0)
     found, clean = made.run(torch.tensor(inputs[None]))
     np.testing.assert_allclose(found, np.stack([expected] * 2), rtol=1e-12)
     for below, layer in zip(slots[1:], clean):
@@ -46,22 +50,22 @@ def test_copies_without_noise_are_the_network(network: Network, inputs: np.ndarr
 
 
 def test_noise_is_on_what_is_stored_and_nowhere_else(network: Network) -> None:
-    clean, noisy = copies(network, 0.0, 1, 0), copies(network, 1e-3, 4000, 0)
-    for exact, drawn in zip(clean.layers, noisy.layers):
+    clean, noisy = exact_copy(network), drawn(network, 1e-3, 4000, 0)
+    for exact, other in zip(clean.layers, noisy.layers):
         for name in ("rows", "biases", "others", "shifts", "back"):
             if (before := getattr(exact, name)) is None:
                 continue
-            off = (getattr(drawn, name) - before).reshape(4000, -1)
+            off = (getattr(other, name) - before).reshape(4000, -1)
             stored = before.reshape(-1) != 0
             assert (off[:, ~stored] == 0).all()
             np.testing.assert_allclose((off[:, stored] ** 2).mean(0), 1e-6, rtol=0.2)
-        assert (exact.start == drawn.start).all()
+        assert (exact.start == other.start).all()
 
 
 def test_taught_states_forget_their_errors(network: Network, inputs: np.ndarray) -> None:
     """A noisy state that is taught is a x + b u with the clean x: as a loop over time says."""
-    made = copies(network, 0.01, 1, 7)
-    _, clean = copies(network, 0.0, 1, 0).run(torch.tensor(inputs[None]))
+    made = drawn(network, 0.01, 1, 7)
+    _, clean = exact_copy(network).run(torch.tensor(inputs[None]))
     _, taught = made.run(torch.tensor(inputs[None]), clean)
     number = next(i for i, layer in enumerate(network.layers) if any(unit.kind is Kind.STATE for unit in layer))
     layer = made.layers[number]
@@ -72,3 +76,19 @@ def test_taught_states_forget_their_errors(network: Network, inputs: np.ndarray)
         now = below[:, t] @ layer.rows[0].T + layer.biases[0] + last @ layer.back[0].T
         np.testing.assert_allclose(taught[number][0, :, t, states], now[:, states], rtol=1e-12)
         last = clean[number][0, :, t]
+
+
+def test_joined_copies_are_each_what_they_were(network: Network, inputs: np.ndarray) -> None:
+    parts = [drawn(network, 0.01, 2, seed) for seed in (0, 1)]
+    both, _ = joined(parts).run(torch.tensor(inputs[None]))
+    np.testing.assert_array_equal(both, torch.cat([part.run(torch.tensor(inputs[None]))[0] for part in parts]))
+
+
+def test_numbers_are_rounded_to_a_type(network: Network, inputs: np.ndarray) -> None:
+    """To bfloat16 relatively by at most 2^-9: 1/3 becomes 0.333984375, as by hand."""
+    narrow = exact_copy(network).to(torch.bfloat16)
+    for exact, rounded in zip(exact_copy(network).numbers(), narrow.numbers()):
+        np.testing.assert_allclose(rounded.double(), exact, rtol=2**-9)
+    third = narrow.with_numbers([torch.full_like(tensor, 1 / 3) for tensor in narrow.numbers()])
+    assert {tensor.unique().item() for tensor in third.numbers() if tensor.numel()} == {0.333984375}
+    assert narrow.run(torch.tensor(inputs[None]).bfloat16())[0].dtype == torch.bfloat16

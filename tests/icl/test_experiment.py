@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import csv
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +82,48 @@ def test_scaling(run: Run, tmp_path: Path) -> None:
     assert float(one["positions_per_second"]) > 1
 
 
+def test_interrupted_and_taken_up_again_it_is_what_it_is_at_once(run: Run, tmp_path: Path) -> None:
+    """Interrupted within a setting, whose draws are measured 32 at a time: in the end all files have the same bytes."""
+    words = ["experiment", "noise", "--program", "vec2vec", "--resolution", "2", "--level", "0", "--level", "1e-3"]
+    words += ["--form", "derived", "--form", "mild multiplicative", "--seeds", "40"]
+    command = [sys.executable, "-m", "lsrl", *words, "-o", "parts"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    numbers = tmp_path / "parts/noise.csv"
+    try:
+        while not numbers.exists():
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert err.strip() == "lsrl: interrupted"
+    assert [path.name for path in numbers.parent.iterdir()] == ["noise.csv"]
+    assert 32 <= len(rows_of(numbers)) < 160
+    found = []
+    for folder in ("parts", "whole"):
+        assert run(*words, "-o", folder).status == 0
+        found.append({path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()})
+    assert found[0] == found[1]
+    assert len(found[0]) == 4
+
+
+@pytest.mark.parametrize(
+    ("library", "words", "says"),
+    [
+        ("pyarrow", ["approximate", "--parquet"], "Parquet needs pyarrow, which is not installed: pip install"),
+        ("torch", ["noise"], "the noise study needs torch, which is not installed: pip install"),
+    ],
+)
+def test_without_a_library_nothing_is_measured(tmp_path: Path, library: str, words: list[str], says: str) -> None:
+    code = f"import sys; sys.modules[{library!r}] = None; from lsrl.cli import main; main({['experiment', *words]!r})"
+    command = [sys.executable, "-c", code.replace("])", ", '-o', 'out'])")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_noise(run: Run, tmp_path: Path) -> None:
     words = ["--program", "vec2vec", "--form", "derived", "--level", "0", "--level", "1e-7", "--seeds", "2", "--alone"]
     done = run("experiment", "noise", *words, "-o", "out")
@@ -93,6 +139,9 @@ def test_noise(run: Run, tmp_path: Path) -> None:
     [
         (["tokens", "--tokens", "1", "--pairs", "11"], "there are 10 words of 1 of 10 tokens, not 11"),
         (["approximate", "--samples", "no.npz"], "no.npz"),
+        (["approximate", "--function", "rings", "--resolution", "2000"], "at most 1048576 cells, not 2000^2"),
+        (["noise", "--level", "nan"], "levels of noise are finite numbers, not nan"),
+        (["noise", "--dtype", "float64", "--form", "derived", "--tokens", "1", "--pairs", "11"], "there are 10 words"),
     ],
 )
 def test_faults_are_told(run: Run, tmp_path: Path, words: list[str], says: str) -> None:

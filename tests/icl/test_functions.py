@@ -56,6 +56,10 @@ def test_samples_are_interpolated(tmp_path: Path) -> None:
         ({"values": np.zeros((3, 1))}, "values, lower and upper, not values"),
         ({"values": np.zeros((3, 1)), "lower": np.zeros(2), "upper": np.ones(2)}, r"values \[3, 1\], lower \[2\]"),
         ({"values": np.zeros((1, 1)), "lower": np.zeros(1), "upper": np.ones(1)}, "at least 2"),
+        ({"values": np.zeros((3, 0)), "lower": np.zeros(1), "upper": np.ones(1)}, r"values \[3, 0\]"),
+        ({"values": np.zeros(3), "lower": np.zeros(0), "upper": np.ones(0)}, r"lower \[0\]"),
+        ({"values": np.zeros((3, 1)) * 1j, "lower": np.zeros(1), "upper": np.ones(1)}, "real numbers, not complex128"),
+        ({"values": np.array([["a"], ["b"]]), "lower": np.zeros(1), "upper": np.ones(1)}, "real numbers, not <U1"),
     ],
 )
 def test_other_arrays_are_refused(tmp_path: Path, arrays: dict[str, np.ndarray], says: str) -> None:
@@ -73,6 +77,9 @@ def test_tables_from_files(tmp_path: Path) -> None:
         words_of_file(path)
     path.write_text("CAN\n")
     with pytest.raises(PromptError, match=r"words.csv:1: .* not 1 entries"):
+        words_of_file(path)
+    path.write_bytes(b"\xff\xfea,b")
+    with pytest.raises(PromptError, match=r"words.csv: not a CSV file in UTF-8"):
         words_of_file(path)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 import lsrl
 from lsrl.weights import ARCHITECTURES, ArchitectureError, CompiledWeights, NotExact
@@ -89,16 +90,61 @@ def test_programs_that_are_not_exact_are_refused(body: str, reason: str) -> None
 
 
 def test_nonlinear_recurrences_are_cells() -> None:
-    """Parity is one layer of two units; the architectures whose recurrent layers are linear refuse it."""
+    """Parity is one layer of two units, or of two thresholds and the unit that they share."""
     parity = lsrl.load("std/exact/parity")
     bits = np.random.default_rng(0).integers(0, 2, (4, 1000)).astype(bool)
-    for arch in ("rnn", "lstm"):
+    for arch, hidden in (("rnn", 2), ("lstm", 2), ("rnn-tanh", 3), ("gru", 3)):
         compiled = compile_weights(parity, arch)
-        assert (compiled.module.rnn.num_layers, compiled.module.rnn.hidden_size) == (1, 2)
+        rnn = getattr(compiled.module, "rnn", None) or compiled.module.stages[0].rnn
+        assert (rnn.num_layers, rnn.hidden_size) == (1, hidden)
         (name,), (output,) = parity.inputs, parity.outputs
         np.testing.assert_array_equal(compiled({name: bits})[output], np.cumsum(bits, 1) % 2)
-    with pytest.raises(ArchitectureError, match=r"reads its own last value through a ReLU.*\(held by rnn, lstm\)$"):
-        compile_weights(parity, "gru")
+    with pytest.raises(ArchitectureError, match=r"last value through a ReLU.*\(held by rnn, rnn-tanh, lstm, gru\)$"):
+        compile_weights(parity, "hawk")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("arch", ["rnn-tanh", "gru"])
+def test_thresholds_decide_anew_at_every_step(arch: str, dtype: str) -> None:
+    """Steps of a quarter, a start that is not 0, a linear state beside, and 2,000 positions."""
+    program = lsrl.parse(
+        """
+cell walk():
+    input i: [] int(5)
+    state s, low, total: [] = 3/4
+    s' = clamp(s + float(i) / 4 - 1/2, -1, 2)
+    low' = min(low, s - float(i) / 4)
+    total' = total / 2 + s
+    output s', low', total', before = s
+"""
+    )
+    compiled = compile_weights(program, arch, dtype=dtype, horizon=2000)
+    assert [stage[0] for stage in compiled.emitted.config["stages"]].count("recurrent") <= 2
+    inputs = {"i": np.random.default_rng(0).integers(0, 5, (2, 2000))}
+    found, expected = compiled(inputs), program.reference({}, inputs).outputs
+    for name in ("s", "low", "before"):
+        np.testing.assert_array_equal(found[name], expected[name])
+        assert compiled.report.data()["errors"][name]["predicted"] == 0
+
+
+@pytest.mark.parametrize("arch", ["rnn-tanh", "gru"])
+def test_reals_have_no_thresholds(arch: str) -> None:
+    program = lsrl.parse("cell top():\n    input x: []\n    state m: [] = -1\n    m' = max(m, x)\n    output m'\n")
+    with pytest.raises(ArchitectureError, match=r"`m'` \(<text>:4\).*a ReLU of reals, .*\(held by rnn, lstm\)$"):
+        compile_weights(program, arch, given=("x=-1:1",))
+
+
+def test_rotations_do_not_multiply_errors() -> None:
+    """By an angle that is no part of a circle: the bound grows with the steps, and holds."""
+    program = lsrl.parse(
+        "cell wave():\n    input x: []\n    state s: [2] = [1, 0]\n"
+        "    s' = [[cos(1), -sin(1)], [sin(1), cos(1)]] @ s + [x, 0]\n    output s'\n"
+    )
+    compiled = compile_weights(program, "linear-rnn", given=("x=-1:1",), horizon=1000)
+    (bound,) = {error.predicted for error in compiled.report.values if error.name.startswith("s'")}
+    inputs = compiled.samples(2, 1000)
+    off = np.abs(compiled(inputs)["s"] - program.reference({}, inputs).outputs["s"]).max()
+    assert 0 < off < bound < 1000
 
 
 @pytest.mark.parametrize("arch", ["mamba", "hawk"])
@@ -122,6 +168,37 @@ cell turning():
     found = compiled(inputs)
     for name, expected in program.reference({}, inputs).outputs.items():
         np.testing.assert_array_equal(found[name], expected)
+
+
+@pytest.mark.parametrize("arch", ["mamba", "hawk"])
+def test_ten_thousand_steps(arch: str) -> None:
+    """What turns is read from a position beyond 2^13, a sum of both signs from channels of one sign."""
+    program = lsrl.parse(
+        """
+cell long():
+    input i: [] int(9)
+    state place: [6] = one_hot(5, 6), total: [] = 0
+    place' = concat(place[5:6], place[0:5])
+    total' = total + float(i) / 4 - 1
+    output place', total', late = where(total' > 50, 10 * total', total')
+"""
+    )
+    compiled = compile_weights(program, arch, horizon=10_000)
+    assert {error.predicted for error in compiled.report.values} == {0.0}
+    inputs = {"i": np.random.default_rng(0).integers(0, 9, (1, 10_000))}
+    found, expected = compiled(inputs), program.reference({}, inputs).outputs
+    assert np.ptp(expected["total"]) > 50
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name])
+
+
+def test_inputs_that_nothing_reads_have_samples_of_their_kind() -> None:
+    program = lsrl.parse("cell one():\n    input x: [] int(3), p: [2] bool, y: []\n    output z = 2 * y\n")
+    compiled = compile_weights(program, "rnn", given=("y=0:1:1",))
+    samples = compiled.samples(2, 50)
+    assert set(samples["x"].ravel()) == {0, 1, 2}
+    assert set(samples["p"].ravel()) == {0, 1}
+    np.testing.assert_array_equal(compiled(samples)["z"], 2 * samples["y"])
 
 
 @pytest.mark.parametrize("arch", ["mamba", "hawk"])
@@ -178,15 +255,18 @@ def test_parameters_become_weights() -> None:
 ALONE = """
 import sys
 from importlib import util
-import numpy as np
-sys.modules["lsrl"] = None                        # importing it fails
-spec = util.spec_from_file_location("load", sys.argv[1] + "/load.py")
-module = util.module_from_spec(spec)
-spec.loader.exec_module(module)
+from pathlib import Path
 import torch
+from safetensors.torch import load_file, save_file
+sys.modules["lsrl"] = None                        # importing it fails
 torch.set_num_threads(1)
-x = torch.tensor(np.load(sys.argv[2]))
-np.save(sys.argv[3], module.load()(x[..., None]).detach().numpy()[..., 0])
+for folder in map(Path, sys.argv[1:]):
+    spec = util.spec_from_file_location("load", folder / "load.py")
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    x = load_file(folder / "x.safetensors")["x"]
+    with torch.no_grad():
+        save_file({"y": module.load()(x)}, folder / "y.safetensors")
 """
 
 
@@ -197,14 +277,21 @@ def saved(compiled: CompiledWeights, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("arch", ["lstm", "hawk"])
-def test_folder_needs_its_library_alone(arch: str, tmp_path: Path) -> None:
-    """Both kinds of `load.py`, in a process that cannot import lsrl."""
-    folder = saved(compile_weights(MATCHING, arch, horizon=200), tmp_path / arch)
+def test_folders_need_their_libraries_alone(tmp_path: Path) -> None:
+    """All architectures, in a process that cannot import lsrl: token matching in float32, majority in float64."""
     asked, values = prompts(3, 10, 5, seed=1)
-    np.save(tmp_path / "x.npy", asked.astype(np.float32))
-    run_python("-c", ALONE, str(folder), str(tmp_path / "x.npy"), str(tmp_path / "y.npy"), cwd=tmp_path)
-    np.testing.assert_array_equal(answers(np.load(tmp_path / "y.npy"), 3), values)
+    bits = np.random.default_rng(1).integers(0, 2, (3, 100))
+    for arch in ARCHITECTURES:
+        matching = saved(compile_weights(MATCHING, arch, horizon=200), tmp_path / f"matching-{arch}")
+        save_file({"x": asked[..., None].astype(np.float32)}, matching / "x.safetensors")
+        majority = saved(compile_weights(MAJORITY, arch, dtype="float64"), tmp_path / f"majority-{arch}")
+        save_file({"x": bits[..., None].astype(np.float64)}, majority / "x.safetensors")
+    run_python("-c", ALONE, *map(str, tmp_path.iterdir()), cwd=tmp_path)
+    for arch in ARCHITECTURES:
+        found = load_file(tmp_path / f"matching-{arch}" / "y.safetensors")["y"]
+        np.testing.assert_array_equal(answers(found[..., 0], 3), values)
+        found = load_file(tmp_path / f"majority-{arch}" / "y.safetensors")["y"]
+        np.testing.assert_array_equal(found[..., 0], 2 * np.cumsum(bits, 1) > np.arange(1, 101))
 
 
 def test_report_and_weights_are_the_same_each_time(tmp_path: Path) -> None:
@@ -261,3 +348,14 @@ def test_bounds_hold_on_random_programs(seed: int) -> None:
         compiled = compile_weights(program, arch, given=("x=-1:1", "y=-2:2"), horizon=64)
         for error in compiled.report.values:
             assert error.measured <= error.predicted < 0.1, (arch, error)
+
+
+def test_refusals_point_to_the_program() -> None:
+    """Where an operation stands in a function of the library, the line that uses it is named too."""
+    program = lsrl.parse(
+        "cell c():\n    input p: [] bool\n    state n: [] = 0\n"
+        "    n' = clamp(n + where(p, 1, -1), 0, 5)\n    output n'\n"
+    )
+    place = r"`max\(x, low\)` \(std/prelude.lsrl:\d+\), in `n'` at <text>:4"
+    with pytest.raises(ArchitectureError, match=f"^hawk does not hold {place}: a state reads"):
+        compile_weights(program, "hawk")

@@ -11,7 +11,7 @@ from lsrl.weights import compile as compile_weights
 from lsrl.weights_table import weights_table
 
 EVERY = tuple(ARCHITECTURES)
-CELLS = ("rnn", "lstm")
+CELLS = ("rnn", "rnn-tanh", "lstm", "gru")
 """Those that hold a state which reads its last value through a ReLU."""
 
 HELD = {
@@ -47,3 +47,13 @@ def test_smallest_cell_computes_it(name: str) -> None:
         lsrl.load(f"std/exact/{name}"), "rnn", given=WITHIN.get(f"std/exact/{name}", ()), horizon=100
     )
     assert {error.measured for error in compiled.report.values} == {0.0}
+
+
+@pytest.mark.parametrize(("T", "horizon"), [(3, 10_000), (10, 10_000), (32, 2600)])
+def test_long_words_and_long_prompts_are_exact(T: int, horizon: int) -> None:
+    """In float32 too: what counts far is not multiplied as a difference of large numbers."""
+    cell, sizes = lsrl.load("std/exact/tok2tok").bind({"T": T})
+    rows = weights_table(cell, sizes, {}, {}, horizon, EVERY)
+    assert [row.errors for row in rows] == [{"float32": 0.0, "float64": 0.0}] * len(EVERY)
+    rnn = rows[EVERY.index("rnn")]
+    assert (rnn.depth, rnn.width) == (19, {3: 11, 10: 28, 32: 94}[T])

@@ -100,6 +100,8 @@ RECURRENT = {
     "through a ReLU and beside it": "state s: [2] = 1\n s' = where(a > 2, [s[1], a], s)\n output y = s'",
     "clamped": "state s: [] = 1\n s' = clamp(s + a - 2, 0, 5)\n output y = s'",
     "parity": "state odd: [] bool = false\n odd' = odd != (a > 1)\n output y = float(odd'), z = float(odd)",
+    "set and reset": "state s: [] = 0\n s' = where(a == 1, 1, where(a == 2, 0, s))\n output y = s'",
+    "nested choices": "state s: [] = -1\n s' = where(a < 1, s, where(a < 2, -s, where(a < 3, a, s)))\n output y = s'",
     "lag": "output y = a - a[t-2]",
 }
 
@@ -158,6 +160,34 @@ def test_random_programs(update: str, output: str) -> None:
     )
     generator = np.random.default_rng(3)
     check(program, {"i": generator.integers(0, 5, (2, 12)), "j": generator.integers(0, 3, (2, 12))})
+
+
+CHOICES = st.recursive(
+    st.sampled_from(["s", "r", "-s", "0", "1", "a"]),
+    lambda inner: st.tuples(st.sampled_from(["a > 1", "b == 1", "p", "a > b", "not p"]), inner, inner).map(
+        lambda parts: f"where({', '.join(parts)})"
+    ),
+    max_leaves=5,
+)
+
+
+@given(CHOICES, CHOICES)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_registers_in_nested_choices(one: str, other: str) -> None:
+    """Conditions are of inputs, so one ReLU for each way is enough, however deep they are nested.
+
+    Held but for a next value that is part of another's, which closes a circle of two.
+    """
+    program = lsrl.parse(
+        "cell registers():\n    input i: [] int(4), j: [] int(3), p: [] bool\n    state s: [] = 1, r: [] = 0\n"
+        f"    a = float(i)\n    b = float(j)\n    s' = {one}\n    r' = {other}\n    output y = s', z = r, w = r'\n"
+    )
+    generator = np.random.default_rng(4)
+    inputs = {"i": generator.integers(0, 4, (2, 20)), "j": generator.integers(0, 3, (2, 20))}
+    try:
+        check(program, {**inputs, "p": generator.random((2, 20)) < 0.5})
+    except NotExact:
+        assert other in one or one in other or set("rs") & {one.strip("-"), other.strip("-")}
 
 
 @pytest.mark.parametrize(("T", "depth", "width"), [(3, 16, 13), (10, 16, 33)])
