@@ -128,7 +128,7 @@ def group_form(form: KernelForm, narrow: frozenset[str]) -> GroupForm:
     told = tuple(Output(str(whole.attr("name")), source) for source, whole in wholes.items())
     cell = substitute(replace(form.cell, outputs=(*form.cell.outputs, *told)), table)
     sources = {whole: out.value for whole, out in zip(wholes.values(), cell.outputs[-len(told) :], strict=True)}
-    mine = _spread(form, cell, tuple(wholes.values()))
+    mine = _spread(form, cell, tuple(sources.values()), tuple(wholes.values()))
     after = [replace(p, value=table[p.value]) for p in found]
     levels = _levels(mine, {p.value: sources[wholes[p.operand]] for p in after})
     exchanges = {
@@ -188,14 +188,17 @@ def _placed(arg: Value, product: _Product, wholes: Mapping[Value, Value]) -> Val
     return wholes[arg] if arg is product.operand else arg
 
 
-def _spread(form: KernelForm, cell: Cell, wholes: Sequence[Value]) -> KernelForm:
-    """The form of the loop in which products take wholes."""
+def _spread(form: KernelForm, cell: Cell, sources: Sequence[Value], wholes: Sequence[Value]) -> KernelForm:
+    """The form of the loop in which products take wholes.
+
+    Units of several kinds that are as many are spread alike: a program owns the same ones of each.
+    """
     order = dict.fromkeys(postorder(cell.roots(), stop=form.views.__contains__))
     body = tuple(v for v in order if v.args and v not in form.views)
     views = {v: view for v, view in form.views.items() if v in order}
     leaves = {str(v.attr("name")): v for v in order if v.op == "state"}
     tied = [(leaves[state.name], state.next) for state in cell.states if state.name in leaves]
-    tied += [(wholes[0], whole) for whole in wholes[1:] if whole.shape == wholes[0].shape]
+    tied += [(alike[0], value) for alike in (sources, wholes) for value in alike[1:] if value.shape == alike[0].shape]
     names = {v: name for v, name in cell.names.items() if v in order}
     classes = axis_classes(body, tied, [*views, *wholes])
     return replace(form, cell=replace(cell, names=names), views=views, body=body, classes=classes)

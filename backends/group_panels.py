@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lsrl.backends.expressions import Code, call, infix, method, subscript
@@ -59,22 +59,37 @@ class Panels:
 
     def write_products(self, writer: Writer, exchanges: Sequence[tuple[Exchange, str, Tensor]]) -> None:
         """The products of what has just been exchanged, each with the pointer to it and its tensor."""
-        found = [(panel, e, p, t) for e, p, t in exchanges for panel in self.tiles.group.panels_of(e)]
-        sums = {panel: self._sum(panel) for panel, *_ in found}
+        sums = {panel: self._sum(panel) for e, *_ in exchanges for panel in self.tiles.group.panels_of(e)}
         if self.tiles.resident:
-            for chunk in range(self.tiles.chunks):
-                for exchange, pointer, tensor in exchanges:
-                    part = self._write_whole(writer, exchange, pointer, tensor, self._from(str(chunk)))
-                    for panel in self.tiles.group.panels_of(exchange):
-                        before = [sums[panel]] if chunk else []
-                        writer.line(f"{sums[panel]} = {self._dot(part, self.blocks[panel, chunk], before)}")
+            self._write_kept(writer, exchanges, sums)
         else:
             self._write_chunks(writer, exchanges, sums)
         for panel, total in sums.items():
             self._write_dealt(writer, panel, total)
 
+    def _write_kept(
+        self, writer: Writer, exchanges: Sequence[tuple[Exchange, str, Tensor]], sums: Mapping[Panel, str]
+    ) -> None:
+        """Chunk after chunk; wholes are read some chunks ahead of their products."""
+        parts = [(*each, chunk) for each in exchanges for chunk in range(self.tiles.chunks)]
+        names = [f"b_{self.names.fresh(f'{self._whole(exchange)}_{chunk}')}" for exchange, *_, chunk in parts]
+
+        def write_load(number: int) -> None:
+            exchange, pointer, tensor, chunk = parts[number]
+            writer.line(f"{names[number]} = {self._part(exchange, pointer, tensor, self._from(str(chunk)))}")
+
+        ahead = self.tiles.chunks_ahead
+        for number in range(min(ahead, len(parts))):
+            write_load(number)
+        for number, (exchange, *_, chunk) in enumerate(parts):
+            for panel in self.tiles.group.panels_of(exchange):
+                before = [sums[panel]] if chunk else []
+                writer.line(f"{sums[panel]} = {self._dot(names[number], self.blocks[panel, chunk], before)}")
+            if number + ahead < len(parts):
+                write_load(number + ahead)
+
     def _write_chunks(
-        self, writer: Writer, exchanges: Sequence[tuple[Exchange, str, Tensor]], sums: dict[Panel, str]
+        self, writer: Writer, exchanges: Sequence[tuple[Exchange, str, Tensor]], sums: Mapping[Panel, str]
     ) -> None:
         """A loop over chunks, whose loads run ahead."""
         block = self.place.blocks[self.tiles.chunk.name]
@@ -84,7 +99,8 @@ class Panels:
         counter = f"i_{self.tiles.chunk.name}"
         with writer.block(f"for {counter} in tl.range(tl.cdiv({self._summed}, {block}), num_stages=3):"):
             for exchange, pointer, tensor in exchanges:
-                part = self._write_whole(writer, exchange, pointer, tensor, self._from(counter))
+                part = self.names[exchange.whole]
+                writer.line(f"{part} = {self._part(exchange, pointer, tensor, self._from(counter))}")
                 for panel in self.tiles.group.panels_of(exchange):
                     name = self.names[panel.matrices[0]]
                     writer.line(f"{name} = {self._matrix(panel, self._from(counter))}")
@@ -172,17 +188,19 @@ class Panels:
         code, types = call("tl.load", address, **masked, **options), self.place.types
         return code if types.dot == (types.data if tensor.narrow else types.real) else method(code, "to", types.dot)
 
-    def _write_whole(self, writer: Writer, exchange: Exchange, pointer: str, tensor: Tensor, start: Code) -> str:
-        """One chunk of what all programs have written, [sequences, summed]; its name."""
-        name = self.names[exchange.whole]
+    def _whole(self, exchange: Exchange) -> str:
+        return self.names[exchange.whole].removeprefix("b_")
+
+    def _part(self, exchange: Exchange, pointer: str, tensor: Tensor, start: Code) -> Code:
+        """The load of one chunk of what all programs have written, [sequences, summed].
+
+        It comes from the L2 cache, where the stores of other multiprocessors are.
+        """
         stride = self.place.dim(self.memory.strides(tensor, None, 0)[0][exchange.summed])
         address = Code(pointer) if start.text == "0" else infix("+", Code(pointer), times(start, stride))
         masks = [Code("m_b[:, None]")]
         masks += [subscript(found, "None, :") for found in [self._exist(self._rows(start))] if found is not None]
-        # Programs of other multiprocessors wrote it; their stores are in the L2 cache.
-        load = self._loaded(address, masks, tensor, cache_modifier='".cg"')
-        writer.line(f"{name} = {load}")
-        return name
+        return self._loaded(address, masks, tensor, cache_modifier='".cg"')
 
     def _dot(self, left: str, right: str, before: Sequence[str]) -> Code:
         options = {"input_precision": '"ieee"'}

@@ -22,6 +22,7 @@ from lsrl.ir.value import depends_on
 UNITS = (16, 32, 64, 128)  # of a program
 CHUNK_BYTES = 256  # of what is summed at once, in one row
 WARPS = {2: (4, 8), 4: (8,), 8: (8,)}  # of a program, by the bytes of what is multiplied
+WHOLES_AHEAD = 96  # registers of a thread with wholes on their way to the products
 AHEAD = 192  # registers of a thread with rows of the matrices on their way to shared memory, before the loop
 PROGRAMS = 108  # that the smaller of the GPUs runs at once, one on each multiprocessor
 SPARE_BYTES = 2048
@@ -68,6 +69,12 @@ class GroupTiling:
     @property
     def chunks(self) -> int:
         return -(-self.whole.number // self.chunk.block)
+
+    @property
+    def chunks_ahead(self) -> int:
+        """How many chunks of wholes a program reads before it multiplies the first."""
+        each = DOT * CHUNK_BYTES // (self.tiling.warps * LANES * REGISTER_BYTES)
+        return max(1, WHOLES_AHEAD // each)
 
     @property
     def units(self) -> Tile:
@@ -135,7 +142,8 @@ def _shared(tiles: GroupTiling, width: int) -> int:
     chunk = tiles.chunk.block * width
     results = max(_columns(tiles)) * DOT * 4
     if tiles.resident:
-        return _slab(tiles, width) + max(DOT * chunk * len(tiles.group.exchanges), results) + SPARE_BYTES
+        together = max(len(tiles.group.at(level)) for level in range(tiles.group.meetings)) * tiles.chunks
+        return _slab(tiles, width) + max(DOT * chunk * min(together, tiles.chunks_ahead), results) + SPARE_BYTES
     ahead = 3 * (sum(_columns(tiles)) + DOT * len(tiles.group.exchanges)) * chunk
     return ahead + results + SPARE_BYTES
 

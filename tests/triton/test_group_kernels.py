@@ -28,6 +28,14 @@ from support.torch_modules import run
 LENGTH = 3
 TOLERANCE = {"float64": 1e-10, "float32": 1e-5, "bfloat16": 2e-2}
 LSTM = Case("std/lstm", (("D", 3), ("H", 130)))
+TWO_FACTORS = """
+cell low(H=130):
+    input x: [H]
+    param U, V: [H, H] ~ normal(0.1)
+    state h: [H] = 0
+    h' = tanh(x + U @ (V @ h))
+    output h'
+"""
 # Program, type, sequences, how many tiles of 16 of them run at once, and programs of a tile.
 CASES: Mapping[str, tuple[Case, str, int, int, int]] = {
     "lstm, a tile after the other": (LSTM, "float64", 17, 1, 9),
@@ -35,6 +43,7 @@ CASES: Mapping[str, tuple[Case, str, int, int, int]] = {
     "gru, reset after the product": (Case("std/gru", (("D", 3), ("H", 144))), "float64", 2, 1, 9),
     "gru, two meetings": (Case("std/gru2014", (("D", 2), ("H", 130))), "float64", 2, 1, 9),
     "elman": (Case("std/rnn", (("D", 2), ("H", 150))), "float32", 20, 2, 10),
+    "as many units of another kind": (Case(TWO_FACTORS), "float64", 1, 1, 9),
     "heads": (Case("std/slstm", (("N", 2), ("P", 130))), "float64", 1, 1, 18),
 }
 SEVERAL_KINDS = """
