@@ -78,7 +78,7 @@ class Panels:
             exchange, pointer, tensor, chunk = parts[number]
             writer.line(f"{names[number]} = {self._part(exchange, pointer, tensor, self._from(str(chunk)))}")
 
-        ahead = self.tiles.chunks_ahead
+        ahead = self.tiles.ahead
         for number in range(min(ahead, len(parts))):
             write_load(number)
         for number, (exchange, *_, chunk) in enumerate(parts):

@@ -48,6 +48,7 @@ class GroupTiling:
         tiling: of one program.
         whole: how much is summed; chunks of the block of its tile.
         resident: whether a program keeps its rows of the matrices, or reads them at every position.
+        ahead: how many chunks of wholes a program that keeps its rows reads before it multiplies the first.
         shared: bytes of shared memory that a program needs at most.
         microseconds: of one position, by the model.
         waves: how often the kernel may run, on some of the sequences each, before launches at each position are faster.
@@ -57,6 +58,7 @@ class GroupTiling:
     tiling: Tiling
     whole: Tile
     resident: bool
+    ahead: int
     shared: int
     microseconds: float
     waves: int = 1
@@ -69,12 +71,6 @@ class GroupTiling:
     @property
     def chunks(self) -> int:
         return -(-self.whole.number // self.chunk.block)
-
-    @property
-    def chunks_ahead(self) -> int:
-        """How many chunks of wholes a program reads before it multiplies the first."""
-        each = DOT * CHUNK_BYTES // (self.tiling.warps * LANES * REGISTER_BYTES)
-        return max(1, WHOLES_AHEAD // each)
 
     @property
     def units(self) -> Tile:
@@ -115,16 +111,28 @@ def _candidates(group: GroupForm, numbers: Mapping[str, int], width: int) -> Ite
         spread = {**tiles, group.units: own, group.summed: chunk}
         tiling = Tiling(group.form, spread, batch, varying, products, True, warps, 1)
         if own.programs > 1 and prod(tile.programs for tile in tiling.cut()) <= PROGRAMS:
-            yield from _kept_or_read(GroupTiling(group, tiling, summed, True, 0, 0.0), width)
+            yield from _kept_or_read(GroupTiling(group, tiling, summed, True, 1, 0, 0.0), width)
 
 
 def _kept_or_read(tiles: GroupTiling, width: int) -> Iterator[GroupTiling]:
-    for resident in (True, False):
-        tried = replace(tiles, resident=resident)
+    for tried in (replace(tiles, ahead=_ahead(tiles, width)), replace(tiles, resident=False)):
         needed = _shared(tried, width)
-        on_its_way = _slab(tiles, width) / (tiles.tiling.warps * LANES * REGISTER_BYTES) if resident else 0
+        on_its_way = _slab(tiles, width) / _registers(tiles) if tried.resident else 0
         if needed <= SHARED_BYTES and on_its_way <= AHEAD:
             yield replace(tried, shared=needed, microseconds=_microseconds(tried, width))
+
+
+def _registers(tiles: GroupTiling) -> int:
+    """Bytes of one register of every thread."""
+    return tiles.tiling.warps * LANES * REGISTER_BYTES
+
+
+def _ahead(tiles: GroupTiling, width: int) -> int:
+    """As many chunks of wholes as there are at once, as registers hold, and shared memory beside the rows."""
+    group, chunk = tiles.group, DOT * tiles.chunk.block * width
+    most = max(len(group.at(level)) for level in range(group.meetings)) * tiles.chunks
+    room = (SHARED_BYTES - SPARE_BYTES - _slab(tiles, width)) // chunk
+    return max(1, min(most, room, WHOLES_AHEAD * _registers(tiles) // chunk))
 
 
 def _columns(tiles: GroupTiling) -> list[int]:
@@ -142,8 +150,7 @@ def _shared(tiles: GroupTiling, width: int) -> int:
     chunk = tiles.chunk.block * width
     results = max(_columns(tiles)) * DOT * 4
     if tiles.resident:
-        together = max(len(tiles.group.at(level)) for level in range(tiles.group.meetings)) * tiles.chunks
-        return _slab(tiles, width) + max(DOT * chunk * min(together, tiles.chunks_ahead), results) + SPARE_BYTES
+        return _slab(tiles, width) + max(DOT * chunk * tiles.ahead, results) + SPARE_BYTES
     ahead = 3 * (sum(_columns(tiles)) + DOT * len(tiles.group.exchanges)) * chunk
     return ahead + results + SPARE_BYTES
 

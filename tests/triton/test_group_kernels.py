@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from types import ModuleType
+from contextlib import nullcontext
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -19,6 +20,7 @@ from lsrl.backends.group_form import GroupForm, group_form
 from lsrl.backends.kernel_form import KernelForm, NoKernel
 from lsrl.backends.machine_code import LIMITS, MOST_REGISTERS, resources_of
 from lsrl.backends.module_loader import load_module
+from lsrl.backends.runtime import torch_kernels
 from support.comparing import agree, arrays, expected
 from support.programs import Case, bound
 from support.together import programs_together
@@ -184,6 +186,36 @@ def test_loops_that_no_group_runs(source: str, reason: str) -> None:
         text = text_of(Case(source), "float64")
     assert reason in reasons
     assert "wait(" not in text
+
+
+H100 = {"multiprocessor_count": 132, "max_shared_mem": 232448, "max_num_regs": 65536}
+SMALL = {"multiprocessor_count": 46, "max_shared_mem": 101376, "max_num_regs": 65536}
+
+
+@pytest.mark.parametrize(
+    ("gpu", "programs", "threads", "shared", "tiles"),
+    [
+        (H100, 48, 128, 104448, 5),  # two programs on each multiprocessor
+        (H100, 48, 128, 116224, 2),  # half of its memory, of which the system takes some
+        (H100, 96, 256, 65536, 1),
+        (H100, 133, 256, 65536, 0),
+        (SMALL, 24, 128, 104448, 0),
+        (SMALL, 24, 128, 43008, 3),
+    ],
+)
+def test_how_many_tiles_a_gpu_runs_at_once(
+    gpu: dict[str, int], programs: int, threads: int, shared: int, tiles: int
+) -> None:
+    """Never more programs than are there together: one that waits for another that is not would wait for ever."""
+    utils = SimpleNamespace(get_device_properties=lambda _: gpu)
+    driver = SimpleNamespace(active=SimpleNamespace(utils=utils))
+    torch_kernels.announce_apart.cache_clear()
+    with (
+        mock.patch.object(torch_kernels, "INTERPRETED", False),
+        mock.patch.object(torch_kernels.triton.runtime, "driver", driver),
+        nullcontext() if tiles else pytest.warns(UserWarning, match="too few multiprocessors"),
+    ):
+        assert torch_kernels.tiles_at_once(torch.empty(1), programs, threads, shared) == tiles
 
 
 # A value that is parked while matrices are read, rather than eight more registers for every thread.
