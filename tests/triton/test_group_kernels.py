@@ -218,8 +218,7 @@ def test_how_many_tiles_a_gpu_runs_at_once(
         assert torch_kernels.tiles_at_once(torch.empty(1), programs, threads, shared) == tiles
 
 
-# A value that is parked while matrices are read, rather than eight more registers for every thread.
-PARKED = 16
+PARKED = 16  # bytes of what only stores after the loop need, on the stack meanwhile
 
 
 def compiled(cases: list[tuple[str, dict[str, int], str]]) -> None:
