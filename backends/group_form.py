@@ -175,7 +175,8 @@ def _wholes(form: KernelForm, products: Iterable[_Product]) -> dict[Value, Value
         source = product.operand
         if source in wholes:
             continue
-        own = str(source.attr("name")) if source.op == "state" else names.get(source, form.cell.names.get(source, "x"))
+        told = names.get(source, form.cell.names.get(source, "operand"))
+        own = str(source.attr("name")) if source.op == "state" else told
         name, number = f"{own} all", 2
         while name in taken:
             name, number = f"{own} all {number}", number + 1

@@ -11,6 +11,9 @@ from lsrl.backends.triton_launch import Launch, as_pairs, contiguous, new
 from lsrl.backends.triton_memory import Identifiers, Role, Tensor
 from lsrl.backends.writer import Writer
 
+ALL_OR_NONE = "launch_cooperative_grid=True"
+"""The driver then refuses a launch whose programs do not all run at once, in place of one that never ends."""
+
 
 @dataclass(frozen=True, slots=True)
 class GroupLaunch:
@@ -35,7 +38,7 @@ def write_group_launch(group: GroupLaunch, writer: Writer) -> None:
     tiles, groups, together, first = (own.fresh(name) for name in ("tiles", "groups", "together", "first"))
     count, *others = kernel.grid
     with writer.block(launch.header):
-        writer.docstring(f"Run `{kernel.name}`, or `{group.instead}` where a group's programs cannot run at once.")
+        writer.docstring(f"Run `{kernel.name}`; `{group.instead}` where a GPU runs too few of its programs at once.")
         writer.line(launch.extent)
         writer.line(f"{tiles}, {groups} = {count}, ({', '.join(others)}{',' if len(others) == 1 else ''})")
         needs = f"math.prod({groups}), {LANES * kernel.warps}, {group.tiles.shared}"
@@ -54,7 +57,7 @@ def write_group_launch(group: GroupLaunch, writer: Writer) -> None:
             passed.append(as_pairs(tensor, name))
         with writer.block(f"for {first} in range(0, {tiles}, {together}):"):
             writer.line(f"grid = (min({together}, {tiles} - {first}), *{groups})")
-            launch.write_call(writer, passed, "length", (first,))
+            launch.write_call(writer, passed, "length", (first,), (ALL_OR_NONE,))
         results = launch.results.values()
         writer.line(f"return {', '.join(results)}{',' if len(results) == 1 else ''}")
 

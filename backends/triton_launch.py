@@ -85,12 +85,15 @@ class Launch:
         type_ = self.types.data if tensor.narrow else self.types.of(tensor.kind)
         return f"{self.arguments.starts[0]}.new_empty({shape_code(tensor.shape, self.sizes, lead)}, dtype={type_})"
 
-    def write_call(self, writer: Writer, passed: list[str], length: str, more: Sequence[str] = ()) -> None:
-        """The kernel itself, on the GPU where the tensors are; `more` are its further numbers."""
+    def write_call(
+        self, writer: Writer, passed: list[str], length: str, more: Sequence[str] = (), options: Sequence[str] = ()
+    ) -> None:
+        """The kernel itself, on the GPU where the tensors are; `more` are its further numbers, `options` Triton's."""
         scalars = [length, *(["batch"] if self.kernel.batch else []), *more]
         with writer.block(f"with torch.cuda.device_of({self.arguments.starts[0]}):"):
             every = [f"{self.kernel.every}=every"] if self.kernel.every else []
-            writer.line(f"{self.kernel.name}[grid]({', '.join([*passed, *scalars, *every, f'**{self.constants}'])})")
+            given = ", ".join([*passed, *scalars, *every, *options, f"**{self.constants}"])
+            writer.line(f"{self.kernel.name}[grid]({given})")
 
 
 def write_launch(launch: Launch, writer: Writer) -> None:

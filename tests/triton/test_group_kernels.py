@@ -226,7 +226,7 @@ def compiled(cases: list[tuple[str, dict[str, int], str]]) -> None:
     texts = [text_of(Case(name, tuple(sizes.items())), dtype) for name, sizes, dtype in cases]
     alone = "\nKERNELS = tuple(each for each in KERNELS if 'arrived' in each[1])\n"
     for text, rows in zip(texts, resources_of([text + alone for text in texts], list(LIMITS)), strict=True):
-        told = dict(re.findall(r'"""Run `(\w+)`, or [^(]*\n.*\n.*\n.*tiles_at_once\(.*, (\d+)\)', text))
+        told = dict(re.findall(r'"""Run `(\w+)`; [^(]*\n.*\n.*\n.*tiles_at_once\(.*, (\d+)\)', text))
         assert len(told) == 2
         for row in rows:
             assert row.shared <= int(told[row.kernel]) <= LIMITS[row.target], row
