@@ -115,7 +115,9 @@ def _candidates(group: GroupForm, numbers: Mapping[str, int], width: int) -> Ite
 
 
 def _kept_or_read(tiles: GroupTiling, width: int) -> Iterator[GroupTiling]:
-    for tried in (replace(tiles, ahead=_ahead(tiles, width)), replace(tiles, resident=False)):
+    """Both ways; without tensor cores, kernels that keep rows for products of several meetings compile to spills."""
+    kept = [replace(tiles, ahead=_ahead(tiles, width))] if width == 2 or tiles.group.meetings == 1 else []
+    for tried in (*kept, replace(tiles, resident=False)):
         needed = _shared(tried, width)
         on_its_way = _slab(tiles, width) / _registers(tiles) if tried.resident else 0
         if needed <= SHARED_BYTES and on_its_way <= AHEAD:
