@@ -228,7 +228,7 @@ def compiled(cases: list[tuple[str, dict[str, int], str]]) -> None:
     alone = "\nKERNELS = tuple(each for each in KERNELS if 'arrived' in each[1])\n"
     for text, rows in zip(texts, resources_of([text + alone for text in texts], list(LIMITS)), strict=True):
         told = dict(re.findall(r'"""Run `(\w+)`; [^(]*\n.*\n.*\n.*tiles_at_once\(.*, (\d+)\)', text))
-        assert len(told) == 2
+        assert len(told) in (0, 2)  # a small Elman network needs no group
         for row in rows:
             assert row.shared <= int(told[row.kernel]) <= LIMITS[row.target], row
             assert row.registers <= MOST_REGISTERS, row
