@@ -159,6 +159,39 @@ def power_int(x, n: tl.constexpr):
     return y
 '''
 
+ARRIVE = '''
+@triton.jit
+def arrive(counter):
+    """Tell the other programs of the group that what this one has stored is there."""
+    tl.debug_barrier()
+    tl.atomic_add(counter, 1, sem="release", scope="gpu")
+'''
+
+WAIT = '''
+@triton.jit
+def wait(counter, programs):
+    """Wait until so many programs have arrived; what they stored before can then be read."""
+    while tl.atomic_add(counter, 0, sem="acquire", scope="gpu") < programs:
+        pass
+'''
+
+DEALT_2 = '''
+@triton.jit
+def dealt_2(x, ROWS: tl.constexpr, UNITS: tl.constexpr):
+    """Two blocks [ROWS, UNITS] from one whose columns are theirs in turn."""
+    return tl.split(tl.reshape(x, [ROWS, UNITS, 2]))
+'''
+
+DEALT_4 = '''
+@triton.jit
+def dealt_4(x, ROWS: tl.constexpr, UNITS: tl.constexpr):
+    """Four blocks [ROWS, UNITS] from one whose columns are theirs in turn."""
+    even, odd = tl.split(tl.reshape(x, [ROWS, UNITS, 2, 2]))
+    first, third = tl.split(even)
+    second, fourth = tl.split(odd)
+    return first, second, third, fourth
+'''
+
 KERNEL_FUNCTIONS: Mapping[str, str] = {
     "maximum": MAXIMUM,
     "minimum": MINIMUM,
@@ -179,4 +212,8 @@ KERNEL_FUNCTIONS: Mapping[str, str] = {
     "floor_divide_int": FLOOR_DIVIDE_INT,
     "power": POWER,
     "power_int": POWER_INT,
+    "arrive": ARRIVE,
+    "wait": WAIT,
+    "dealt_2": DEALT_2,
+    "dealt_4": DEALT_4,
 }

@@ -13,7 +13,7 @@ from math import isfinite
 from lsrl.backends.expressions import Code, number
 from lsrl.backends.host_numbers import HostNumber, Number, host_number
 from lsrl.backends.identifiers import identifiers
-from lsrl.backends.kernel_form import NoKernel, View
+from lsrl.backends.kernel_form import KernelForm, NoKernel, View
 from lsrl.backends.kernel_layout import thinly
 from lsrl.backends.kernel_ops import PRINTERS
 from lsrl.backends.kernel_place import KernelPlace, KernelTypes, Operand
@@ -38,7 +38,8 @@ class Kernel:
     Attributes:
         tensors: its arguments in order.
         length, batch: its arguments for the numbers of positions and of sequences, where it has them.
-        pieces: those for the number of pieces that time is cut into, and of positions in one, where it has them.
+        pieces: further ones that are numbers: how many pieces time is cut into, and of how many positions each, or the
+            first tile of sequences that it runs.
         sizes: the sizes that it takes as constants, by the names of its arguments.
         blocks: its block sizes, by the names of its arguments.
         every: its argument for how many positions lie between two of which it keeps the arriving states (0: it keeps
@@ -62,15 +63,15 @@ class Kernel:
     stages: int = MOST_STAGES
 
 
-def check_operations(tiling: Tiling) -> None:
+def check_operations(form: KernelForm) -> None:
     """Refuse what a kernel cannot compute.
 
     Raises:
         NoKernel: names the operation and its line.
     """
-    unknown = [value for value in tiling.form.body if value.op not in PRINTERS]
+    unknown = [value for value in form.body if value.op not in PRINTERS]
     if unknown:
-        places = tiling.form.cell.spans.get(unknown[0], ())
+        places = form.cell.spans.get(unknown[0], ())
         where = f" in line {places[0].line}" if places else ""
         raise NoKernel(f"`{unknown[0].op}`{where} has no form in a kernel")
 

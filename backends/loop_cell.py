@@ -18,8 +18,8 @@ from lsrl.ir.substitute import substitute
 from lsrl.ir.value import Value, postorder
 
 _DECLARED = ("input", "noise", "param")
-_VIEWS = ("slice", "select", "flip", "re", "im")
-_STATIC_VIEWS = (*_VIEWS, "transpose", "expand", "concat")
+VIEWS = ("slice", "select", "flip", "re", "im")
+_STATIC_VIEWS = (*VIEWS, "transpose", "expand", "concat")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def loop_cell(
         whole: take arrays as they lie in memory; otherwise just what the loop reads, which may be parts of arrays (but
             without repetition).
     """
-    reads = _declared_first(plan.cell, _bases(loop.reads, _VIEWS if whole else (), is_number))
+    reads = _declared_first(plan.cell, _bases(loop.reads, VIEWS if whole else (), is_number))
     ends = _static_ends(loop)
     views = _STATIC_VIEWS if whole else ("expand",)
     statics = _declared_first(plan.cell, _bases([*loop.statics, *ends], views, is_number))

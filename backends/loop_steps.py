@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from lsrl.backends.kernel_form import NoKernel
-from lsrl.backends.loop_cell import LoopCell
+from lsrl.backends.loop_cell import VIEWS, LoopCell
 from lsrl.backends.naming import Names
 from lsrl.ir import ops
 from lsrl.ir.cell import Input
@@ -30,6 +30,12 @@ class LoopSteps:
 
     products: tuple[Value, ...]
     rest: LoopCell
+
+    @property
+    def operations(self) -> int:
+        """How many operations PyTorch has at each position."""
+        varying = depends_on(self.products, lambda value: value.op in VARYING)
+        return sum(bool(value.args) and value.op not in VIEWS for value in varying)
 
 
 def loop_steps(loop: LoopCell, names: Names) -> LoopSteps:

@@ -54,7 +54,7 @@ def write_newton_kernel(
     Raises:
         NoKernel: an operation that kernels do not know.
     """
-    check_operations(tiling)
+    check_operations(tiling.form)
     return _NewtonWriter(name, loop, newton, tiling, iterations, numbers, types, narrow, tuple(reserved)).write()
 
 

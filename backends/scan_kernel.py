@@ -46,7 +46,7 @@ def write_scan_kernel(
     Raises:
         NoKernel: an operation that kernels do not know.
     """
-    check_operations(tiling)
+    check_operations(tiling.form)
     return _TilesWriter(name, loop, scan, tiling, numbers, types, narrow, tuple(reserved)).write()
 
 

@@ -20,7 +20,7 @@ from lsrl.backends.torch_newton import write_newton_loop
 from lsrl.backends.torch_operator import Around, LoopFunctions, write_operator, write_run
 from lsrl.backends.torch_plain_scan import write_plain_scan
 from lsrl.backends.torch_waves import write_waves
-from lsrl.backends.triton_loop import Made, Section
+from lsrl.backends.triton_made import Made, Section
 from lsrl.ir.lattice import is_grid
 from lsrl.ir.loop_adjoint import differentiable
 from lsrl.ir.schedules.how import Newton, Scan

@@ -11,6 +11,7 @@ from lsrl.backends.scan_kernel_algebra import SCAN_FUNCTIONS
 from lsrl.backends.torch_place import Types
 
 IMPORTS = (
+    ("atexit", "import atexit"),
     ("ctypes", "import ctypes"),
     ("functools", "import functools"),
     ("hashlib", "import hashlib"),

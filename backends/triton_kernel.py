@@ -42,7 +42,7 @@ def write_kernel(
     Raises:
         NoKernel: an operation that kernels do not know.
     """
-    check_operations(tiling)
+    check_operations(tiling.form)
     return LoopWriter(name, loop, tiling, numbers, types, narrow, tuple(reserved)).write()
 
 
@@ -82,7 +82,8 @@ class LoopWriter(KernelWriter):
         for section in (starts, pointers):
             body.blank()
             body.append(section)
-        with body.block(f"for {'i_t' if saved else '_'} in range({self.length}):"):
+        counter = "i_t" if "i_t" in identifiers(str(loop)) else "_"
+        with body.block(f"for {counter} in range({self.length}):"):
             pass
         body.append(loop)
         body.append(ends)
@@ -100,9 +101,8 @@ class LoopWriter(KernelWriter):
 
     def write_starts(self, writer: Writer) -> None:
         """What stays the same, and the states before the first position."""
-        for value, view in self.form.views.items():
-            if self.form.is_static(value) and self.tiling.keeps(value):
-                self.write_load(writer, value, view)
+        for value in self.loaded_once():
+            self.write_load(writer, value, self.form.views[value])
         for state in self.cell.states:
             tensor, part = self.of(Role.START, state.name)
             value = self.arriving[state.name]
@@ -110,6 +110,10 @@ class LoopWriter(KernelWriter):
             self.write_block(writer, self.carried[state.name], self.memory.load(tensor, value, address), value)
             if value.op == "state":
                 self.statements.bind(value)
+
+    def loaded_once(self) -> list[Value]:
+        """What lies in registers from the start."""
+        return [value for value in self.form.views if self.form.is_static(value) and self.tiling.keeps(value)]
 
     def write_sequences(self, writer: Writer, count: str, used: frozenset[str]) -> None:
         """Which of `count` sequences the program runs."""
@@ -126,7 +130,7 @@ class LoopWriter(KernelWriter):
         moved: Moved = []
         for value, view in self.form.views.items():
             if not self.form.is_static(value):
-                pointer = self._pointer(pointers, self.tensor(view), value, view, 0, moved)
+                pointer = self.pointer(pointers, self.tensor(view), value, view, 0, moved)
                 self.write_load(loop, value, view, pointer)
         self.statements.writer = loop
         nexts = {state.next for state in self.cell.states}
@@ -134,12 +138,16 @@ class LoopWriter(KernelWriter):
         self.statements.write(self.form.body, ({o.value for o in self.cell.outputs} | nexts) & body)
         for output in self.cell.outputs:
             tensor, part = self.of(Role.KEPT, output.name)
-            pointer = self._pointer(pointers, tensor, output.value, None, part, moved)
-            block = self._whole(output.value)
+            pointer = self.pointer(pointers, tensor, output.value, None, part, moved)
+            block = self.block(output.value)
             loop.line(self.memory.store(output.value, Code(pointer), block))
-        following = [str(self._next(state)) for state in self.cell.states]
-        loop.line(f"{', '.join(self.carried.values())} = {', '.join(following)}")
+        self.write_following(loop)
         self.move_on(loop, moved)
+
+    def write_following(self, writer: Writer) -> None:
+        """States, as the next position has them."""
+        following = [str(self._next(state)) for state in self.cell.states]
+        writer.line(f"{', '.join(self.carried.values())} = {', '.join(following)}")
 
     def move_on(self, writer: Writer, moved: Moved) -> None:
         """Pointers, from one position to the next."""
@@ -167,7 +175,7 @@ class LoopWriter(KernelWriter):
                 loop.line(self.memory.store(self.arriving[state.name], pointer, block))
                 loop.line(f"{pointer} {sign}= {self.memory.advance(tensor)}")
 
-    def _pointer(
+    def pointer(
         self, writer: Writer, tensor: Tensor, value: Value, view: View | None, part: DimLike, moved: Moved
     ) -> str:
         pointer = self.own.fresh(f"p_{self.names[value].removeprefix('b_')}")
@@ -175,7 +183,7 @@ class LoopWriter(KernelWriter):
         moved.append((pointer, tensor))
         return pointer
 
-    def _whole(self, value: Value) -> Code:
+    def block(self, value: Value) -> Code:
         return self.operand(value, self.statements.codes).code
 
     def _next(self, state: State) -> Code:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lsrl.backends.expressions import shape_code
@@ -85,12 +85,15 @@ class Launch:
         type_ = self.types.data if tensor.narrow else self.types.of(tensor.kind)
         return f"{self.arguments.starts[0]}.new_empty({shape_code(tensor.shape, self.sizes, lead)}, dtype={type_})"
 
-    def write_call(self, writer: Writer, passed: list[str], length: str) -> None:
-        """The kernel itself, on the GPU where the tensors are."""
-        scalars = [length, "batch"] if self.kernel.batch else [length]
+    def write_call(
+        self, writer: Writer, passed: list[str], length: str, more: Sequence[str] = (), options: Sequence[str] = ()
+    ) -> None:
+        """The kernel itself, on the GPU where the tensors are; `more` are its further numbers, `options` Triton's."""
+        scalars = [length, *(["batch"] if self.kernel.batch else []), *more]
         with writer.block(f"with torch.cuda.device_of({self.arguments.starts[0]}):"):
             every = [f"{self.kernel.every}=every"] if self.kernel.every else []
-            writer.line(f"{self.kernel.name}[grid]({', '.join([*passed, *scalars, *every, f'**{self.constants}'])})")
+            given = ", ".join([*passed, *scalars, *every, *options, f"**{self.constants}"])
+            writer.line(f"{self.kernel.name}[grid]({given})")
 
 
 def write_launch(launch: Launch, writer: Writer) -> None:
@@ -105,7 +108,7 @@ def write_launch(launch: Launch, writer: Writer) -> None:
         for tensor in launch.kernel.tensors:
             key = (tensor.role, tensor.of)
             if key in results:
-                writer.line(f"{results[key]} = {_new(launch, tensor)}")
+                writer.line(f"{results[key]} = {new(launch, tensor)}")
                 passed.append(as_pairs(tensor, results[key]))
             else:
                 passed.append(as_pairs(tensor, contiguous(tensor, given[key])))
@@ -114,7 +117,8 @@ def write_launch(launch: Launch, writer: Writer) -> None:
         writer.line(f"return {', '.join(results.values())}{',' if len(results) == 1 else ''}")
 
 
-def _new(launch: Launch, tensor: Tensor) -> str:
+def new(launch: Launch, tensor: Tensor) -> str:
+    """A tensor that the kernel writes."""
     if tensor.role is Role.KEPT:
         return launch.kept(tensor, ("batch", "length"))
     if tensor.role is Role.SAVED:

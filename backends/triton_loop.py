@@ -2,52 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from lsrl.backends import torch_prelude
-from lsrl.backends.kernel_form import NoKernel, kernel_form
-from lsrl.backends.kernel_place import KERNEL_TYPES
-from lsrl.backends.kernel_tiles import tiling
+from lsrl.backends.kernel_form import NoKernel
 from lsrl.backends.loop_cell import LoopCell
-from lsrl.backends.loop_steps import loop_steps
 from lsrl.backends.torch_frame import Frame
 from lsrl.backends.torch_loop import PlainLoop
 from lsrl.backends.torch_operator import LoopFunctions
-from lsrl.backends.triton_autograd import programs, signature, write_constants
-from lsrl.backends.triton_kernel import Kernel, write_kernel
+from lsrl.backends.triton_autograd import programs
+from lsrl.backends.triton_beyond import beyond_one_program
 from lsrl.backends.triton_launch import Launch, write_launch
+from lsrl.backends.triton_made import BITS, Made, ahead_of, launch_of, one_program, write_kernel_section
 from lsrl.backends.triton_newton import newton_kernel, write_newton_launch
 from lsrl.backends.triton_scan import scan_kernels
 from lsrl.backends.triton_scan_launch import ScanLaunch, write_scan_launch
-from lsrl.backends.triton_steps import write_steps
 from lsrl.backends.triton_wave_kernel import write_wave_kernel
 from lsrl.backends.triton_waves import write_wave_launch
-from lsrl.backends.writer import Writer
 from lsrl.ir.lattice import is_grid
 from lsrl.ir.schedules.how import Dag, Newton, Scan
-
-BITS = {"float32": 32, "float64": 64, "bfloat16": 16, "float16": 16}
-Section = Callable[[Writer], None]
-KernelWriter = Callable[..., tuple[Kernel, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """The kernels of a loop.
-
-    Attributes:
-        sections: what writes them, what they are compiled for, and the function that launches them.
-        ahead: what compiles each ahead of time: its name, its signature, the name of its constants.
-        schedule: how they run, in words.
-        check: the function of the module that says whether they run where a tensor is.
-    """
-
-    sections: tuple[Section, ...]
-    ahead: tuple[tuple[str, str, str], ...]
-    schedule: str
-    check: str = "runs_kernels"
 
 
 def loop_kernels(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: Frame, dtype: str) -> Made:
@@ -89,9 +63,9 @@ def _scanned(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: 
         for kernel, each in zip(kernels, constants, strict=True)
     ]
     scan = ScanLaunch(launches[2], launches[0], launches[1], found.block)
-    texts = [partial(_write_kernel, text, launch) for text, launch in zip(found.texts, launches, strict=True)]
+    texts = [partial(write_kernel_section, text, launch) for text, launch in zip(found.texts, launches, strict=True)]
     sections = (*texts, partial(write_scan_launch, scan))
-    ahead = tuple(_ahead(k, frame, each) for k, each in zip(kernels, constants, strict=True))
+    ahead = tuple(ahead_of(k, frame, each) for k, each in zip(kernels, constants, strict=True))
     return Made(sections, ahead, f"a scan by Triton kernels, {programs(found.tiles)}")
 
 
@@ -102,12 +76,12 @@ def _in_waves(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame:
         NoKernel: there is no kernel of it.
     """
     step = replace(loop, saved=())  # states of all places lie in memory anyway
-    kernel, text = _kernel(functions.kernel, step, frame, dtype, write_wave_kernel)
+    kernel, text = one_program(functions.kernel, step, frame, dtype, write_wave_kernel)
     sizes, types = frame.names.sizes, frame.types
     launch = Launch(functions.launch, functions.constants, kernel, loop, plain.arguments, sizes, types)
-    sections = (partial(_write_kernel, text, launch), partial(write_wave_launch, launch))
+    sections = (partial(write_kernel_section, text, launch), partial(write_wave_launch, launch))
     how = "one Triton kernel for each wave" if isinstance(loop.how, Dag) else "one Triton kernel for each place"
-    ahead = _ahead(kernel, frame, functions.constants)
+    ahead = ahead_of(kernel, frame, functions.constants)
     return Made(sections, (ahead,), f"{how}, {programs(kernel)}")
 
 
@@ -125,61 +99,23 @@ def _solved(functions: LoopFunctions, loop: LoopCell, how: Newton, plain: PlainL
     )
     sizes, types = frame.names.sizes, frame.types
     launch = Launch(functions.launch, functions.constants, kernel, loop, plain.arguments, sizes, types)
-    sections = (partial(_write_kernel, text, launch), partial(write_newton_launch, launch, window))
-    ahead = _ahead(kernel, frame, functions.constants)
+    sections = (partial(write_kernel_section, text, launch), partial(write_newton_launch, launch, window))
+    ahead = ahead_of(kernel, frame, functions.constants)
     schedule = f"Newton's method in a Triton kernel, windows of {window} positions, {programs(kernel)}"
     return Made(sections, (ahead,), schedule)
 
 
-def _write_kernel(text: str, launch: Launch, writer: Writer) -> None:
-    """A kernel and what it is compiled for."""
-    writer.text(text)
-    writer.blank(2)
-    write_constants(launch, writer)
-
-
-def _ahead(kernel: Kernel, frame: Frame, constants: str) -> tuple[str, str, str]:
-    """What compiles a kernel ahead of time."""
-    every = f' | {{"{kernel.every}": 1}}' if kernel.every else ""
-    return kernel.name, signature(kernel, frame.types), constants + every
-
-
 def _whole_or_in_steps(functions: LoopFunctions, loop: LoopCell, plain: PlainLoop, frame: Frame, dtype: str) -> Made:
-    """One kernel over time, or where that cannot be, products by PyTorch and a kernel at each position.
+    """One program over time, or a group of them, or products by PyTorch and a kernel at each position.
 
     Raises:
-        NoKernel: neither can be; the message says why not the former.
+        NoKernel: none of these can be; the message says why not the first.
     """
-
-    def made(kernel: Kernel, text: str, write: Callable[[Launch, Writer], None], schedule: str) -> Made:
-        launch = Launch(
-            functions.launch, functions.constants, kernel, loop, plain.arguments, frame.names.sizes, frame.types
-        )
-        ahead = _ahead(kernel, frame, functions.constants)
-        sections = (partial(_write_kernel, text, launch), partial(write, launch))
-        return Made(sections, (ahead,), f"{schedule}, {programs(kernel)}")
-
     try:
-        kernel, text = _kernel(functions.kernel, loop, frame, dtype)
-        return made(kernel, text, write_launch, "one Triton kernel over time")
+        kernel, text = one_program(functions.kernel, loop, frame, dtype)
     except NoKernel as reason:
-        try:
-            steps = loop_steps(loop, plain.frame.names)
-            narrow = frame.narrow | frozenset(steps.products) if frame.types.narrow else frame.narrow
-            rest = replace(steps.rest, saved=())  # PyTorch keeps states between the positions
-            kernel, text = _kernel(functions.kernel, rest, replace(frame, narrow=narrow), dtype)
-        except NoKernel:
-            raise reason from None
-        inner = replace(plain.frame, narrow=plain.narrow_statics(frame.narrow))
-        how = "position by position, products by PyTorch and then a Triton kernel"
-        found = made(kernel, text, lambda launch, w: write_steps(launch, steps, inner, w), how)
-        return replace(found, schedule=f"{found.schedule}, since {reason}")
-
-
-def _kernel(
-    name: str, loop: LoopCell, frame: Frame, dtype: str, write: KernelWriter = write_kernel
-) -> tuple[Kernel, str]:
-    form = kernel_form(loop, frame.numbers)
-    tiles = tiling(form, frame.numbers, BITS[dtype])
-    types = KERNEL_TYPES[dtype]
-    return write(name, loop, tiles, frame.numbers, types, frame.narrow, torch_prelude.reserved())
+        return beyond_one_program(functions, loop, plain, frame, dtype, reason)
+    launch = launch_of(functions, kernel, loop, plain, frame)
+    sections = (partial(write_kernel_section, text, launch), partial(write_launch, launch))
+    ahead = ahead_of(kernel, frame, functions.constants)
+    return Made(sections, (ahead,), f"one Triton kernel over time, {programs(kernel)}")

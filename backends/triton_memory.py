@@ -29,6 +29,8 @@ class Role(StrEnum):
     SAVED = "now and then, written"
     TOLD = "of each program, written"
     TABLE = "which row arrives at each place"
+    SHARED = "by all programs, written"
+    ARRIVED = "programs at each meeting, counted"
 
 
 _LEADS: Mapping[Role, tuple[str, ...]] = {
@@ -39,6 +41,8 @@ _LEADS: Mapping[Role, tuple[str, ...]] = {
     Role.SAVED: ("B", "P"),
     Role.PIECE: ("B", "pieces"),
     Role.TOLD: ("B", "programs"),
+    Role.SHARED: ("B", "T"),
+    Role.ARRIVED: ("groups", "T"),
 }
 
 

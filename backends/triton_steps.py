@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from lsrl.backends.expressions import Code
 from lsrl.backends.identifiers import identifiers
@@ -30,9 +30,11 @@ class _Steps:
 
     def __init__(self, launch: Launch, steps: LoopSteps, frame: Frame) -> None:
         self.launch, self.steps, self.frame = launch, steps, frame
-        self.given, self.results = launch.given, launch.results
+        self.given = launch.given
         self.products = dict(zip((i.name for i in steps.rest.cell.inputs[-len(steps.products) :]), steps.products))
         self.cone = list(postorder(steps.products))
+        computed = {frame.names[value] for value in self.cone if value.args}
+        self.results = {key: _apart_from(computed, name) for key, name in launch.results.items()}
 
     def write(self, writer: Writer) -> None:
         body = Writer(depth=1)
@@ -120,3 +122,8 @@ class _Steps:
                 return self.results[Role.END, tensor.of]
 
 
+def _apart_from(computed: Set[str], name: str) -> str:
+    """A variable for what is kept of all positions, beside one that each position computes."""
+    while name in computed:
+        name = f"{name}_out"
+    return name

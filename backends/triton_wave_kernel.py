@@ -44,7 +44,7 @@ def write_wave_kernel(
     Raises:
         NoKernel: an operation that kernels do not know.
     """
-    check_operations(tiling)
+    check_operations(tiling.form)
     return _WaveWriter(name, loop, tiling, numbers, types, narrow, tuple(reserved)).write()
 
 

@@ -136,7 +136,7 @@ def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 
 def test_wheel_holds_every_file(wheel_names: set[str]) -> None:
-    """Code under its package's name; beside it the grammar, the library with its catalogue, C text and the typing marker."""
+    """Code under its package's name; beside it the grammar, the library with its catalogue, C text, typing marker."""
     expected = {
         f"{layer.replace('.', '/')}/{path.relative_to(folder)}"
         for layer, folder in LAYERS.items()

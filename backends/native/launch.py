@@ -16,7 +16,7 @@ from lsrl.backends.torch_loop import LoopNames, PlainLoop
 from lsrl.backends.torch_operator import LoopFunctions
 from lsrl.backends.torch_place import Types
 from lsrl.backends.triton_launch import as_pairs, contiguous
-from lsrl.backends.triton_loop import Made
+from lsrl.backends.triton_made import Made
 from lsrl.backends.triton_memory import Role, Tensor
 from lsrl.backends.writer import Writer
 from lsrl.ir.lattice import is_grid

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import ExitStack
+from textwrap import dedent
 
 from lsrl.backends.expressions import Code, subscript
 from lsrl.backends.native.c_writer import CWriter
@@ -27,7 +28,7 @@ _ROWS = re.compile(r"\b(\w+)_row\b")
 
 def write_copies(layout: Layout, role: Role, writer: CWriter) -> None:
     """All states from where they start, to where they end, or to where some positions are kept."""
-    body = CWriter()
+    body = CWriter(writer.depth + 1)
     for state in layout.form.cell.states:
         if not layout.places.has(role, state.name):
             continue
@@ -52,7 +53,7 @@ def write_position(layout: Layout, writer: CWriter) -> None:
         if nest.work is Work.PRODUCT:
             _write_product(layout, nest.values[0], writer)
         else:
-            body = CWriter()
+            body = CWriter(writer.depth + 1)
             _write_nest(layout, nest, body)
             _write_rows(layout, body, writer)
     _write_moved(layout, lambda v: _is_computed(layout, v) and not layout.nests.computes_elements(v), writer)
@@ -70,7 +71,7 @@ def _is_computed(layout: Layout, value: Value) -> bool:
 
 def _write_moved(layout: Layout, wanted: Callable[[Value], bool], writer: CWriter) -> None:
     """What is kept or passed on without being computed for it: it is there already, or lies in an array."""
-    body, elements = CWriter(), layout.elements
+    body, elements = CWriter(writer.depth + 1), layout.elements
     for output in layout.form.cell.outputs:
         if layout.places.has(Role.KEPT, output.name) and wanted(output.value):
             index = identity(output.value)
@@ -161,7 +162,7 @@ def _write_rows(layout: Layout, body: CWriter, writer: CWriter) -> None:
         for tensor in layout.tensors:
             if tensor.name in used:
                 _write_row(layout, tensor, writer)
-        writer.text(str(body))
+        writer.text(dedent(str(body)))
 
 
 def _write_row(layout: Layout, tensor: Tensor, writer: CWriter) -> None:

@@ -161,13 +161,24 @@ def test_without_a_gpu_the_plain_form_runs_and_says_so(tmp_path: Path) -> None:
     np.testing.assert_allclose(outputs["h"].flatten(), ast.literal_eval(numbers), rtol=1e-5, atol=1e-6)
 
 
+CENTRED = """
+cell centred(H=200):
+    input x: [H]
+    param U, V: [H, H] ~ normal(0.1)
+    state h: [H] = 0
+    u = U @ tanh(V @ h)
+    h' = tanh(x + u - mean(u))
+    output h'
+"""
+
+
 def test_loops_without_one_kernel_say_why() -> None:
     module = emitted(PROGRAMS["picture"])
     how = "position by position, products by PyTorch and then a Triton kernel"
     assert module.SCHEDULE["h"].startswith(how)
     assert module.SCHEDULE["h"].endswith("since `conv` in line 7 has no form in a kernel")
     assert how in str(module.__doc__)
-    module = emitted(Case("std/gru2014", (("D", 3), ("H", 200))))
+    module = emitted(Case(CENTRED))
     assert module.SCHEDULE == {"h": "a loop in plain PyTorch: 65536 products at once are more than a program holds"}
     assert module.KERNELS == ()
     assert "Schedule of h: a loop in plain PyTorch: 65536 products" in str(module.__doc__)

@@ -36,7 +36,7 @@ SHAPES: Mapping[str, tuple[str, dict[str, int], int]] = {
     "matrix state in several blocks": ("std/gated_delta", {"N": 2, "K": 48, "V": 33}, 2),
     "matrix state of one row": ("std/mlstm", {"N": 1, "K": 1, "V": 5}, 3),
     "dense, products at each position": ("std/lstm", {"D": 3, "H": 200}, 2),
-    "dense, without a kernel": ("std/gru2014", {"D": 3, "H": 150}, 1),
+    "dense, products that need each other": ("std/gru2014", {"D": 3, "H": 150}, 1),
     "state space in several blocks": ("std/selective_ssm", {"E": 70, "N": 16, "R": 3}, 1),
 }
 STEPPED = {
@@ -130,8 +130,7 @@ def test_shapes(shape: str, dtype: str) -> None:
         params, inputs, state = (_rounded(group, torch.bfloat16) for group in (params, inputs, state))
     wanted = expected(case, params, inputs, state, 3, batch)
     emitted_ = emitted(case, dtype)
-    plain = [how.startswith("a loop in plain PyTorch") for how in emitted_.SCHEDULE.values()]
-    assert plain == ["without a kernel" in shape]
+    assert not any(how.startswith("a loop in plain PyTorch") for how in emitted_.SCHEDULE.values())
     outputs, final = run(emitted_, params, inputs, state)
     tolerance = 1e-10 if dtype == "float64" else 1e-2
     agree(outputs, wanted.outputs, tolerance)
@@ -151,7 +150,7 @@ def test_products_at_each_position(name: str, length: int) -> None:
     case = Case(STEPPED[name])
     cell, sizes = bound(case)
     emitted_ = emitted(case, "float64")
-    assert all(how.startswith("position by position") for how in emitted_.SCHEDULE.values())
+    assert all("position by position, products by PyTorch" in how for how in emitted_.SCHEDULE.values())
     params, inputs, state = arrays(case, length)
     wanted = expected(case, params, inputs, state, length)
     outputs, final = run(emitted_, params, inputs, state, **extent(cell, length))

@@ -121,7 +121,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_39814e5ebac5")
+OPERATORS = own_namespace("lsrl_82651568d29e")
 
 
 def saves(length, every):
@@ -381,7 +381,7 @@ def d_h_launch(d_h_next, frame_K_plus_h_R, R, d_h):
     d_h_next = d_h_next.transpose(0, 1).contiguous()  # [T, B, ...]
     frame_K_plus_h_R = frame_K_plus_h_R.transpose(0, 1).contiguous()  # [T, B, ...]
     d_h = d_h.clone(memory_format=torch.contiguous_format)
-    d_frame_K = d_h.new_empty((length, batch, C, Y, X), dtype=torch.float32)
+    d_frame_K_out = d_h.new_empty((length, batch, C, Y, X), dtype=torch.float32)
     grid = (batch, C, triton.cdiv(Y, 8))
     for t in reversed(range(length)):
         # <text>:7  h' = tanh(conv(frame, K) + conv(h, R))
@@ -396,13 +396,13 @@ def d_h_launch(d_h_next, frame_K_plus_h_R, R, d_h):
                 frame_K_plus_h_R[t],
                 d_h_next_2.contiguous(),
                 d_h,
-                d_frame_K[t],
+                d_frame_K_out[t],
                 d_h_T,
                 1,
                 **d_h_constants,
             )
         d_h = d_h_T
-    return d_frame_K.transpose(0, 1), d_h
+    return d_frame_K_out.transpose(0, 1), d_h
 
 
 @torch.library.custom_op(OPERATORS + "::d_h_operator", mutates_args=())
