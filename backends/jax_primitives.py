@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from lsrl.backends.jax_primitive_chunk import write_chunk
 from lsrl.backends.jax_primitive_grid import write_elements, write_grid
-from lsrl.backends.jax_primitive_line import write_lines
 from lsrl.backends.jax_primitive_scan import write_scan
+from lsrl.backends.primitive_line import write_lines
 from lsrl.backends.primitive_site import Site
 from lsrl.ir.plan import Primitive
 from lsrl.ir.schedules.chunk_form_parts import ChunkForm
