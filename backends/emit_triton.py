@@ -32,6 +32,7 @@ from lsrl.ir.cell import TIME, Cell
 from lsrl.ir.lattice import is_grid
 from lsrl.ir.pipeline import VARYING
 from lsrl.ir.plan import Loop, Plan, Primitive
+from lsrl.ir.plan_stages import as_one_in_words
 from lsrl.ir.schedules.chunk_form_parts import ChunkForm
 from lsrl.ir.schedules.forms import Form
 from lsrl.ir.schedules.grid_form_elements import ElementForm
@@ -93,7 +94,9 @@ def _schedule(plan: Plan, written: Mapping[int, Written], dtype: str) -> Iterato
                 told = runs(plan)[place].in_words
                 yield written[place].names, ", ".join(filter(None, (written[place].schedule, told)))
             case Primitive(states, form=form):
-                yield ", ".join(state.name for state in states), _operation(form, plan, stage.how, dtype)
+                how = _operation(form, plan, stage.how, dtype)
+                told = as_one_in_words(plan.tiled_with(stage))
+                yield ", ".join(state.name for state in states), ", ".join(filter(None, (how, told)))
 
 
 def _operation(form: Form, plan: Plan, how: How, dtype: str) -> str:

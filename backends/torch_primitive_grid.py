@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from lsrl.backends.module_header import in_words
 from lsrl.backends.primitive_grid import Words, write_grid_call
 from lsrl.backends.primitive_site import Site
+from lsrl.ir.plan import Primitive
 from lsrl.ir.schedules.grid_cost import tile_work
 from lsrl.ir.schedules.grid_form import tile_side
 from lsrl.ir.schedules.grid_form_elements import ElementForm
@@ -17,9 +18,9 @@ from lsrl.ir.value import Kind
 MOST_ROWS, MOST_EDGES = 64, 16  # that `tile_kernels_serve` of `runtime/triton_tiles_launch.py` finds in a tile
 
 
-def write_grid(form: GridForm, how: How, site: Site) -> dict[str, str]:
-    """Write the call that runs a recurrence in tiles; the code of the last value of each of its states."""
-    return write_grid_call(form, how, site, Words("permute", "torch.stack"))
+def write_grid(stages: Sequence[Primitive], site: Site) -> dict[str, str]:
+    """Write the call that runs recurrences in tiles; the code of the last value of each of their states."""
+    return write_grid_call(stages, site, Words("permute", "torch.stack", "functools.partial"))
 
 
 def tiles_in_words(form: GridForm, how: How, sizes: Mapping[str, int], dtype: str) -> str:
