@@ -9,15 +9,12 @@ import jax
 import pytest
 
 import lsrl
-from lsrl.verify import BATCH, DTYPES, LENGTH, TOLERANCES, Case, verify
+from lsrl.verify import BATCH, DTYPES, LENGTH, Case, verify
 from support.peers.row import Row, draw, lengths
-from support.peers.table import FAMILIES, ROWS
+from support.peers.table import ROWS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*plain PyTorch form")
 PROGRAMS = {row.name: row for row in reversed(ROWS)}
-COMPOSED = {row.name for family in ("Blocks", "Depth, segments and sets") for row in FAMILIES[family]}
-# A number of 16 bits has 8 digits: what goes through ten products one after the other is rounded ten times.
-LOOSER = {**TOLERANCES, "bfloat16": 3 * TOLERANCES["bfloat16"]}
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +36,7 @@ def case(name: str) -> Case:
 
 
 def check(name: str, target: str, dtypes: tuple[str, ...]) -> None:
-    found = list(verify(case(name), (target,), dtypes, tolerances=LOOSER if name in COMPOSED else TOLERANCES))
+    found = list(verify(case(name), (target,), dtypes))
     assert found
     assert [row for row in found if not row.holds] == []
 
