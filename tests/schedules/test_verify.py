@@ -89,8 +89,8 @@ def test_what_data_of_16_bits_do_not_say_is_not_held_against_anybody() -> None:
     allowed = allowances(given, arrays, weights, wanted, 1e-2, rounding=2.0**-8)
     # Root mean squares of sums of two uniform errors, eight times over: of at most 1000 / 256, next to a hundredth of
     # the other array, which is 1000; and of at most 1 / 256.
-    assert allowed["output blurred"] == pytest.approx(8 * 1000 / 256 * np.sqrt(2 / 3) / 10, rel=0.2)
-    assert allowed["output sharp"] == pytest.approx(8 / 256 * np.sqrt(2 / 3), rel=0.2)
+    assert allowed["output blurred"] == pytest.approx(8 * 1000 / 256 * np.sqrt(2 / 3) / 10, rel=0.3)
+    assert allowed["output sharp"] == pytest.approx(8 / 256 * np.sqrt(2 / 3), rel=0.3)
     assert allowed["gradient a"] < 0.03
 
 
