@@ -26,15 +26,21 @@ from lsrl.backends.torch_loops import LoopKernels, Written, write_loop
 from lsrl.backends.torch_operator import NAMESPACE
 from lsrl.backends.torch_place import TYPES, Types
 from lsrl.backends.torch_primitive_chunk import without_kernels
-from lsrl.backends.torch_primitive_grid import tiles_in_words
+from lsrl.backends.torch_primitive_grid import elements_in_words, tiles_in_words
 from lsrl.backends.triton_loop import loop_kernels
 from lsrl.backends.writer import WIDTH, Writer
 from lsrl.ir.cell import TIME, Cell
 from lsrl.ir.lattice import is_grid
 from lsrl.ir.pipeline import VARYING
 from lsrl.ir.plan import Loop, Plan, Primitive
+from lsrl.ir.plan_stages import as_one_in_words
 from lsrl.ir.schedules.chunk_form_parts import ChunkForm
+from lsrl.ir.schedules.forms import Form
+from lsrl.ir.schedules.grid_form_elements import ElementForm
 from lsrl.ir.schedules.grid_form_parts import GridForm
+from lsrl.ir.schedules.how import How
+from lsrl.ir.schedules.line_form import LineForm
+from lsrl.ir.schedules.scan_form import ScanForm
 from lsrl.ir.value import depends_on
 
 
@@ -124,16 +130,29 @@ def _schedule(
             case Loop() if place in written:
                 told = runs(plan)[place].in_words
                 yield written[place].names, ", ".join(filter(None, (written[place].schedule, told)))
-            case Primitive(states) if target.native:
-                yield ", ".join(state.name for state in states), f"{in_words(stage.how)}, by products of PyTorch"
-            case Primitive(states, form=ChunkForm() as form):
-                reason = without_kernels(form, stage.how, plan.sizes, dtype)
-                how = f"{in_words(stage.how)} in plain PyTorch: {reason}" if reason else in_words(stage.how)
-                yield ", ".join(state.name for state in states), how
-            case Primitive(states, form=GridForm() as form):
-                yield ", ".join(state.name for state in states), tiles_in_words(form, stage.how, plan.sizes, dtype)
-            case Primitive(states):
-                yield ", ".join(state.name for state in states), in_words(stage.how)
+            case Primitive(states, form=form):
+                native = f"{in_words(stage.how)}, by products of PyTorch"
+                how = native if target.native else _operation(form, plan, stage.how, dtype)
+                told = as_one_in_words(plan.tiled_with(stage))
+                yield ", ".join(state.name for state in states), ", ".join(filter(None, (how, told)))
+
+
+def _operation(form: Form, plan: Plan, how: How, dtype: str) -> str:
+    """How an operation on whole sequences runs, in words."""
+    match form:
+        case ChunkForm():
+            reason = without_kernels(form, how, plan.sizes, dtype)
+            return f"{in_words(how)} in plain PyTorch: {reason}" if reason else in_words(how)
+        case GridForm():
+            return tiles_in_words(form, how, plan.sizes, dtype)
+        case ElementForm():
+            return elements_in_words(form, how, dtype)
+        case LineForm(along=ScanForm(), axis=axis):
+            return f"{in_words(how, plan.cell.axes[axis])} in plain PyTorch: kernels scan over time"
+        case LineForm(along=along, axis=axis):
+            return f"along {plan.cell.axes[axis]}, {_operation(along, plan, how, dtype)}"
+        case _:
+            return in_words(how)
 
 
 def _frame(plan: Plan, types: Types) -> Frame:

@@ -9,6 +9,7 @@ from lsrl.backends.jax_place import Types
 from lsrl.backends.module_header import WIDTH, arrays, in_words, origin, title
 from lsrl.ir.ops import Family, family
 from lsrl.ir.plan import Loop, Parallel, Plan, Primitive, Shift, Stage
+from lsrl.ir.plan_stages import as_one_in_words
 from lsrl.ir.schedules.how import Dag, Newton
 from lsrl.ir.schedules.line_form import LineForm
 from lsrl.ir.value import Value
@@ -43,7 +44,8 @@ def _stage(stage: Stage, plan: Plan) -> str:
         return f"{names} in one `lax.scan`{turned}"
     form = stage.form if isinstance(stage, Primitive) else None
     along = plan.cell.axes[form.axis] if isinstance(form, LineForm) else "time"
-    return f"{names} by {in_words(stage.how, along)}{turned}"
+    told = as_one_in_words(plan.tiled_with(stage)) if isinstance(stage, Primitive) else ""
+    return ", ".join(filter(None, (f"{names} by {in_words(stage.how, along)}{turned}", told)))
 
 
 def _turned(loop: Loop, plan: Plan) -> str:

@@ -137,11 +137,13 @@ FUNCTIONS = {
 
 RUNTIME = (
     "jax_waves",
+    "grid_lines",
     "jax_lines",
     "jax_directions",
     "jax_chunk_gram",
+    "grid_algebra",
     "jax_grid_algebra",
-    "jax_grid_tree",
+    "grid_tree",
     "jax_tiles",
     "jax_grid",
     "grid_layers",

@@ -132,8 +132,11 @@ class Stages:
         self.write_loop(self, beside)
 
     def primitive(self, stage: Primitive) -> None:
-        """A recurrence as one operation on whole sequences."""
-        self.write_statics(stage.form.operands)
+        """A recurrence as one operation on whole sequences, with those in the same tiles."""
+        if any(state.name in self.final for state in stage.states):
+            return  # it ran with an earlier one
+        stages = self.module.plan.tiled_with(stage)
+        self.write_statics([operand for each in stages for operand in each.form.operands])
         codes = self.statements.codes
         site = Site(
             self.writer,
@@ -146,7 +149,7 @@ class Stages:
             needed(self.module.plan).__contains__,
             self.statements.bind,
         )
-        self.final |= write_primitive(stage, site)
+        self.final |= write_primitive(stages, site)
 
     def passed_on(self, states: Sequence[State]) -> list[str]:
         """Names for the last states of a loop, which are known from now on."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from lsrl.backends.expressions import Code, infix, method, subscript
 from lsrl.backends.primitive_scan import coefficient_code
 from lsrl.backends.primitive_site import Site
+from lsrl.ir.plan import Primitive
 from lsrl.ir.schedules.grid_form import tile_side
 from lsrl.ir.schedules.grid_form_elements import ElementForm
 from lsrl.ir.schedules.grid_form_parts import GridForm, GridRead, LayeredForm, Row
 from lsrl.ir.schedules.how import How, Tiles, Tree
-from lsrl.ir.value import Value
 
 FEW = 8
 """Places of a tile along each axis where states are numbers."""
@@ -20,15 +20,28 @@ FEW = 8
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What a framework calls the method that puts axes in another order, and the function that stacks arrays."""
+    """What a framework calls the method that puts axes in another order, and the functions that stack and bind."""
 
     permute: str
     stack: str
+    partial: str
 
 
-def write_grid_call(form: GridForm, how: How, site: Site, words: Words) -> dict[str, str]:
-    """Write the call that runs a recurrence over a grid in tiles; the code of the last value of each of its states."""
-    return _Call(form, how, site, words).write()
+def write_grid_call(stages: Sequence[Primitive], site: Site, words: Words) -> dict[str, str]:
+    """Write the call that runs recurrences over a grid in tiles; the code of the last value of each of their states.
+
+    Args:
+        stages: one recurrence, or several that run in the same tiles at once.
+    """
+    calls = [_Call(stage.form, stage.how, site, words) for stage in stages if isinstance(stage.form, GridForm)]
+    if len(calls) == 1:
+        return calls[0].write()
+    results = ", ".join(f"({call.results})" for call in calls)
+    runs = _bracketed(_tuple([*call.given()]) for call in calls)
+    reverse = _tuple([_tuple(list(map(str, call.form.reverse))) if call.form.reverse else "()" for call in calls])
+    arguments = ", ".join([calls[0].function, reverse, runs, *calls[0].options()])
+    site.writer.line(f"{results} = tiled_in_directions({arguments})")
+    return {name: last for call in calls for name, last in call.passed_on().items()}
 
 
 def write_elements_call(form: ElementForm, how: How, site: Site) -> dict[str, str]:
@@ -59,34 +72,50 @@ class _Call:
         asked = how.side if isinstance(how, Tiles | Tree) else None
         self.tree = isinstance(how, Tree)
         self.side = asked or tile_side(form.states, site.numbers)
+        self.terms = [(read, *term) for read in form.reads for term in read.terms]
+        self.lasts = [site.names.fresh(f"{state.name}_last") for state in form.states]
+        self.found = [site.names.fresh(f"{form.states[0].name}_read") for _ in self.terms]
 
     def write(self) -> dict[str, str]:
-        lasts = [self.site.names.fresh(f"{state.name}_last") for state in self.form.states]
-        terms = [(read, *term) for read in self.form.reads for term in read.terms]
-        found = [self.site.names.fresh(f"{self.form.states[0].name}_read") for _ in terms]
-        results = f"{_bracketed(found)}, {_tuple(lasts)}"
-        arguments = ", ".join(self.arguments([(vector, row) for _, vector, row in terms]))
-        call = f"tiled_layers(tiled, {self.words.stack}, " if isinstance(self.form, LayeredForm) else "tiled("
-        self.site.writer.line(f"{results} = {call}{arguments})")
+        layers = isinstance(self.form, LayeredForm)
+        call = f"tiled_layers(tiled, {self.words.stack}, " if layers else "tiled("
+        reverse = [f"reverse={_tuple(list(map(str, self.form.reverse)))}"] if self.form.reverse else []
+        arguments = ", ".join([*self.given(), *self.options(), *reverse])
+        self.site.writer.line(f"{self.results} = {call}{arguments})")
+        return self.passed_on()
+
+    @property
+    def results(self) -> str:
+        return f"{_bracketed(self.found)}, {_tuple(self.lasts)}"
+
+    @property
+    def function(self) -> str:
+        """What runs in tiles, as a function."""
+        layers = isinstance(self.form, LayeredForm)
+        return f"{self.words.partial}(tiled_layers, tiled, {self.words.stack})" if layers else "tiled"
+
+    def passed_on(self) -> dict[str, str]:
+        """Write what is read as the program has it; the code of the last states."""
         for read in self.form.reads:
-            own = [Code(each) for (of, *_), each in zip(terms, found, strict=True) if of is read]
+            own = [Code(each) for (of, *_), each in zip(self.terms, self.found, strict=True) if of is read]
             self.site.writer.line(f"{self.site.bind(read.result)} = {self.result(read, own)}")
         names = (state.name for state in self.form.states)
-        return {name: str(self.program_order(Code(last))) for name, last in zip(names, lasts, strict=True)}
+        return {name: str(self.program_order(Code(last))) for name, last in zip(names, self.lasts, strict=True)}
 
-    def arguments(self, reads: Sequence[tuple[Value, Row]]) -> Iterable[str]:
-        """What the call takes, in order."""
+    def given(self) -> Iterable[str]:
+        """The arrays that the call takes, in order."""
         yield _tuple([str(self.matrix(Code(self.site.starts[state.name]))) for state in self.form.states])
         yield self.table(self.form.transition)
         yield self.table(self.form.gates)
         yield _bracketed(str(self.site.whole(each)) for each in self.form.keys)
         yield _bracketed(str(self.site.whole(each)) for each in self.form.values)
-        yield _bracketed(f"({self.site.whole(vector)}, {self.row(row)})" for vector, row in reads)
+        yield _bracketed(f"({self.site.whole(vector)}, {self.row(row)})" for _, vector, row in self.terms)
+
+    def options(self) -> Iterable[str]:
+        """What else it takes."""
         yield "extents=extents"
         yield f"axes={_tuple(list(map(str, self.form.axes)))}"
         yield f"sides={_tuple([str(self.side)] * self.rank)}"
-        if self.form.reverse:
-            yield f"reverse={_tuple(list(map(str, self.form.reverse)))}"
         if self.tree:
             yield "tree=True"
 

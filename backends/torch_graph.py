@@ -6,30 +6,27 @@ all places at once it gives what derivatives by inputs and params go through.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 from lsrl.backends import torch_prelude
 from lsrl.backends.emit_triton import assembled
 from lsrl.backends.expressions import Code, call, method, tupled
+from lsrl.backends.graph_function import Codes, GraphFunction, Printing, wanted
 from lsrl.backends.graph_system import named_operands, write_prepare, write_solution
 from lsrl.backends.graph_text import (
     RESERVED,
     Leads,
     apply_docstring,
-    between,
     counts,
     given,
     header,
-    is_between,
     leaves,
     node_count,
     parameters,
 )
 from lsrl.backends.identifiers import identifiers
 from lsrl.backends.naming import Names, identifier
-from lsrl.backends.statements import Statements
-from lsrl.backends.thin import constant_leaves
 from lsrl.backends.torch_draw import write_init
 from lsrl.backends.torch_frame import ALONE, Frame
 from lsrl.backends.torch_header import types_told
@@ -39,8 +36,6 @@ from lsrl.backends.writer import Writer
 from lsrl.ir.cell import Cell
 from lsrl.ir.dims import shape_of, shape_text
 from lsrl.ir.graph_plan import GraphPlan, Levels
-from lsrl.ir.ops import Family, family
-from lsrl.ir.schedules.rounds_form import RoundsForm
 from lsrl.ir.value import Kind, Value, postorder
 
 
@@ -97,20 +92,9 @@ class _Text:
         """The step of one level."""
         names = Names(levels.cell, (*torch_prelude.reserved(), *RESERVED))
         body = Writer(depth=1)
-        function = _Function(self.frame(levels.cell, names).to(body), Leads.of_step(levels.frames))
-        parts = (
-            ("arriving", levels.arriving),
-            ("at", [read.leaf for read in levels.reads]),
-            ("statics", self.statics(levels)),
-        )
+        function = GraphFunction(_printing(self.frame(levels.cell, names).to(body)), Leads.of_step(levels.frames))
         named = {read.leaf: Code(names.fresh(self.names[read.value])) for read in levels.reads if read.value.args}
-        for group, values in parts:
-            names_of = [function.statements.bind(value, named.get(value)) for value in values]
-            if names_of:
-                body.line(f"{_targets(names_of)} = {group}")
-        nexts = [state.next for state in levels.states]
-        function.write(nexts)
-        results = tupled([str(function.array(v, ("leaving",))) for v in nexts])
+        results = function.step(levels, self.statics(levels), named)
         with self.writer.block("def advance(level, arriving, at, statics):"):
             self.writer.docstring("What the edges that leave a level's nodes pass on.")
             used = identifiers(f"{body}\n{results}")
@@ -127,7 +111,8 @@ class _Text:
     def write_apply(self, gradients: bool) -> None:
         cell = self.plan.cell
         body = Writer(depth=1)
-        function = _Function(self.frame(cell, self.names).to(body), Leads.everywhere())
+        frame = self.frame(cell, self.names).to(body)
+        function = GraphFunction(_printing(frame), Leads.everywhere())
         found = leaves(self.plan.roots)
         for op, group, names in given(cell):
             for leaf in (found[op, name] for name in names if (op, name) in found):
@@ -135,12 +120,13 @@ class _Text:
                 lead = shape_of(*function.leads.of(leaf))
                 body.line(f"{function.statements.bind(leaf)} = {code}", shape_text((*lead, *leaf.shape)))
         if self.plan.system is not None:
-            self.write_system(function, self.plan.system)
+            function.write(named_operands(self.plan.system, frame.is_number), wanted(self.plan))
+            write_solution(self.plan.system, body, function.array, function.statements.bind, "torch.cat")
         elif self.plan.levels is not None:
-            self.write_levels(function, self.plan.levels, gradients)
+            self.write_levels(function, frame, self.plan.levels, gradients)
         body.blank()
         function.write([output.value for output in cell.outputs])
-        results = self.results(function)
+        results = function.returned(self.plan, self.outside)
         if not gradients:
             self.writer.line("@torch.no_grad()")
         with self.writer.block(f"def apply({parameters(cell)}):"):
@@ -161,19 +147,12 @@ class _Text:
         every = [*inputs, *(f'params["{param.name}"]' for param in cell.params), 'inputs["edges"]']
         return f"{every[0]}.device"
 
-    def write_levels(self, function: _Function, levels: Levels, gradients: bool) -> None:
+    def write_levels(self, function: GraphFunction, frame: Frame, levels: Levels, gradients: bool) -> None:
         """What the step needs, at all places, and the states of all edges."""
-        body, frame = function.frame.writer, function.frame
-        statics = self.statics(levels)
-        needed = [*(read.value for read in levels.reads), *statics]
-        later = {arg for output in self.plan.cell.outputs for arg in postorder([output.value])}
-        function.write(needed, later)
-        body.blank()
-        at = [str(function.array(read.value, function.leads.of(read.value))) for read in levels.reads]
-        used = [str(frame.operand(v, function.statements.codes).tensor(self.types).code) for v in statics]
-        body.line(f"at, statics = {tupled(at) if at else '()'}, {tupled(used) if used else '()'}")
-        frames = [f'"{read.frame}"' for read in levels.reads]
-        body.line(f"frames = {tupled(frames) if frames else '()'}")
+        body, codes = frame.writer, function.statements.codes
+        function.run_levels(
+            self.plan, levels, self.statics(levels), lambda value: frame.operand(value, codes).tensor(self.types).code
+        )
         shapes = [(frame.place.shape(s.shape, False), self.types.of(s.kind)) for s in levels.states]
         empty = [str(call("torch.zeros", shape, dtype=type_, device="device")) for shape, type_ in shapes]
         body.line(f"empty = {tupled(empty)}")
@@ -182,23 +161,10 @@ class _Text:
             with body.block("if wants_gradients(*at, *statics):"):
                 body.line("passed = advance(level, known, at, statics)  # again, for what derivatives go through")
                 body.line("known = solved_levels(advance, frames, graph, known, passed, at, statics)")
-        body.line(f"{_targets([function.statements.bind(leaf) for leaf in levels.arriving])} = known")
+        body.line(f"{function.taken_apart(levels.arriving)} = known")
 
-    def write_system(self, function: _Function, system: RoundsForm) -> None:
-        """The weights and sources of the system, and its solution."""
-        later = {arg for output in self.plan.cell.outputs for arg in postorder([output.value])}
-        function.write(named_operands(system, function.frame.is_number), later)
-        write_solution(system, function.frame.writer, function.array, function.statements.bind, "torch.cat")
-
-    def results(self, function: _Function) -> str:
-        cell = self.plan.cell
-        outputs = [f'"{o.name}": {self.output(function, o.value)}' for o in cell.outputs]
-        leaf = {str(v.attr("name")): v for v in self.plan.arriving}
-        final = [f'"{s.name}": {function.statements.codes[leaf[s.name]]}' for s in cell.states]
-        return f"return {{{', '.join(outputs)}}}, {{{', '.join(final)}}}"
-
-    def output(self, function: _Function, value: Value) -> Code:
-        code = function.array(value, function.leads.of(value))
+    def outside(self, value: Value, code: Code) -> Code:
+        """An output in the type of the module's data."""
         return method(code, "to", self.types.data) if self.types.narrow and value.kind is Kind.FLOAT else code
 
     def write_module(self) -> None:
@@ -217,52 +183,15 @@ class _Text:
                 writer.line("return apply(dict(self.named_parameters()), inputs, graph, **options)")
 
 
-def _targets(names: Sequence[str]) -> str:
-    """The left side of an assignment that takes a tuple apart."""
-    return tupled(names) if len(names) == 1 else ", ".join(names)
+def _printing(frame: Frame) -> Printing:
+    def operation(value: Value, codes: Codes, lead: Sequence[str]) -> Code:
+        here = replace(frame, lead=tuple(lead))
+        return PRINTERS[value.op](value, [here.operand(arg, codes) for arg in value.args], here.place)
 
+    def leaf(value: Value, codes: Codes) -> Code:
+        return frame.operand(value, codes).code
 
-@dataclass(slots=True)
-class _Function:
-    """The body of a function in which values have the leading axes `leads`."""
+    def array(value: Value, codes: Codes, lead: Sequence[str]) -> Code:
+        return replace(frame, lead=tuple(lead)).array(value, codes).code
 
-    frame: Frame
-    leads: Leads
-    statements: Statements
-
-    def __init__(self, frame: Frame, leads: Leads) -> None:
-        self.frame, self.leads = frame, leads
-
-        def express(value: Value, codes: Mapping[Value, Code]) -> Code:
-            if not value.args:
-                return frame.operand(value, codes).code
-            if is_between(value):
-                return between(value, self.collected(value, codes))
-            here = replace(frame, lead=leads.of(value))
-            return PRINTERS[value.op](value, [here.operand(arg, codes) for arg in value.args], here.place)
-
-        plain = frame.statements()
-        plain.target = replace(plain.target, express=express, remark=self.remark)
-        self.statements = plain
-
-    def collected(self, value: Value, codes: Mapping[Value, Code]) -> Code:
-        (operand,) = value.args
-        lead = self.leads.of(operand) or self.leads.collected(value)
-        return replace(self.frame, lead=lead).array(operand, codes).code
-
-    def array(self, value: Value, lead: Sequence[str]) -> Code:
-        """A value with leading axes."""
-        return replace(self.frame, lead=tuple(lead)).array(value, self.statements.codes).code
-
-    def write(self, roots: Sequence[Value], later: Iterable[Value] = ()) -> None:
-        """What the roots are made of, each under a name if a root or needed `later`."""
-        known = self.statements.codes
-        cone = list(postorder(roots, stop=known.__contains__))
-        own = [v for v in cone if v not in known and (v.args or v in constant_leaves(cone))]
-        self.statements.write(own, {*roots, *later} & {*own}, roots)
-
-    def remark(self, value: Value) -> str:
-        """The shape, where it is not that of the operands."""
-        if family(value.op) is Family.ELEMENTWISE:
-            return ""
-        return shape_text((*shape_of(*self.leads.of(value)), *value.shape))
+    return Printing(frame.statements(), leaf, operation, array)

@@ -154,7 +154,7 @@ PRINTERS: Mapping[str, Printer] = {
     "pow": _power,
     "max": _binary("torch.maximum"),
     "min": _binary("torch.minimum"),
-    "logaddexp": _binary("torch.logaddexp"),
+    "logaddexp": _binary("LogAdd.apply"),
     "atan2": _binary("torch.atan2"),
     "lt": _comparison("<"),
     "le": _comparison("<="),

@@ -211,6 +211,8 @@ _FUNCTIONS: Mapping[str, str] = {
     **runtime("torch_loop"),
     **runtime("torch_newton"),
     **runtime("torch_waves"),
+    **runtime("grid_lines"),
+    **runtime("torch_lines"),
     **runtime("torch_directions"),
     **runtime("graph_levels"),
     **runtime("graph_rounds"),
@@ -230,10 +232,14 @@ _FUNCTIONS: Mapping[str, str] = {
     **runtime("torch_chunk"),
     **runtime("triton_tiles"),
     **runtime("triton_tiles_launch"),
+    **runtime("grid_algebra"),
+    **runtime("torch_grid_algebra"),
+    **runtime("grid_tree"),
     **runtime("torch_grid_carry"),
     **runtime("torch_tiles"),
     **runtime("torch_grid"),
     **runtime("grid_layers"),
+    **runtime("torch_elements"),
 }
 
 

@@ -177,8 +177,11 @@ class Stages:
             self.final |= {state.name: name for state, name in zip(each.states, last, strict=True)}
 
     def primitive(self, stage: Primitive) -> None:
-        """A recurrence as one operation on whole sequences."""
-        statics = self.missing_statics(stage.form.operands)
+        """A recurrence as one operation on whole sequences, with those in the same tiles."""
+        if any(state.name in self.final for state in stage.states):
+            return  # it ran with an earlier one
+        stages = self.plan.tiled_with(stage)
+        statics = self.missing_statics([operand for each in stages for operand in each.form.operands])
         self.statements.write(statics, {*statics})
         codes = self.statements.codes
         site = Site(
@@ -193,7 +196,7 @@ class Stages:
             self.statements.bind,
             self.frame.types.data if self.frame.types.narrow else "",
         )
-        self.final |= write_primitive(stage, site)
+        self.final |= write_primitive(stages, site)
 
     def static_arguments(self, loop: LoopCell) -> list[Value]:
         for value in loop.statics:

@@ -28,6 +28,7 @@ from lsrl.ir.plan_stages import SEQUENTIAL, Abreast, Loop, Parallel, Primitive, 
 from lsrl.ir.schedules.forms import form_of
 from lsrl.ir.schedules.grid_tiles import states_together
 from lsrl.ir.schedules.how import Chunk, Dag, How, Quadratic, Scan, Tiles, Tree
+from lsrl.ir.tiles_abreast import tiles_abreast
 from lsrl.ir.value import Value, depends_on, postorder
 
 __all__ = ["SEQUENTIAL", "Abreast", "Loop", "Parallel", "Plan", "Primitive", "Shift", "Stage", "make_plan"]
@@ -50,6 +51,7 @@ class Plan:
         stages: in order of execution.
         lines: the states that are lines outside of recurrences, by name.
         abreast: loops among the stages that can run as one.
+        tiled: recurrences among the stages that can run in the same tiles at once.
     """
 
     cell: Cell
@@ -58,11 +60,16 @@ class Plan:
     stages: tuple[Stage, ...]
     lines: Mapping[str, Line] = field(default_factory=dict)
     abreast: tuple[Abreast, ...] = ()
+    tiled: tuple[tuple[Primitive, ...], ...] = ()
 
     def beside(self, loop: Loop) -> Abreast:
         """The loops that one can run with, itself included."""
         alone = Abreast((loop,), ({},))
         return next((each for each in self.abreast if any(loop is other for other in each.loops)), alone)
+
+    def tiled_with(self, stage: Primitive) -> tuple[Primitive, ...]:
+        """The recurrences that one can run in the same tiles with, itself included."""
+        return next((each for each in self.tiled if any(stage is other for other in each)), (stage,))
 
     @property
     def taps(self) -> tuple[Value, ...]:
@@ -142,6 +149,7 @@ class _Planner:
         self.groups = tuple(loop_groups(cell, parts, self.varying, chosen))
         self.directions = {state.name: part.reverse for part in parts for state in part.states}
         self.abreast: list[Abreast] = []
+        self.tiled: list[tuple[Primitive, ...]] = []
         self.shifts = {s.name: s for part in parts if not part.cyclic for s in part.states}
         self.near = self.close_to(near) if len(self.groups) == 1 else frozenset()
         self.taps = {value: line.leaf for line in self.lines.values() for value in taps(line, self.order)}
@@ -155,17 +163,19 @@ class _Planner:
             stages += self.level([states for _, states in level], done)
         wanted = [*(o.value for o in self.cell.outputs), *(s.next for s in self.shifts.values())]
         stages += self.outside(wanted, done)
-        return Plan(self.cell, self.sizes, self.statics(), tuple(stages), self.lines, tuple(self.abreast))
+        as_one = tuple(self.abreast), tuple(self.tiled)
+        return Plan(self.cell, self.sizes, self.statics(), tuple(stages), self.lines, *as_one)
 
     def level(self, groups: Sequence[tuple[State, ...]], done: set[Value]) -> Iterator[Stage]:
         """The stages that run recurrences none of which needs another."""
         waves = [states for states in groups if isinstance(self.hows[states[0].name], Dag) and states not in self.forms]
         abreast = self.side_by_side(waves, done) if len(waves) > 1 else ()
+        yield from self.same_tiles([states for states in groups if states in self.forms], done)
         for states in groups:
             beside = next((each for each in abreast if states in (loop.states for loop in each.loops)), None)
-            if beside is None:
+            if beside is None and not self.ran.issuperset(state.name for state in states):
                 yield from self.recurrence(states, done)
-            elif beside not in self.abreast:
+            elif beside is not None and beside not in self.abreast:
                 self.abreast.append(beside)
                 yield from self.outside((read for loop in beside.loops for read in loop.reads), done)
                 yield from beside.loops
@@ -174,16 +184,28 @@ class _Planner:
 
     def recurrence(self, states: tuple[State, ...], done: set[Value]) -> Iterator[Stage]:
         """The stages that run one group of states, preceded by what they need."""
-        form = self.forms.get(states)
-        if form is not None:
-            yield from self.outside(form.operands, done)
-            yield Primitive(states, self.directions[states[0].name], self.hows[states[0].name], form)
-            done.update(form.results)
+        if states in self.forms:
+            stage = self.primitive(states)
+            yield from self.outside(stage.form.operands, done)
+            yield stage
+            done.update(stage.form.results)
             return
         loop = self.loop(states, done)
         yield from self.outside(loop.reads, done)
         yield loop
         done.update(loop.emits)
+
+    def primitive(self, states: tuple[State, ...]) -> Primitive:
+        return Primitive(states, self.directions[states[0].name], self.hows[states[0].name], self.forms[states])
+
+    def same_tiles(self, groups: Sequence[tuple[State, ...]], done: set[Value]) -> Iterator[Stage]:
+        """The stages of recurrences that can run in the same tiles at once, after all that any of them takes."""
+        for alike in tiles_abreast(map(self.primitive, groups)):
+            self.tiled.append(alike)
+            yield from self.outside((operand for each in alike for operand in each.form.operands), done)
+            yield from alike
+            done.update(result for each in alike for result in each.form.results)
+            self.ran.update(state.name for each in alike for state in each.states)
 
     def side_by_side(self, waves: Sequence[tuple[State, ...]], done: set[Value]) -> list[Abreast]:
         """Loops that can run as one; element-wise work leaves them where they only then share what is static."""

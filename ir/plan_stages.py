@@ -89,7 +89,7 @@ class Abreast:
 
     def turns(self, axes: Sequence[str]) -> tuple[tuple[int, ...], ...]:
         """For each loop the numbers of the axes on which it runs from the last place to the first."""
-        return tuple(tuple(n for n, axis in enumerate(axes) if axis in loop.reverse) for loop in self.loops)
+        return turns(self.loops, axes)
 
     def is_plain(self, axes: Sequence[str]) -> bool:
         """Whether it is a single loop that runs forward, or backward on all axes."""
@@ -108,10 +108,7 @@ class Abreast:
     @property
     def in_words(self) -> str:
         """How many run as one; empty where one runs by itself."""
-        if len(self.loops) == 1:
-            return ""
-        ways = len({loop.reverse for loop in self.loops})
-        return f"{len(self.loops)} {'directions' if ways == len(self.loops) else 'recurrences'} in one pass"
+        return as_one_in_words(self.loops)
 
     @property
     def forward(self) -> Loop:
@@ -127,6 +124,19 @@ class Abreast:
         """For each loop, what plays the parts of these values of the first."""
         wanted = tuple(values)
         return tuple(tuple(role.get(value, value) for value in wanted) for role in self.roles)
+
+
+def turns(recurrences: Sequence[Loop | Primitive], axes: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+    """For each recurrence the numbers of the axes on which it runs from the last place to the first."""
+    return tuple(tuple(n for n, axis in enumerate(axes) if axis in each.reverse) for each in recurrences)
+
+
+def as_one_in_words(recurrences: Sequence[Loop | Primitive]) -> str:
+    """How many run as one; empty where one runs by itself."""
+    if len(recurrences) == 1:
+        return ""
+    ways = len({each.reverse for each in recurrences})
+    return f"{len(recurrences)} {'directions' if ways == len(recurrences) else 'recurrences'} in one pass"
 
 
 Stage = Parallel | Shift | Loop | Primitive

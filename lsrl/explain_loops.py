@@ -13,6 +13,7 @@ from lsrl.ir.lattice import is_grid
 from lsrl.ir.ops import Family, family
 from lsrl.ir.pipeline import VARYING, leaf_of
 from lsrl.ir.plan import Loop, Parallel, Plan, Primitive, Shift, Stage
+from lsrl.ir.plan_stages import as_one_in_words
 from lsrl.ir.schedules.how import Chunk, Dag, Quadratic, Scan, Tiles, Tree
 from lsrl.ir.schedules.line_form import LineForm
 from lsrl.ir.value import Value, depends_on, postorder
@@ -111,8 +112,8 @@ def _order(cell: Cell, loop: Loop) -> str:
     return "for t in T-1 .. 0" if loop.reverse else "for t in 0 .. T-1"
 
 
-def _turned(cell: Cell, loop: Loop) -> str:
-    """On which axes of a grid a loop runs backward."""
+def _turned(cell: Cell, loop: Loop | Primitive) -> str:
+    """On which axes of a grid a recurrence runs backward."""
     if not loop.reverse:
         return ""
     turned = [axis for axis in cell.axes if axis in loop.reverse]
@@ -141,8 +142,10 @@ def _primitive(plan: Plan, stage: Primitive, sentences: Sentences) -> StageFact:
     lines = tuple(line for _, line in sentences.statements(step, {*made}))
     varying = [value for value in stage.form.operands if any(v.op in VARYING for v in postorder([value]))]
     axis = plan.cell.axes[stage.form.axis if isinstance(stage.form, LineForm) else 0]
+    turned = _turned(plan.cell, stage) if is_grid(plan.cell) else ", from the end" if stage.reverse else ""
+    as_one = as_one_in_words(plan.tiled_with(stage))
     return StageFact(
-        _HEADS[type(stage.how)].format(axis) + (", from the end" if stage.reverse else ""),
+        ", ".join(filter(None, (_HEADS[type(stage.how)].format(axis) + turned, as_one))),
         tuple(f"{state.name} {shape_text(state.shape)}" for state in stage.states),
         lines,
         flops(step, plan.sizes),

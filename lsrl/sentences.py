@@ -1,7 +1,7 @@
 """Values of a cell as sentences of the language, with the user's names, for people to read.
 
-What `heads` added to the graph is taken back: an axis that every operand of a product has is not written, nor is the
-repetition of a number along an axis, so that a step reads as it does for one head.
+What `heads` added to the graph is taken back: the axis of heads is not written in products, nor is the repetition of a
+number along an axis, so that a step reads as it does for one head.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lsrl.ir.value import Value
 from lsrl.pretty import layout
 from lsrl.spelling import spell
 from lsrl.surface import Scope, declared_value, expression, written
-from lsrl.syntax import Binary, Call, Expr, Name, Str
+from lsrl.syntax import Call, Expr, Name
 
 WIDTH = 1000  # sentences are not wrapped
 _MADE_UP = re.compile(r"v\d+")
@@ -39,19 +39,22 @@ class Sentences:
             self._named[value] = Name(self._names[value])
             if value.op == "expand":  # is not written
                 del self._named[value]
-        self._scope = Scope(self._named)
+        self._scope = Scope(self._named, heads=cell.heads)
+
+    def _text(self, node: Expr) -> str:
+        return layout(document(_once(node)), WIDTH)
 
     def expression(self, value: Value) -> str:
         """A value's name, or what it is."""
-        return _text(expression(value, self._scope))
+        return self._text(expression(value, self._scope))
 
     def declared(self, value: Value) -> str:
         """An initial value as its declaration has it."""
-        return _text(declared_value(value, self._scope))
+        return self._text(declared_value(value, self._scope))
 
     def definition(self, value: Value) -> str:
         """What a value is, in terms of the names of others."""
-        return _text(written(value, self._scope))
+        return self._text(written(value, self._scope))
 
     def statements(self, values: Iterable[Value], wanted: Collection[Value]) -> Iterator[tuple[Value, str]]:
         """`name = definition` for those of the values that have a name, or are wanted and get one.
@@ -68,7 +71,7 @@ class Sentences:
             parts = cut.get(value, (value,))
             if parts[0] not in told and value in self._named and value.args:
                 told.update(parts)
-                names = ", ".join(_text(self._named[part]) for part in parts)
+                names = ", ".join(self._text(self._named[part]) for part in parts)
                 yield value, f"{names} = {self._divided(parts) if len(parts) > 1 else self.definition(value)}"
 
     def _cut(self, chosen: list[Value], wanted: Collection[Value]) -> dict[Value, tuple[Value, ...]]:
@@ -92,45 +95,15 @@ class Sentences:
         return f"split({whole}, {len(parts) if even else shape_text(sizes)})"
 
 
-def _text(node: Expr) -> str:
-    return layout(document(_per_head(node)), WIDTH)
-
-
-_PRODUCTS = {"a,a->": "dot", "a,b->ab": "outer", "ab,b->a": "@", "a,ab->b": "@", "ab,bc->ac": "@"}
-
-
-def _per_head(node: Any) -> Any:
-    """A syntax tree with what `heads` added taken back, in every part of it."""
+def _once(node: Any) -> Any:
+    """A syntax tree without repetition along new axes, in every part of it."""
     match node:
         case tuple():
-            return tuple(map(_per_head, node))
+            return tuple(map(_once, node))
         case Call(Name("expand"), (operand, *_)) | Call(Name("full"), (_, operand)):
-            return _per_head(operand)
-        case Call(Name("einsum"), (Str(spec), *operands)):
-            return _product(_without_common_axis(spec), [_per_head(operand) for operand in operands])
+            return _once(operand)
         case _ if is_dataclass(node) and not isinstance(node, Span):
-            changed = {each.name: _per_head(getattr(node, each.name)) for each in fields(node)}
+            changed = {each.name: _once(getattr(node, each.name)) for each in fields(node)}
             return replace(node, **changed)  # type: ignore[type-var]
         case _:
             return node
-
-
-def _product(spec: str, operands: list[Expr]) -> Expr:
-    match _PRODUCTS.get(spec), operands:
-        case "@", [left, right]:
-            return Binary("@", left, right)
-        case str(name), [left, right]:
-            return Call(Name(name), (left, right), ())
-    return Call(Name("einsum"), (Str(spec), *operands), ())
-
-
-def _without_common_axis(spec: str) -> str:
-    """`ab,abc->ac` without its `a`, and with letters from the start of the alphabet again: `a,ab->b`."""
-    left, result = spec.split("->")
-    operands = left.split(",")
-    first = result[:1]
-    if len(operands) < 2 or not first or any(letters[:1] != first or letters.count(first) > 1 for letters in operands):
-        return spec
-    kept = spec.replace(first, "")
-    letters = list(dict.fromkeys(letter for letter in kept if letter.isalpha()))
-    return kept.translate({ord(letter): chr(ord("a") + place) for place, letter in enumerate(letters)})

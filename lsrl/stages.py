@@ -20,7 +20,7 @@ from lsrl.backends.torch_graph import emit_torch_graph
 from lsrl.ir.cell import GRAPH, Cell
 from lsrl.ir.fault import Refusal
 from lsrl.ir.graph_plan import GraphPlan, make_graph_plan
-from lsrl.ir.lattice import along_one_axis
+from lsrl.ir.lattice import along_one_axis, is_grid
 from lsrl.ir.laws import simplify
 from lsrl.ir.laws_graph import small_products
 from lsrl.ir.plan import Loop, Plan, make_plan
@@ -81,6 +81,7 @@ class Taste:
     Attributes:
         schedules: that it has.
         inline: those that are one operation on whole sequences.
+        on_lines: those that are one operation on the lines of a grid.
         device: what it is taken to run on where nobody tells.
         grids: the forms of recurrences that it runs over grids.
     """
@@ -89,6 +90,7 @@ class Taste:
     fuses_in_loops: bool
     schedules: tuple[type[How], ...]
     inline: tuple[type[How], ...]
+    on_lines: tuple[type[How], ...]
     device: str
     grids: tuple[type[Form], ...]
 
@@ -102,16 +104,18 @@ TASTES = {
         True,
         schedules=(*EVERYTHING, *ON_GRIDS),
         inline=(Scan, Chunk, Quadratic, *ON_GRIDS),
+        on_lines=(Scan, Chunk, Quadratic),
         device="cpu",
         grids=(GridForm, LayeredForm, ElementForm, LineForm),
     ),
     "triton": Taste(
         False,
         False,
-        schedules=(*EVERYTHING, Tiles),
-        inline=(Chunk, Quadratic, Tiles),
+        schedules=(*EVERYTHING, *ON_GRIDS),
+        inline=(Chunk, Quadratic, *ON_GRIDS),
+        on_lines=(Scan, Chunk, Quadratic),
         device="h100",
-        grids=(GridForm, LayeredForm),
+        grids=(GridForm, LayeredForm, ElementForm, LineForm),
     ),
     "cpu": Taste(
         False,
@@ -157,7 +161,8 @@ def make(cell: Cell, sizes: Mapping[str, int], target: str, schedule: str = SEQU
     fused = fuse_products(split, in_loops=taste.fuses_in_loops)
     found = possible(fused, sizes, taste.schedules, taste.grids)
     chosen = resolve(fused, found, schedule, run or assumed_run(target, DEFAULT_DTYPES[target]))
-    plan = make_plan(fused, sizes, hoist_elementwise=taste.hoists_elementwise, hows=chosen.hows, inline=taste.inline)
+    inline = {*taste.inline, *(taste.on_lines if is_grid(fused) else ())}
+    plan = make_plan(fused, sizes, hoist_elementwise=taste.hoists_elementwise, hows=chosen.hows, inline=inline)
     return Made(simple, split, plan, found, chosen)
 
 

@@ -63,11 +63,13 @@ class Scope:
         named: the values that are written as a name (or `h'`, `x[t-1]`).
         reads: the reads between nodes, edges and turns that the language inserts by itself here.
         brief: for people only: repetition along new axes is left out, as on paper.
+        heads: for people only: the size of a first axis that products are written without.
     """
 
     named: Mapping[Value, Expr]
     reads: tuple[str, ...] = HERE
     brief: bool = False
+    heads: Dim | None = None
 
 
 def expression(value: Value, scope: Scope) -> Expr:
@@ -101,6 +103,8 @@ def written(value: Value, scope: Scope) -> Expr:
     args = [expression(arg, scope) for arg in value.args]
     if value.op in INFIX:
         return Binary(INFIX[value.op], args[0], args[1])
+    if value.op == "einsum":
+        return _product(_spec(value, scope.heads), args)
     return FORMS.get(value.op, _plain)(value, args)
 
 
@@ -189,9 +193,23 @@ def _plain(value: Value, args: list[Expr]) -> Expr:
     return call(value.op, *args)
 
 
-def _einsum(value: Value, args: list[Expr]) -> Expr:
+def _spec(value: Value, heads: Dim | None) -> str:
+    """What a product sums over what: `a,bc,bd->bacd` is `a,b,c->abc` where `b` is the axis of heads, and all alike."""
     spec = str(value.attr("spec"))
-    ranks = tuple(arg.rank for arg in value.args)
+    left, result = spec.split("->")
+    letter = result[:1]
+    of_heads = [letters for letters in left.split(",") if letter and letter in letters]
+    firsts = [arg.shape[0] for arg, letters in zip(value.args, left.split(","), strict=True) if letters in of_heads]
+    apart = any(letters[0] != letter or letters.count(letter) > 1 for letters in of_heads)
+    if heads is None or not of_heads or apart or any(size != heads for size in firsts):
+        return spec
+    kept = spec.replace(letter, "")
+    letters = list(dict.fromkeys(each for each in kept if each.isalpha()))
+    return kept.translate({ord(each): chr(ord("a") + place) for place, each in enumerate(letters)})
+
+
+def _product(spec: str, args: list[Expr]) -> Expr:
+    """A product of arrays, by the name that it has."""
     match spec, args:
         case (("ab,b->a" | "a,ab->b" | "ab,bc->ac"), [x, y]):
             return Binary("@", x, y)
@@ -199,7 +217,7 @@ def _einsum(value: Value, args: list[Expr]) -> Expr:
             return call("dot", x, y)
         case "a,b->ab", [x, y]:
             return call("outer", x, y)
-        case (("a,a->a" | "a,ab->ab"), [x, y]) if ranks[1] == 2:
+        case "a,ab->ab", [x, y]:
             return Binary("@", call("diag", x), y)
         case "ab,b->ab", [x, y]:
             return Binary("@", x, call("diag", y))
@@ -317,7 +335,6 @@ def _signed(value: Value, args: list[Expr]) -> Expr:
 
 
 FORMS: Mapping[str, Form] = {
-    "einsum": _einsum,
     "softmax": _softmax,
     "transpose": _transpose,
     "expand": _expand,

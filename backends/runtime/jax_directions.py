@@ -63,3 +63,26 @@ def turned_edges(borders, turn, axes):
     """What enters or leaves along the axis of each state, on some other axes from the last place to the first."""
     ways = [[1 + other - (other > axis) for other in turn if other != axis] for axis in axes]
     return tuple(jnp.flip(border, way) if way else border for border, way in zip(borders, ways))
+
+
+def tiled_in_directions(tiled, turns, runs, *, extents, axes, **options):
+    """`tiled` of several recurrences that are alike, each in a direction of its own, all at once: for each its result.
+
+    Args:
+        tiled: of `jax_grid`, or what takes layers apart for it.
+        turns: for each recurrence the axes on which it is to run from the last place to the first.
+        runs: for each what `tiled` takes, starts first, then lists of lists of [B, places, ...].
+        extents: the number of places along each axis.
+        axes: the axis that each state travels along.
+    """
+    starts = [turned_edges(first, turn, axes) for (first, *_), turn in zip(runs, turns)]
+    leaves, trees = zip(*(jax.tree.flatten(rest) for _, *rest in runs))
+    grids = [turned_grids(each, turn, extents) for each, turn in zip(leaves, turns)]
+    whole, starts = ([jnp.concatenate(same) for same in zip(*each)] for each in (grids, starts))
+    taken = jax.tree.unflatten(trees[0], whole)
+    results = tiled(tuple(starts), *taken, extents=extents, axes=axes, **options)
+    found, lasts = (apart(each, len(turns)) for each in results)
+    return [
+        (turned_grids(each, turn, extents), turned_edges(last, turn, axes))
+        for each, last, turn in zip(found, lasts, turns)
+    ]

@@ -20,11 +20,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from lsrl.backends.runtime.grid_algebra import affine_map, element_shares, element_step
+from lsrl.backends.runtime.grid_tree import over_tree
 from lsrl.backends.runtime.jax_chunk_gram import turned
 from lsrl.backends.runtime.jax_grid import from_tiles, in_tiles, lanes_first, lanes_last, remaining, without
 from lsrl.backends.runtime.jax_grid_algebra import algebra_of
-from lsrl.backends.runtime.jax_grid_tree import over_tree
-from lsrl.backends.runtime.jax_scan import share_of_first
 from lsrl.backends.runtime.jax_waves import over_waves
 
 
@@ -83,7 +83,7 @@ def element_states(join, axes, sides, tree, through, rest, borders):
 
 def elements_forward_only(join, axes, sides, tree, through, rest, borders):
     algebra = algebra_of(join)
-    arriving, lasts = arriving_elements(algebra, join, axes, sides, tree, through, rest, borders)
+    arriving, lasts = arriving_elements(algebra, axes, sides, tree, through, rest, borders)
     return arriving, element_step(algebra, through, arriving, rest), lasts
 
 
@@ -95,12 +95,12 @@ def elements_forward(join, axes, sides, tree, through, rest, borders):
 def elements_backward(join, axes, sides, tree, kept, gradients):
     through, rest, arriving = kept
     d_arriving, d_following, d_lasts = gradients
-    shares, share_of_rest = element_shares(join, through, arriving, rest)
+    shares, share_of_rest = element_shares(algebra_of(join), through, arriving, rest)
     added = (shares * d_following[..., None]).sum(-2) + d_arriving
     places = range(1, 1 + len(sides))
     matrices, added = (jnp.flip(each, places) for each in (turned(shares), added))
     d_borders = tuple(jnp.flip(each, places[:-1]) for each in d_lasts)
-    passed, d_starts = arriving_elements(algebra_of("add"), "add", axes, sides, tree, matrices, added, d_borders)
+    passed, d_starts = arriving_elements(algebra_of("add"), axes, sides, tree, matrices, added, d_borders)
     total = d_following + jnp.flip(passed, places)
     d_through = total[..., None] * (arriving[..., None, :] if join == "add" else shares)
     return d_through, total * share_of_rest, tuple(jnp.flip(each, places[:-1]) for each in d_starts)
@@ -109,32 +109,7 @@ def elements_backward(join, axes, sides, tree, kept, gradients):
 element_states.defvjp(elements_forward, elements_backward)
 
 
-def element_shares(join, through, arriving, rest):
-    """The derivatives of what a place passes on by what arrives there, [L, ..., n, n], and by what it adds."""
-    if join == "add":
-        return through, jnp.ones_like(rest)
-    plus = algebra_of(join).plus
-    terms = through + arriving[..., None, :]
-    later = [rest]  # the sum of all operands behind each
-    for at in reversed(range(1, terms.shape[-1])):
-        later.append(plus(terms[..., at], later[-1]))
-    left, shares = jnp.ones_like(rest), []
-    for at, behind in enumerate(reversed(later)):
-        share = share_of_first(plus, terms[..., at], behind)
-        shares.append(left * share)
-        left = left * (1 - share)
-    return jnp.stack(shares, -1), left
-
-
-def element_step(algebra, through, arriving, rest):
-    """What a place passes on, [..., n], of T [..., n, n], of what arrives and of what it adds."""
-    total = rest
-    for at in reversed(range(arriving.shape[-1])):
-        total = algebra.plus(algebra.times(through[..., at], arriving[..., at, None]), total)
-    return total
-
-
-def arriving_elements(algebra, join, axes, sides, tree, through, rest, borders):
+def arriving_elements(algebra, axes, sides, tree, through, rest, borders):
     """What arrives at every place, [L, *extents, n], and what leaves the grid."""
     extents = through.shape[1:-2]
     sides = tuple(min(side, extent) for side, extent in zip(sides, extents))
@@ -147,7 +122,7 @@ def arriving_elements(algebra, join, axes, sides, tree, through, rest, borders):
     leaving = leaving.reshape(*lead, *leaving.shape[1:])
     if tree:
         starts = tuple(start[..., None] for start in starts)
-        arriving, lasts = over_tree(join, leaving[..., :-1], leaving[..., -1:], starts, counts, axes, edges)
+        arriving, lasts = over_tree(algebra, leaving[..., :-1], leaving[..., -1:], starts, counts, axes, edges)
         lasts = tuple(last[..., 0] for last in lasts)
     else:
         lasts, arriving = over_waves(partial(tile_of_elements, algebra, edges), starts, leaving, counts, axes)
@@ -211,9 +186,3 @@ def tile_of_elements(algebra, edges, states, leaving):
     arriving = jnp.concatenate(states, 1)
     passed = affine_map(algebra, leaving, arriving)
     return tuple(jnp.split(passed, [sum(edges[:count]) for count in range(1, len(edges))], 1)), arriving
-
-
-def affine_map(algebra, coefficients, vectors):
-    """[N, x, E + 1] of [N, E] and one: [N, x]."""
-    product = algebra.dot(coefficients[..., :-1], vectors[..., None])
-    return algebra.plus(product, coefficients[..., -1:])[..., 0]

@@ -10,7 +10,7 @@ recurrence itself makes of unit vectors: they are computed for all tiles at once
 and all else is products of matrices.  This is the chunkwise form of Pöppel et al., 2025, "pLSTM: parallelizable Linear
 Source Transition Mark networks", section 3, for tiles with any sides and states along any axes.
 
-With `tree` the states go from tile to tile in logarithmic depth (`jax_grid_tree`).
+With `tree` the states go from tile to tile in logarithmic depth (`grid_tree`).
 
 What is kept for derivatives: what went in, and the states between tiles; coefficients are computed again.
 
@@ -24,8 +24,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from lsrl.backends.runtime.grid_tree import over_tree
 from lsrl.backends.runtime.jax_chunk_gram import exact_product, turned
-from lsrl.backends.runtime.jax_grid_tree import over_tree
+from lsrl.backends.runtime.jax_grid_algebra import algebra_of
 from lsrl.backends.runtime.jax_waves import over_places, over_waves
 
 
@@ -91,7 +92,7 @@ def states_by_tree(through, added, borders, counts, axes, edges, reverse=False):
     lead = (borders[0].shape[0], math.prod(counts))
     starts = tuple(border.reshape(*border.shape[:-2], -1) for border in borders)
     through, added = of_tiles((through, added), lead)
-    arriving, lasts = over_tree("add", through, added, starts, counts, axes, edges, reverse)
+    arriving, lasts = over_tree(algebra_of("add"), through, added, starts, counts, axes, edges, reverse)
     lasts = tuple(last.reshape(*last.shape[:-1], *shape) for last in lasts)
     return arriving.reshape(*arriving.shape[:-1], *shape), lasts
 

@@ -51,7 +51,8 @@ def in_chunks(whole, taken, reverse, empty):
 def out_of_chunks(found, shape, taken, reverse):
     """The inverse of `in_chunks` for [..., X]: to [B, T, H, X]."""
     batch, length, lanes = shape
-    ordered = found[:, :taken].reshape(batch, lanes, -1, found.shape[-1])[:, :, :length]
+    filled = -(-length // taken) * taken
+    ordered = found[:, :taken].reshape(batch, lanes, filled, found.shape[-1])[:, :, :length]
     return (ordered.flip(2) if reverse else ordered).transpose(1, 2)
 
 

@@ -46,3 +46,39 @@ def turned_edges(borders, turn, axes):
     """What enters or leaves along the axis of each state, on some other axes from the last place to the first."""
     ways = [[1 + other - (other > axis) for other in turn if other != axis] for axis in axes]
     return [border.flip(way) if way else border for border, way in zip(borders, ways)]
+
+
+def tiled_in_directions(tiled, turns, runs, *, extents, axes, **options):
+    """`tiled` of several recurrences that are alike, each in a direction of its own, all at once: for each its result.
+
+    Args:
+        tiled: of `torch_grid`, or what takes layers apart for it.
+        turns: for each recurrence the axes on which it is to run from the last place to the first.
+        runs: for each what `tiled` takes, starts first, then lists of lists of [B, places, ...] by wave.
+        extents: the number of places along each axis.
+        axes: the axis that each state travels along.
+    """
+    starts = [turned_edges(first, turn, axes) for (first, *_), turn in zip(runs, turns)]
+    grids = [turned_grids([*tensors_in(rest)], turn, extents) for (_, *rest), turn in zip(runs, turns)]
+    whole, starts = ([in_one_batch(same) for same in zip(*each)] for each in (grids, starts))
+    taken = with_tensors(runs[0][1:], iter(whole))
+    found, lasts = tiled(tuple(starts), *taken, extents=extents, axes=axes, **options)
+    parts = [zip(*(each.unflatten(0, (len(turns), -1)).unbind() for each in every)) for every in (found, lasts)]
+    return [
+        (turned_grids(each, turn, extents), turned_edges(last, turn, axes)) for each, last, turn in zip(*parts, turns)
+    ]
+
+
+def tensors_in(nested):
+    """The tensors in lists of lists, without what is None."""
+    if isinstance(nested, torch.Tensor):
+        yield nested
+    for each in () if nested is None or isinstance(nested, torch.Tensor) else nested:
+        yield from tensors_in(each)
+
+
+def with_tensors(nested, tensors):
+    """Lists of lists with other tensors in the places of theirs."""
+    if nested is None or isinstance(nested, torch.Tensor):
+        return None if nested is None else next(tensors)
+    return [with_tensors(each, tensors) for each in nested]

@@ -13,7 +13,7 @@ from lsrl.backends.runtime.torch_tiles import GridTiles
 from lsrl.backends.runtime.torch_waves import wave_order
 
 
-def tiled(starts, transition, gates, keys, values, reads, *, extents, axes, sides, reverse=()):
+def tiled(starts, transition, gates, keys, values, reads, *, extents, axes, sides, reverse=(), tree=False):
     """The products of the states with vectors at every place, and the last states.
 
     Args:
@@ -26,6 +26,7 @@ def tiled(starts, transition, gates, keys, values, reads, *, extents, axes, side
         axes: the axis that each state travels along.
         sides: places of a tile along each axis, at most.
         reverse: the axes on which it runs from the last place to the first.
+        tree: from tile to tile in logarithmic depth.
 
     Returns:
         A list of [B, places, *lanes, V], and the last states.
@@ -43,7 +44,8 @@ def tiled(starts, transition, gates, keys, values, reads, *, extents, axes, side
     numbers = [cut.table(lists, beyond, zero) for lists, beyond in tables]
     vectors = [cut.vectors(each, dtype) for each in (queries, keys, values)]
     borders = [cut.border(start.to(dtype), axis) for start, axis in zip(starts, axes)]
-    found, _, last = GridTiles.apply(*numbers, *vectors, torch.cat(borders), cut.counts, sides, tuple(axes))
+    options = (cut.counts, sides, tuple(axes), tree)
+    found, _, last = GridTiles.apply(*numbers, *vectors, torch.cat(borders), *options)
     by_place = cut.by_place(found).reshape(*whole, len(reads), first.shape[-1])
     lasts = zip(last.split([border.shape[0] for border in borders]), axes, starts)
     ends = (cut.of_border(last, axis).reshape(start.shape) for last, axis, start in lasts)
@@ -92,7 +94,7 @@ class GridCut:
         stacked = torch.stack([zero if each is None else each.to(zero) for row in lists for each in row], -1)
         found = GridRows.apply(stacked.flatten(0, -2), self.rows, self.back).unflatten(1, (len(lists), -1))
         if beyond is not None and self.rows.shape[0] > self.back.shape[0]:
-            found = found + beyond * (self.rows < 0)[:, None, None]
+            found = torch.where((self.rows < 0)[:, None, None], beyond, found)
         return found.unflatten(0, (-1, math.prod(self.sides))).transpose(0, 1).contiguous()
 
     def by_place(self, found):

@@ -1,8 +1,9 @@
-"""`S' = A S + B` over a grid, in PyTorch: the places of a wave at once, each an A of its own.
+"""`S' = A S + B` over a grid, in PyTorch, in any of four algebras: every place has an A of its own.
 
-A place has E edges by which states enter it, and by which they leave it; those of the first state first.  The places
-of a tile are such a grid, with an edge for each state, and so are the tiles of a grid, with an edge for each place at
-their borders: see `torch_tiles`.
+The places of a wave run at once; or places are merged in pairs, in logarithmic depth (`grid_tree`).  A place has E
+edges by which states enter it, and by which they leave it; those of the first state first.  The places of a tile are
+such a grid, with an edge for each state, and so are the tiles of a grid, with an edge for each place at their borders:
+see `torch_tiles` and `torch_elements`.
 """
 
 import functools
@@ -10,6 +11,8 @@ import math
 
 import torch
 
+from lsrl.backends.runtime.grid_tree import over_tree
+from lsrl.backends.runtime.torch_grid_algebra import algebra_of
 from lsrl.backends.runtime.torch_kernels import runs_kernels
 from lsrl.backends.runtime.torch_operators import OPERATORS
 from lsrl.backends.runtime.torch_waves import grid_waves, stretches, wave_order, wave_runs, wave_sizes
@@ -84,6 +87,8 @@ def grid_carry(
     axes: list[int],
     widths: list[int],
     reverse: bool,
+    join: str,
+    tree: bool,
 ) -> list[torch.Tensor]:
     """`S' = A S + B` at every place of a grid: the states that arrive everywhere, and those that leave the grid.
 
@@ -94,36 +99,57 @@ def grid_carry(
         counts: places along each axis.
         axes, widths: the axis that each state travels along, and its edges at a place.
         reverse: from the last place to the first, on every axis.
+        join: the sum, "add", "max", "min" or "logaddexp"; for all but the first, products are sums of numbers.
+        tree: places are merged in pairs, and do not run by waves.
 
     Returns:
         [P, L, E, X], and what leaves as `border`.
     """
     grid = ((*counts,), (*axes,), (*widths,), reverse)
+    if tree:
+        merged: list[torch.Tensor] = carry_by_tree(algebra_of(join), maps, added, border, *grid)
+        return merged
     states, parts = carry_room(border, *grid)
-    if added.dtype == torch.float32 and runs_kernels(added):
+    if join == "add" and added.dtype == torch.float32 and runs_kernels(added):
         rows, given = carry_rows(*grid, added.device), (maps, added.contiguous(), states)
         for first, count in wave_runs(counts, reverse):
             launch_carry_wave(*given, rows, first, count)
     else:
-        carry_plainly(maps, added, states, *grid)
+        carry_plainly(join, maps, added, states, *grid)
     return [states[: len(added)], carried_out(len(added), parts)]
 
 
-def carry_plainly(maps, added, states, counts, axes, widths, reverse):
+def carry_plainly(join, maps, added, states, counts, axes, widths, reverse):
     """The waves of `grid_carry` by operations of PyTorch, into the room `states` that has the border."""
-    parts = states.split(widths, 2)
+    parts, algebra = states.split(widths, 2), algebra_of(join)
     runs = [carry_runs(counts, axis, reverse)[0] for axis in axes]
     waves = [*zip(wave_runs(counts), *runs)]
     for (first, count), *following in reversed(waves) if reverse else waves:
-        flat = (tensor[first : first + count].flatten(0, 1) for tensor in (added, maps, states))
-        passed = torch.baddbmm(*flat).unflatten(0, (count, added.shape[1]))
+        own, through, arriving = (tensor[first : first + count].flatten(0, 1) for tensor in (added, maps, states))
+        if join == "add" and added.is_floating_point():
+            found = torch.baddbmm(own, through, arriving)
+        else:
+            found = algebra.plus(algebra.dot(through, arriving), own)
+        passed = found.unflatten(0, (count, added.shape[1]))
         for part, own, own_runs in zip(parts, passed.split(widths, 2), following):
             for place, row, many in own_runs:
                 part[row : row + many] = own[place - first : place - first + many]
 
 
+def carry_by_tree(algebra, maps, added, border, counts, axes, widths, reverse):
+    """`grid_carry` in logarithmic depth."""
+    order = wave_order(counts, added.device)
+    through, own = (each.index_select(0, order.argsort()).transpose(0, 1) for each in (maps, added))
+    others = [(*counts[:axis], *counts[axis + 1 :], width) for axis, width in zip(axes, widths)]
+    borders = border.split([math.prod(shape) for shape in others])
+    starts = tuple(own.unflatten(0, shape).movedim(-2, 0) for own, shape in zip(borders, others))
+    arriving, lasts = over_tree(algebra, through, own, starts, counts, axes, widths, reverse)
+    whole = torch.cat([last.movedim(0, -2).flatten(0, -3) for last in lasts])
+    return [arriving.transpose(0, 1).index_select(0, order), whole]
+
+
 @grid_carry.register_fake
-def _(maps, added, border, counts, axes, widths, reverse):
+def _(maps, added, border, counts, axes, widths, reverse, join, tree):
     return [torch.empty_like(added), torch.empty_like(border)]
 
 
@@ -137,13 +163,13 @@ def _(info, in_dims, maps, added, border, *options):
 
 
 class GridCarry(torch.autograd.Function):
-    """`grid_carry`; its adjoint is the same the other way round, so it can be differentiated again and again."""
+    """`grid_carry` over (+, x); its adjoint is the same the other way round, so it can be differentiated again."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(maps, added, border, counts, axes, widths, reverse):
-        return tuple(grid_carry(maps, added, border, counts, axes, widths, reverse))
+    def forward(maps, added, border, counts, axes, widths, reverse, tree):
+        return tuple(grid_carry(maps, added, border, counts, axes, widths, reverse, "add", tree))
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -153,6 +179,6 @@ class GridCarry(torch.autograd.Function):
     @staticmethod
     def backward(ctx, d_arriving, d_last):
         maps, arriving = ctx.saved_tensors
-        *options, reverse = ctx.options
-        passed, d_border = GridCarry.apply(maps.mT, d_arriving, d_last, *options, not reverse)
-        return passed @ arriving.mT, passed, d_border, None, None, None, None
+        *grid, reverse, tree = ctx.options
+        passed, d_border = GridCarry.apply(maps.mT, d_arriving, d_last, *grid, not reverse, tree)
+        return passed @ arriving.mT, passed, d_border, None, None, None, None, None

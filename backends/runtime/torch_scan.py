@@ -128,6 +128,26 @@ def share_of_first(join, x, y):
     return torch.where(difference == 0, 0.5, larger.to(x.dtype))
 
 
+class LogAdd(torch.autograd.Function):
+    """log(e^x + e^y), with a derivative where both are infinite as well."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x, y):
+        return torch.logaddexp(x, y)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, y = ctx.saved_tensors
+        share = share_of_first(torch.logaddexp, x, y)
+        return (share * gradient).sum_to_size(x.shape), ((1 - share) * gradient).sum_to_size(y.shape)
+
+
 def with_batch(function, size, in_dims, tensors, options):
     """The rule of `torch.vmap`: what is mapped over joins the batch."""
     moved = [x[None] if dim is None else x.movedim(dim, 0) for x, dim in zip(tensors, in_dims)]

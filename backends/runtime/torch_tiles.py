@@ -7,9 +7,9 @@ At every place of a grid states S_i, each travelling along one axis, become
 with numbers T, g and w.  Within a tile of a few places along each axis everything that is read or leaves is linear in
 the states that arrive at the near borders and in the outer products of the places.  Its coefficients are what the
 recurrence itself makes of unit vectors.  With them all is products of matrices, for all tiles at once, but for the
-states at the borders of tiles, which run over the grid of tiles as the coefficients over the places of one: `GridCarry`
-does both.  This is the chunkwise form of Poeppel et al., 2025, "pLSTM: parallelizable Linear Source Transition Mark
-networks", section 3, for tiles with any sides and states along any axes.
+states at the borders of tiles, which run over the grid of tiles as the coefficients over the places of one, or with
+`tree` in logarithmic depth: `GridCarry` does all of that.  This is the chunkwise form of Poeppel et al., 2025, "pLSTM:
+parallelizable Linear Source Transition Mark networks", section 3, for tiles with any sides and states along any axes.
 
 What is kept for derivatives: what went in, and the states between tiles; coefficients are computed again.
 
@@ -50,7 +50,7 @@ def tile_coefficients(transition, gates, marks, sides, axes):
     own = (here * gates[:, :, :, None]).flatten(3)
     added = torch.cat([own.new_zeros(*own.shape[:3], cut), own], 3)
     border = unit[:, None].expand(-1, tiles, -1)
-    arriving, last = GridCarry.apply(transition, added, border, sides, axes, [1] * states, False)
+    arriving, last = GridCarry.apply(transition, added, border, sides, axes, [1] * states, False, False)
     return last.transpose(0, 1), (marks @ arriving).transpose(0, 1).flatten(1, 2)
 
 
@@ -113,24 +113,22 @@ def tile_slots(sides, axes, device):
     return torch.stack(numbers, 1)[wave_order(sides)].to(device, torch.int32)
 
 
-def tiles_plainly(numbers, vectors, border, counts, sides, axes):
-    """`grid_tiles` by operations of PyTorch."""
-    (transition, gates, marks), (queries, keys, values) = numbers, vectors
-    leaving, reading = tile_coefficients(transition, gates, marks, sides, axes)
+def tiles_plainly(tree, coefficients, vectors, border, counts, sides, axes):
+    """`grid_tiles` by operations of PyTorch, of what `tile_coefficients` gives."""
+    (leaving, reading), (queries, keys, values) = coefficients, vectors
     edges, lead = leaving.shape[1], (math.prod(counts), border.shape[1])
     (through, spread), (shares, gate) = (each.tensor_split([edges], 2) for each in (leaving, reading))
     (added,) = in_parts(tile_write, edges * keys[0].numel(), keys, values, spread)
-    options = (counts, axes, tile_edges(axes, sides), False)
+    options = (counts, axes, tile_edges(axes, sides), False, "add", tree)
     arriving, last = grid_carry(through.unflatten(0, lead), added.reshape(*lead, edges, -1), border, *options)
     states = arriving.reshape(queries.shape[0], -1, values.shape[-1])
     (found,) = in_parts(tile_read, edges * queries[0].numel(), queries, keys, values, shares, gate, states)
     return [found, arriving, last]
 
 
-def tiles_in_kernels(numbers, vectors, border, counts, sides, axes):
-    """`grid_tiles` by kernels: one for the coefficients of all tiles, one for each wave of tiles."""
+def tiles_in_kernels(coefficients, vectors, border, counts, sides, axes):
+    """`grid_tiles` by a kernel for each wave of tiles, of what `tile_coefficients` gives."""
     grid = (counts, axes, (*tile_edges(axes, sides),), False)
-    coefficients = launch_tile_numbers(numbers, tile_slots(sides, axes, border.device), sum(grid[2]))
     states, parts = carry_room(border, *grid)
     rows, found = carry_rows(*grid, border.device), border.new_empty(*vectors[0].shape[:2], vectors[2].shape[2])
     given = [each.contiguous() for each in vectors]
@@ -148,6 +146,7 @@ def grid_tiles(
     counts: list[int],
     sides: list[int],
     axes: list[int],
+    tree: bool,
 ) -> list[torch.Tensor]:
     """What is read at every place, the states that arrive at tiles, and those that leave at the far borders.
 
@@ -158,18 +157,25 @@ def grid_tiles(
         counts: tiles along each axis.
         sides: places of a tile along each axis.
         axes: the axis that each state travels along.
+        tree: tiles are merged in pairs, and do not run by waves.
 
     Returns:
         [G L, p r, V], [G, L, E, K V], and what leaves as `border`.
     """
-    kernels = tile_kernels_serve(numbers, vectors, sum(tile_edges(axes, sides))) and runs_kernels(border)
-    run = tiles_in_kernels if kernels else tiles_plainly
-    found: list[torch.Tensor] = run(numbers, vectors, border, (*counts,), (*sides,), (*axes,))
+    transition, gates, marks = numbers
+    edges, tile = sum(tile_edges(axes, sides)), ((*sides,), (*axes,))
+    kernels = tile_kernels_serve(numbers, vectors, edges) and runs_kernels(border)
+    if kernels:
+        coefficients = launch_tile_numbers(numbers, tile_slots(*tile, border.device), edges)
+    else:
+        coefficients = tile_coefficients(transition, gates, marks, *tile)
+    run = tiles_in_kernels if kernels and not tree else functools.partial(tiles_plainly, tree)
+    found: list[torch.Tensor] = run(coefficients, vectors, border, (*counts,), *tile)
     return found
 
 
 @grid_tiles.register_fake
-def _(numbers, vectors, border, counts, sides, axes):
+def _(numbers, vectors, border, counts, sides, axes, tree):
     queries, _, values = vectors
     arriving = border.new_empty(math.prod(counts), border.shape[1], sum(tile_edges(axes, sides)), border.shape[2])
     return [values.new_empty(*queries.shape[:2], values.shape[2]), arriving, torch.empty_like(border)]
@@ -201,19 +207,19 @@ class GridTiles(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(transition, gates, marks, queries, keys, values, border, counts, sides, axes):
-        return tuple(grid_tiles([transition, gates, marks], [queries, keys, values], border, counts, sides, axes))
+    def forward(transition, gates, marks, queries, keys, values, border, *options):
+        return tuple(grid_tiles([transition, gates, marks], [queries, keys, values], border, *options))
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        *given, border, counts, sides, axes = inputs
-        ctx.options, ctx.border = (counts, sides, axes), border.shape
+        *given, border, counts, sides, axes, tree = inputs
+        ctx.options, ctx.border = (counts, sides, axes, tree), border.shape
         ctx.save_for_backward(*given, output[1])
         ctx.set_materialize_grads(False)  # one by the states between tiles, which nothing else sees, is large
 
     @staticmethod
     def backward(ctx, d_found, d_arriving, d_last):
-        counts, sides, axes = ctx.options
+        counts, sides, axes, tree = ctx.options
         *numbers, queries, keys, values, arriving = ctx.saved_tensors
         d_found = filled(d_found, values, (*queries.shape[:2], values.shape[2]), values.dtype)
         d_last = filled(d_last, values, ctx.border, values.dtype)
@@ -225,11 +231,11 @@ class GridTiles(torch.autograd.Function):
         d_queries, *of_read, d_shares, d_gate, d_states = in_parts(tile_read_pull, edges * queries[0].numel(), *read)
         d_states = d_states.reshape(arriving.shape)
         d_arriving = d_states if d_arriving is None else d_arriving + d_states
-        maps, options = through.unflatten(0, arriving.shape[:2]), (counts, axes, tile_edges(axes, sides), True)
+        maps, options = through.unflatten(0, arriving.shape[:2]), (counts, axes, tile_edges(axes, sides), True, tree)
         d_passed, d_border = GridCarry.apply(maps.mT, d_arriving, d_last, *options)
         d_through = (d_passed @ arriving.mT).flatten(0, 1)
         written = (d_passed.reshape(states.shape), keys, values, spread)
         *of_written, d_spread = in_parts(tile_write_pull, edges * keys[0].numel(), *written)
         d_keys, d_values = (one + other for one, other in zip(of_read, of_written))
         d_numbers = pull((torch.cat([d_through, d_spread], 2), torch.cat([d_shares, d_gate], 2)))
-        return *d_numbers, d_queries, d_keys, d_values, d_border, None, None, None
+        return *d_numbers, d_queries, d_keys, d_values, d_border, None, None, None, None

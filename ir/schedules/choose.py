@@ -57,7 +57,7 @@ def _over_grid(found: Possible, run: Run) -> Choice:
     """Tiles have the side that is best; of recurrences that share their tiles each runs as all of them."""
     shared = len(found.together) > len(found.names)
     costs = [each for each in grid_costs(found, run) if not (shared and isinstance(each.how, Scan | Chunk | Quadratic))]
-    costs.sort(key=lambda each: each.seconds)
+    costs.sort(key=lambda each: (each.seconds, isinstance(each.how, Sequential)))  # waves take its steps at once
     tiles = [next((each for each in costs if isinstance(each.how, kind)), None) for kind in (Tiles, Tree)]
     kept = [each for each in costs if each in tiles or not isinstance(each.how, Tiles | Tree)]
     best = kept[0].how

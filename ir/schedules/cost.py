@@ -117,16 +117,19 @@ class Amount:
         )
 
 
-def cost(how: How, work: Work, run: Run) -> Cost:
+def cost(how: How, work: Work, run: Run, runtime: Runtime | None = None) -> Cost:
     """What a schedule costs; with the chunk size that is best where the schedule leaves it open.
+
+    Args:
+        runtime: what the framework adds, where that is not what it adds over time.
 
     Raises:
         DeviceError: the run is on a device that is not described.
     """
     if how == Chunk(None):
-        return min((cost(Chunk(size), work, run) for size in CHUNKS), key=lambda each: each.seconds)
+        return min((cost(Chunk(size), work, run, runtime) for size in CHUNKS), key=lambda each: each.seconds)
     place = device(run.device)
-    runtime = place.runtimes[run.target]
+    runtime = runtime or place.runtimes[run.target]
     looped = isinstance(how, Sequential) or (isinstance(how, Scan) and runtime.in_order)
     if looped and runtime.vector:
         place = replace(place, vector=runtime.vector)

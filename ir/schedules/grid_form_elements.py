@@ -67,6 +67,9 @@ def element_form(cell: Cell, component: Component) -> ElementForm:
         verb = "is" if len(known.states) == 1 else "are"
         nexts = " and ".join(f"`{state.name}'`" for state in known.states)
         raise NotLegal(f"{nexts} {verb} not affine in {names}", next(iter(known.offenders), first.next))
+    if first.kind is Kind.INT and known.algebra is not Algebra.AFFINE:
+        kind = f"`{first.name}` holds {first.kind} values, of which none is infinite"
+        raise NotLegal(f"{kind}, and tiles of what is {known.algebra} begin with one that is")
     leaves = _ordered(known)
     affine = known.algebra is Algebra.AFFINE
     rows = [_affine(known, s, leaves) if affine else _semiring(known.semirings[s.name], leaves) for s in known.states]

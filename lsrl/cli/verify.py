@@ -24,7 +24,7 @@ from lsrl.ir.schedules.how import parse_how
 from lsrl.program import load
 from lsrl.stress import TOLERANCES as STRESS_TOLERANCES
 from lsrl.stress import stressed
-from lsrl.verify import BATCH, DTYPES, LENGTH, TARGETS, TOLERANCES, Row, case, verify
+from lsrl.verify import BATCH, DTYPES, LENGTH, TARGETS, TOLERANCES, case, verify
 from lsrl.verify_text import table
 
 
@@ -80,12 +80,8 @@ def command(
         warnings.filterwarnings("ignore", message=".*plain PyTorch form")  # that is what `torch` is there for
         allowed = STRESS_TOLERANCES if stress else TOLERANCES
         rows = list(verify(given, targets or TARGETS, dtypes or DTYPES, hows, allowed))
-    click.echo(json.dumps([_data(row) for row in rows], indent=2) if as_json else table(rows))
+    click.echo(json.dumps([asdict(row) for row in rows], indent=2) if as_json else table(rows))
     return FINE if all(row.holds for row in rows) else FAULT
-
-
-def _data(row: Row) -> dict[str, object]:
-    return {**asdict(row), "holds": row.holds}
 
 
 def _prepare(targets: Sequence[str]) -> None:

@@ -56,6 +56,19 @@ cell four(H) over y, x:
 """
 
 
+# Linear memories with gates of their own.
+MEMORIES = """
+from std import plstm2d_d
+
+cell four(K, V) over y, x:
+    input q, k: [1, K], v: [1, V], t, s, m, d: [1]
+    a = plstm2d_d(1, K, V)(q, k, v, t, t, t, s, s, m, m, d)
+    b = reverse along x plstm2d_d(1, K, V)(q, k, v, t, s, t, s, d, m, m, d)
+    c = reverse along y plstm2d_d(1, K, V)(q, k, v, t, t, d, s, s, m, t, d)
+    output o = a + 2 * b + 3 * c + 4 * (reverse plstm2d_d(1, K, V)(q, k, v, s, t, t, s, s, m, m, d))
+"""
+
+
 def plan_of(text: str, sizes: dict[str, int]) -> Plan:
     cell = along_one_axis(lsrl.parse(text).cell(sizes))
     return make_plan(cell, sizes, hows={state.name: Dag() for state in cell.states})
@@ -223,6 +236,43 @@ def test_element_wise_work_leaves_loops_that_then_share_what_is_static() -> None
     cell = along_one_axis(program.cell(sizes))
     plan = make_plan(cell, sizes, hows={state.name: Dag() for state in cell.states}, hoist_elementwise=False)
     assert [(len(each.loops), each.shares_statics) for each in plan.abreast] == [(4, True)]
+
+
+@pytest.mark.filterwarnings("ignore:.* runs in its plain PyTorch form")
+@pytest.mark.parametrize(
+    ("target", "schedule"), [("jax", "dag(2)"), ("triton", "dag(2)"), ("triton", "dag(parallel, 2)")]
+)
+def test_all_ways_run_in_the_same_tiles(target: str, schedule: str) -> None:
+    """Values, borders and gradients of one call that runs all four, each two recurrences with gates of its own."""
+    drawn = Drawn.of(Grid(MEMORIES, sizes=(("K", 2), ("V", 3))), (3, 5))
+    with jax.enable_x64(True):
+        compiled = drawn.compiled(target, "float64", schedule)
+        assert {what: error for what, error in drawn.errors(compiled) if error > 1e-10} == {}
+    assert compiled.source.partition("def apply(")[2].count("tiled_in_directions(") == 1
+    assert "4 directions in one pass" in compiled.explain()
+
+
+LAYERS = """
+from std import plstm2d, plstm2d_tracking
+
+cell ways(J, K, V) over y, x:
+    input q, k: [1, K, J], v: [1, V, J], a, b: [1, J, J], s: [1, J, J, J], d: [1, J, J, J, J], t: [1]
+    one = plstm2d_tracking(1, K, V, J)(q, k, v, a, b, b, a, s, s, s, s, d)
+    output o = one + (reverse along y plstm2d_tracking(1, K, V, J)(q, k, v, b, a, a, b, s, s, s, s, d))
+    alone = plstm2d(1, K, V)(q[:, :, 0], k[:, :, 0], v[:, :, 0], t, t, t, t, t, t, t)
+    output p = alone
+"""
+
+
+@pytest.mark.filterwarnings("ignore:.* runs in its plain PyTorch form")
+def test_tiles_of_other_forms_run_by_themselves() -> None:
+    """Those of states in layers run at once, and beside them others of one layer."""
+    drawn = Drawn.of(Grid(LAYERS, sizes=(("J", 2), ("K", 2), ("V", 3))), (3, 4))
+    compiled = drawn.compiled("triton", "float64", "dag(2)")
+    assert {what: error for what, error in drawn.errors(compiled) if error > 1e-10} == {}
+    body = "".join(compiled.source.partition("def apply(")[2].split())
+    assert body.count("=tiled_in_directions(functools.partial(tiled_layers,tiled,torch.stack),") == 1
+    assert body.count("=tiled(") == 1
 
 
 @pytest.mark.parametrize("target", ["jax", "triton"])

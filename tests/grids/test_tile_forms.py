@@ -1,16 +1,19 @@
-"""Tiles of every form in JAX: one turn, layers, elements in four algebras, trees of tiles, lines along one axis."""
+"""Tiles of every form in JAX: one turn, layers, elements in four algebras, lines; trees of tiles in both frameworks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations
 
 import jax
 import numpy as np
 import pytest
+import torch
 
 import lsrl
-from lsrl.backends.runtime.jax_grid_tree import over_tree
+from lsrl.backends.arrays import Array
+from lsrl.backends.runtime import jax_grid_algebra, torch_grid_algebra
+from lsrl.backends.runtime.grid_tree import over_tree
 from lsrl.ir.lattice import along_one_axis
 from lsrl.ir.pipeline import components
 from lsrl.ir.schedules.grid_form import grid_form
@@ -78,11 +81,19 @@ def test_no_number_is_lost_where_nothing_arrives() -> None:
 
 
 @pytest.mark.parametrize(
-    ("join", "counts", "axes"),
-    [("add", (5, 3), (0, 1)), ("max", (1, 6), (1, 0, 0)), ("logaddexp", (2, 3, 2), (2, 0, 1))],
+    ("framework", "join", "counts", "axes"),
+    [
+        ("jax", "add", (5, 3), (0, 1)),
+        ("jax", "max", (1, 6), (1, 0, 0)),
+        ("jax", "logaddexp", (2, 3, 2), (2, 0, 1)),
+        ("torch", "add", (3, 2, 5), (2, 1, 0)),
+        ("torch", "min", (4, 3), (0, 0, 1)),
+        ("torch", "logaddexp", (6, 1), (0, 1)),
+        ("torch", "max", (3, 3), (1, 1)),
+    ],
 )
 def test_a_tree_gives_what_going_from_tile_to_tile_does(
-    join: str, counts: tuple[int, ...], axes: tuple[int, ...]
+    framework: str, join: str, counts: tuple[int, ...], axes: tuple[int, ...]
 ) -> None:
     drawn, edges = np.random.default_rng(0), (2, 1, 3)[: len(axes)]
     size = sum(edges)
@@ -90,8 +101,7 @@ def test_a_tree_gives_what_going_from_tile_to_tile_does(
     added = drawn.normal(size=(1, *counts, size, 1))
     starts = [drawn.normal(size=(1, *counts[:a], *counts[a + 1 :], e, 1)) for a, e in zip(axes, edges)]
     flat = (each.reshape(1, -1, *each.shape[1 + len(counts) :]) for each in (through, added))
-    run = jax.jit(over_tree, static_argnums=(0, 4, 5, 6))
-    arriving, lasts = run(join, *flat, tuple(starts), counts, axes, edges)
+    arriving, lasts = TREES[framework](join, *flat, starts, counts, axes, edges)
     borders = [start.copy() for start in starts]
     for number, place in enumerate(np.ndindex(*counts)):
         at = [(0, *place[:axis], *place[axis + 1 :]) for axis in axes]
@@ -102,6 +112,23 @@ def test_a_tree_gives_what_going_from_tile_to_tile_does(
             border[where] = part
     for last, border in zip(lasts, borders):
         np.testing.assert_allclose(last, border, rtol=1e-10, atol=1e-12)
+
+
+def _jax_tree(join: str, through: Array, added: Array, starts: list[Array], *grid: object) -> tuple[Array, list[Array]]:
+    run = jax.jit(lambda *given: over_tree(jax_grid_algebra.algebra_of(join), *given, *grid))
+    arriving, lasts = run(through, added, tuple(starts))
+    return np.asarray(arriving), [*map(np.asarray, lasts)]
+
+
+def _torch_tree(
+    join: str, through: Array, added: Array, starts: list[Array], *grid: object
+) -> tuple[Array, list[Array]]:
+    given = (torch.tensor(through), torch.tensor(added), tuple(map(torch.tensor, starts)))
+    arriving, lasts = over_tree(torch_grid_algebra.algebra_of(join), *given, *grid)
+    return arriving.numpy(), [last.numpy() for last in lasts]
+
+
+TREES: Mapping[str, Callable[..., tuple[Array, list[Array]]]] = {"jax": _jax_tree, "torch": _torch_tree}
 
 
 def _affine(join: str, matrix: np.ndarray, vector: np.ndarray, added: np.ndarray) -> np.ndarray:
@@ -209,6 +236,18 @@ cell c() over y, x:
     m' = max(n, m)
     output o = n
 """,
+    "`up` holds int values, of which none is infinite": """
+cell edit() over y, x:
+    input cost: [] int
+    state up: [] int along y = 0
+    state left: [] int along x = 0
+    state corner: [] int along x = 0
+    best = min(min(up, left) + 1, corner + cost)
+    up' = best
+    left' = best
+    corner' = up
+    output best
+""",
     "`h` and `g` travel along y and x, not along one axis": """
 cell c() over y, x:
     input u: []
@@ -221,9 +260,10 @@ cell c() over y, x:
 }
 
 
+@pytest.mark.parametrize("target", ["jax", "triton"])
 @pytest.mark.parametrize("reason", REFUSED)
-def test_what_tiles_cannot_run_is_refused_with_the_fact_that_fails(reason: str) -> None:
+def test_what_tiles_cannot_run_is_refused_with_the_fact_that_fails(reason: str, target: str) -> None:
     schedule = "scan" if "one axis" in reason else "dag(4)"
     with pytest.raises(ScheduleError) as refusal:
-        lsrl.compile(lsrl.parse(REFUSED[reason]), target="jax", schedule=schedule)
+        lsrl.compile(lsrl.parse(REFUSED[reason]), target=target, schedule=schedule)
     assert reason in str(refusal.value)

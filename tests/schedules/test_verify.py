@@ -15,7 +15,7 @@ from lsrl.ir.fault import Refusal
 from lsrl.ir.schedules.how import Chunk, How, Quadratic, Scan
 from lsrl.stress import TOLERANCES as STRESS_TOLERANCES
 from lsrl.stress import gates, stressed
-from lsrl.verify import Case, Row, case, relative_errors, rounded, verify
+from lsrl.verify import Case, Row, allowances, case, reference, relative_errors, rounded, verify
 from support.commands import Run
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*plain PyTorch form")
@@ -70,6 +70,28 @@ def test_the_command_prints_a_table_and_data(run: Run) -> None:
     (row,) = run(*words, "--json").data
     assert (row["schedule"], row["target"], row["dtype"], row["holds"]) == ("h=scan", "torch", "float64", True)
     assert max(row["outputs"], row["state"], row["gradients"]) < row["tolerance"] == 1e-10
+
+
+CANCELLED = """
+cell f():
+    input a, b, c: []
+    output sharp = a * b, blurred = a + b - c
+"""
+
+
+def test_what_data_of_16_bits_do_not_say_is_not_held_against_anybody() -> None:
+    """Of 1 + 1000 - 1000 they keep nothing: that array may be off by more, and no other."""
+    given = case(lsrl.parse(CANCELLED))
+    inputs = {name: np.full((1, 100), size) for name, size in (("a", 1.0), ("b", 1e3), ("c", 1e3))}
+    arrays = ({}, inputs, {})
+    wanted, weights = reference(given, arrays, "bfloat16")
+    assert set(allowances(given, arrays, weights, wanted, 1e-5).values()) == {1e-5}
+    allowed = allowances(given, arrays, weights, wanted, 1e-2, rounding=2.0**-8)
+    # Root mean squares of sums of two uniform errors, eight times over: of at most 1000 / 256, next to a hundredth of
+    # the other array, which is 1000; and of at most 1 / 256.
+    assert allowed["output blurred"] == pytest.approx(8 * 1000 / 256 * np.sqrt(2 / 3) / 10, rel=0.3)
+    assert allowed["output sharp"] == pytest.approx(8 / 256 * np.sqrt(2 / 3), rel=0.3)
+    assert allowed["gradient a"] < 0.03
 
 
 def test_what_differs_is_told() -> None:

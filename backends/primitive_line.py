@@ -1,4 +1,4 @@
-"""A recurrence along one axis of a grid in an emitted JAX module: what runs over sequences, over the grid's lines."""
+"""A recurrence along one axis of a grid in an emitted module: what runs over sequences, over the grid's lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What arrives at every tile of a grid, in JAX, in logarithmic depth: tiles are merged in pairs, axis by axis.
+"""What arrives at every tile of a grid, in logarithmic depth: tiles are merged in pairs, axis by axis.
 
 A tile passes on `leaving = through @ arriving + added`, in any algebra, a number for each edge by which states enter
 and leave it.  Two neighbours are again such a tile: what crosses the border between them leaves the first and arrives
@@ -9,17 +9,14 @@ section 3, merge two by two tiles at once; one axis at a time does with any numb
 
 import math
 
-import jax.numpy as jnp
 import numpy as np
 
-from lsrl.backends.runtime.jax_grid_algebra import algebra_of
 
-
-def over_tree(join, through, added, starts, counts, axes, edges, reverse=False):
+def over_tree(algebra, through, added, starts, counts, axes, edges, reverse=False):
     """What arrives at every tile, [L, tiles, E, X], and for each state what leaves the grid.
 
     Args:
-        join: the algebra, "add", "max", "min" or "logaddexp".
+        algebra: the framework's, of `jax_grid_algebra` or `torch_grid_algebra`.
         through: [L, tiles, E, E], tiles in row-major order; the edges of the first state first, in both.
         added: [L, tiles, E, X].
         starts: for each state what arrives at the grid, [L, *counts of the other axes, edges, X].
@@ -28,22 +25,21 @@ def over_tree(join, through, added, starts, counts, axes, edges, reverse=False):
         edges: by how many edges each state enters a tile.
         reverse: from the last tile to the first, on every axis.
     """
-    rank = len(counts)
-    if reverse:
-        starts = tuple(jnp.flip(start, range(1, rank)) for start in starts)
+    rank, arrays = len(counts), algebra.arrays
     through, added = (each.reshape(each.shape[0], *counts, *each.shape[2:]) for each in (through, added))
     if reverse:
-        through, added = (jnp.flip(each, range(1, 1 + rank)) for each in (through, added))
-    algebra = algebra_of(join)
-    levels, wholes = merged_tiles(algebra, through, added, axes, edges)
-    whole = jnp.concatenate([whole_border(s, axis, wholes[1]) for s, axis in zip(starts, axes)], 1)
-    leaving = algebra.plus(algebra.dot(wholes[0][0], whole), wholes[0][1])
+        through, added = (arrays.flip(each, (*range(1, 1 + rank),)) for each in (through, added))
+        starts = tuple(arrays.flip(start, (*range(1, rank),)) for start in starts)
+    levels, (whole_map, block) = merged_tiles(algebra, through, added, axes, edges)
+    whole = arrays.concatenate([whole_border(algebra, s, axis, block) for s, axis in zip(starts, axes)], 1)
+    leaving = algebra.plus(algebra.dot(whole_map[0], whole), whole_map[1])
     arriving = whole.reshape(whole.shape[0], *(1,) * rank, *whole.shape[1:])
     for level in reversed(levels):
         arriving = arriving_of_halves(algebra, arriving, *level)
-    arriving = jnp.flip(arriving, range(1, 1 + rank)) if reverse else arriving
-    lasts = parted_border(leaving, starts, axes, wholes[1])
-    lasts = tuple(jnp.flip(last, range(1, rank)) for last in lasts) if reverse else lasts
+    lasts = parted_border(leaving, starts, axes, block)
+    if reverse:
+        arriving = arrays.flip(arriving, (*range(1, 1 + rank),))
+        lasts = tuple(arrays.flip(last, (*range(1, rank),)) for last in lasts)
     return arriving.reshape(arriving.shape[0], math.prod(counts), *arriving.shape[1 + rank :]), lasts
 
 
@@ -64,7 +60,7 @@ def merged_tiles(algebra, through, added, axes, edges):
         levels.append((first, early, axis, counts[axis], enters, crossing))
         through = merged_through(algebra, first, second, crossing)[..., leaves, :][..., enters]
         crossed = algebra.dot(second[..., crossing], early[..., crossing, :])
-        added = jnp.concatenate([early, algebra.plus(crossed, late)], -2)[..., leaves, :]
+        added = algebra.arrays.concatenate([early, algebra.plus(crossed, late)], -2)[..., leaves, :]
         block = tuple(2 * side if at == axis else side for at, side in enumerate(block))
     start = (slice(None), *(0,) * rank)
     return levels, ((through[start], added[start]), block)
@@ -75,20 +71,21 @@ def merged_through(algebra, first, second, crossing):
 
     The columns of edges by which the first leads into the second have no meaning.
     """
-    onward = algebra.dot(second[..., crossing], first[..., crossing, :])
-    upper = jnp.concatenate([first, jnp.full_like(first, algebra.zero)], -1)
-    return jnp.concatenate([upper, jnp.concatenate([onward, second], -1)], -2)
+    arrays, onward = algebra.arrays, algebra.dot(second[..., crossing], first[..., crossing, :])
+    upper = arrays.concatenate([first, arrays.full_like(first, algebra.zero)], -1)
+    return arrays.concatenate([upper, arrays.concatenate([onward, second], -1)], -2)
 
 
 def arriving_of_halves(algebra, arriving, first, early, axis, count, enters, crossing):
     """What arrives at the tiles that were merged, `count` along an axis, of what arrives at the merged ones."""
-    size = first.shape[-1]
+    arrays, size = algebra.arrays, first.shape[-1]
     place = np.zeros(2 * size, int)
     place[enters] = np.arange(len(enters))
+    place[size + crossing] = len(enters) + np.arange(len(crossing))
     at_first = arriving[..., place[:size], :]
     crossed = algebra.plus(algebra.dot(first[..., crossing, :], at_first), early[..., crossing, :])
-    at_second = arriving[..., place[size:], :].at[..., crossing, :].set(crossed)
-    both = jnp.stack([at_first, at_second], 2 + axis)
+    at_second = arrays.concatenate([arriving, crossed], -2)[..., place[size:], :]
+    both = arrays.stack([at_first, at_second], 2 + axis)
     whole = both.reshape(*both.shape[: 1 + axis], -1, *both.shape[3 + axis :])
     return whole[(slice(None),) * (1 + axis) + (slice(count),)]
 
@@ -97,16 +94,17 @@ def even_tiles(algebra, through, added, axis):
     """An even number of tiles along an axis: one more, if need be, that passes everything straight on."""
     if through.shape[1 + axis] % 2 == 0:
         return through, added
-    eye = jnp.where(jnp.eye(through.shape[-1], dtype=bool), algebra.one, algebra.zero).astype(through.dtype)
-    straight = jnp.broadcast_to(eye, (*through.shape[: 1 + axis], 1, *through.shape[2 + axis :]))
-    nothing = jnp.full((*added.shape[: 1 + axis], 1, *added.shape[2 + axis :]), algebra.zero, added.dtype)
-    return jnp.concatenate([through, straight], 1 + axis), jnp.concatenate([added, nothing], 1 + axis)
+    arrays, one = algebra.arrays, (slice(None),) * (1 + axis) + (slice(1),)
+    straight = arrays.broadcast_to(algebra.eye(through), through[one].shape)
+    nothing = arrays.full_like(added[one], algebra.zero)
+    return arrays.concatenate([through, straight], 1 + axis), arrays.concatenate([added, nothing], 1 + axis)
 
 
 def halves(array, axis):
     """The first and the second of every two neighbours along an axis of the grid."""
     pairs = array.reshape(*array.shape[: 1 + axis], -1, 2, *array.shape[2 + axis :])
-    return jnp.take(pairs, 0, 2 + axis), jnp.take(pairs, 1, 2 + axis)
+    before = (slice(None),) * (2 + axis)
+    return pairs[(*before, 0)], pairs[(*before, 1)]
 
 
 def merged_edges(block, axes, edges, along):
@@ -137,12 +135,14 @@ def merged_edges(block, axes, edges, along):
     return np.concatenate(enters), np.concatenate(leaves), np.concatenate(crossing or none)
 
 
-def whole_border(start, axis, block):
-    """What arrives at the grid along an axis, [L, others * edges, X], tiles past the ends included."""
-    others = (*block[:axis], *block[axis + 1 :])
-    ends = [(0, whole - count) for whole, count in zip(others, start.shape[1:])]
-    padded = jnp.pad(start, [(0, 0), *ends, (0, 0), (0, 0)])
-    return padded.reshape(start.shape[0], -1, start.shape[-1])
+def whole_border(algebra, start, axis, block):
+    """What arrives at the grid along an axis, [L, others * edges, X], nothing at the tiles past its ends."""
+    arrays, others = algebra.arrays, (*block[:axis], *block[axis + 1 :])
+    nothing = arrays.full_like(start[(slice(None), *(slice(1) for _ in others))], algebra.zero)
+    for other, count in enumerate(others, 1):
+        shape = (*start.shape[:other], count - start.shape[other], *start.shape[other + 1 :])
+        start = arrays.concatenate([start, arrays.broadcast_to(nothing, shape)], other)
+    return start.reshape(start.shape[0], -1, start.shape[-1])
 
 
 def parted_border(leaving, starts, axes, block):
