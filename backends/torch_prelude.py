@@ -235,7 +235,12 @@ _FUNCTIONS: Mapping[str, str] = {
     **runtime("grid_algebra"),
     **runtime("torch_grid_algebra"),
     **runtime("grid_tree"),
+    **runtime("torch_carry_plain"),
+    **runtime("torch_carry_kernels"),
     **runtime("torch_grid_carry"),
+    **runtime("torch_tile_pieces"),
+    **runtime("torch_tiles_plain"),
+    **runtime("torch_tiles_kernels"),
     **runtime("torch_tiles"),
     **runtime("torch_grid"),
     **runtime("grid_layers"),
@@ -247,6 +252,8 @@ _NATIVE: Mapping[str, str] = {
     **runtime("native_library"),
     **_FUNCTIONS,
     **runtime("torch_chunk_alone"),
+    **runtime("torch_carry_alone"),
+    **runtime("torch_tiles_alone"),
     **runtime("native_products"),
 }
 

@@ -120,10 +120,11 @@ TASTES = {
     "cpu": Taste(
         False,
         False,
-        schedules=(*EVERYTHING, Tiles),
-        inline=(Chunk, Quadratic, Tiles),
+        schedules=(*EVERYTHING, *ON_GRIDS),
+        inline=(Chunk, Quadratic, *ON_GRIDS),
+        on_lines=(Scan, Chunk, Quadratic),
         device="cpu",
-        grids=(GridForm, LayeredForm),
+        grids=(GridForm, LayeredForm, ElementForm, LineForm),
     ),
 }
 

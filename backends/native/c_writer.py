@@ -9,7 +9,7 @@ from lsrl.backends.wrapping import INDENT
 from lsrl.backends.writer import Writer
 
 WIDTH = 110
-_BREAKS = (", ", " + ", " - ", " ? ", " : ", " * ", " / ", " & ", " | ")
+_BREAKS = (", ", " + ", " - ", " ? ", " : ", " * ", " / ", " & ", " | ", " = ", " == ", " < ", " > ")
 
 
 class CWriter(Writer):

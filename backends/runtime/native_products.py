@@ -12,8 +12,8 @@ from lsrl.backends.runtime.torch_operators import OPERATORS
 LEAST_PRODUCT = 2**20  # multiplications; fewer are done before an operator is called
 
 
-@torch.library.custom_op(OPERATORS + "::matrix_product", mutates_args=())
-def matrix_product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+@torch.library.custom_op(OPERATORS + "::sequence_matrix_product", mutates_args=())
+def sequence_matrix_product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
     """x [rows, inner] @ matrix [inner, outer]; either may lie in memory in any way."""
     found = x.new_empty(x.shape[0], matrix.shape[1])
     numbers = [*x.shape, matrix.shape[1], *x.stride(), *matrix.stride(), torch.get_num_threads()]
@@ -21,26 +21,26 @@ def matrix_product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
     return found
 
 
-@matrix_product.register_fake
+@sequence_matrix_product.register_fake
 def _(x, matrix):
     return x.new_empty(x.shape[0], matrix.shape[1])
 
 
-@matrix_product.register_vmap
+@sequence_matrix_product.register_vmap
 def _(info, in_dims, x, matrix):
     size, pairs = info.batch_size, zip((x, matrix), in_dims)
     given = [tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0) for tensor, dim in pairs]
-    return torch.stack([matrix_product(own, other) for own, other in zip(*given)]), 0
+    return torch.stack([sequence_matrix_product(own, other) for own, other in zip(*given)]), 0
 
 
 class MatrixProduct(torch.autograd.Function):
-    """`matrix_product`, whose derivatives are such products."""
+    """`sequence_matrix_product`, whose derivatives are such products."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(x, matrix):
-        return matrix_product(x, matrix)
+        return sequence_matrix_product(x, matrix)
 
     @staticmethod
     def setup_context(ctx, inputs, output):

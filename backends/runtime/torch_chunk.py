@@ -16,7 +16,7 @@ import math
 
 import torch
 
-from lsrl.backends.runtime.torch_chunk_kernels import chunk_system
+from lsrl.backends.runtime.torch_chunk_kernels import run_chunks
 
 
 def chunked(
@@ -68,7 +68,7 @@ def chunked(
     start = state.to(dtype).reshape(batch, math.prod(lanes), rows, width)
     taken, tile = chunk_rows(length, size)
     options = ((taken, tile), reverse, operands)
-    *results, last = chunk_system(start, by_column, given, vectors, sides, *options)
+    *results, last = run_chunks(start, by_column, given, vectors, sides, *options)
     return [each.reshape(*whole, each.shape[-1]) for each in results], last.reshape(state.shape)
 
 

@@ -3,6 +3,6 @@
 from lsrl.backends.runtime.torch_chunk_plain import chunk_plainly
 
 
-def chunk_system(start, columns, given, vectors, sides, chunk, reverse, operands):
+def run_chunks(start, columns, given, vectors, sides, chunk, reverse, operands):
     """Reads and the last state of a recurrence in chunks; `chunk`: the positions of one, and the rows of its tile."""
     return chunk_plainly(start, columns, given, vectors, sides, chunk[0], reverse, False)

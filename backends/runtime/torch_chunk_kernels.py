@@ -10,7 +10,7 @@ from lsrl.backends.runtime.torch_kernels import INTERPRETED, runs_kernels
 from lsrl.backends.runtime.triton_chunk_operator import ChunkKernels, chunk_kernels_serve
 
 
-def chunk_system(start, columns, given, vectors, sides, chunk, reverse, operands):
+def run_chunks(start, columns, given, vectors, sides, chunk, reverse, operands):
     """Reads and the last state of a recurrence in chunks; `chunk`: the positions of one, and the rows of its tile."""
     taken, tile = chunk
     length = given[2].shape[1]

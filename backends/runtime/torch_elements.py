@@ -22,7 +22,7 @@ from lsrl.backends.runtime.grid_algebra import affine_map, element_shares, eleme
 from lsrl.backends.runtime.torch_grid import GridCut
 from lsrl.backends.runtime.torch_grid_algebra import algebra_of
 from lsrl.backends.runtime.torch_grid_carry import grid_carry
-from lsrl.backends.runtime.torch_tiles import tile_edges
+from lsrl.backends.runtime.torch_tile_pieces import tile_edges
 
 
 def tiled_elements(join, matrix, rest, starts, *, extents, axes, sides, reverse=(), tree=False):

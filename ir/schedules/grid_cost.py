@@ -10,10 +10,10 @@ n states; with m outer products and r reads at a place, for each place and lane
 and E K V / p numbers of state are kept.  A tree has the maps of merged tiles besides: over all its levels about
 16 E^2 / p numbers, and 4 E^2 K V / p, twice the products of what passes from tile to tile.
 
-Checked in JAX on one core, forward and backward, on 64 by 64 places of `std/plstm2d_code` (processor time, median of 25,
-other work beside it; in units of what waves took): with states of 8 by 8, tiles of 4 by 4 places took 2.0; of 16 by 16,
-0.9, where the model has 1.0, so that either will do; of 32 by 32, 0.6, and tiles of 8 by 8 places 0.3, which the model
-takes for about equal.
+Checked in JAX on one core, forward and backward, on 64 by 64 places of `std/plstm2d_code` (processor time, median of
+25, other work beside it; in units of what waves took): with states of 8 by 8, tiles of 4 by 4 places took 2.0; of 16
+by 16, 0.9, where the model has 1.0, so that either will do; of 32 by 32, 0.6, and tiles of 8 by 8 places 0.3, which
+the model takes for about equal.
 """
 
 from __future__ import annotations

@@ -42,18 +42,18 @@ def close(found: torch.Tensor, wanted: torch.Tensor) -> None:
 def test_any_layout(module: ModuleType, rows: int, inner: int, outer: int, turned: tuple[bool, bool]) -> None:
     x = random(module, inner, rows).mT if turned[0] else random(module, rows, inner)
     matrix = random(module, outer, inner).mT if turned[1] else random(module, inner, outer)
-    close(module.matrix_product(x, matrix), x.double() @ matrix.double())
+    close(module.sequence_matrix_product(x, matrix), x.double() @ matrix.double())
 
 
 def test_parts_of_tensors(module: ModuleType) -> None:
     x, matrix = random(module, 90, 300)[3:80:2, 5:250:3], random(module, 200, 100)[10:92, 7:60]
-    close(module.matrix_product(x, matrix), x.double() @ matrix.double())
+    close(module.sequence_matrix_product(x, matrix), x.double() @ matrix.double())
 
 
 def test_large_products_run_in_c_and_small_ones_do_not(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     called = []
-    own = module.matrix_product
-    monkeypatch.setattr(module, "matrix_product", lambda *given: called.append(given) or own(*given))
+    own = module.sequence_matrix_product
+    monkeypatch.setattr(module, "sequence_matrix_product", lambda *given: called.append(given) or own(*given))
     large, small = random(module, 2, 300, 64), random(module, 2, 3, 64)
     matrix = random(module, 64, 128)
     for x in (large, small):
@@ -82,5 +82,5 @@ def test_vmap() -> None:
 
 
 def test_no_rows(module: ModuleType) -> None:
-    assert module.matrix_product(random(module, 0, 7), random(module, 7, 3)).shape == (0, 3)
-    assert not module.matrix_product(random(module, 4, 0), random(module, 0, 3)).any()
+    assert module.sequence_matrix_product(random(module, 0, 7), random(module, 7, 3)).shape == (0, 3)
+    assert not module.sequence_matrix_product(random(module, 4, 0), random(module, 0, 3)).any()

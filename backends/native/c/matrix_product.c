@@ -1,5 +1,5 @@
-// out = x @ matrix, [rows, outer]; either may be transposed, by its strides.  Threads share rows; long sums are taken in
-// parts, for each of which the matrix is packed once.
+// out = x @ matrix, [rows, outer]; either may be transposed, by its strides.  Threads share rows; long sums are taken
+// in parts, for each of which the matrix is packed once.
 void matrix_product(const real *x, const real *matrix, real *out, long rows, long inner, long outer, long x_row,
                     long x_inner, long matrix_inner, long matrix_outer, long threads) {
     const long block = 64, depth = inner < 1 ? 1 : inner < DEPTH ? inner : DEPTH, columns = 12 * LANES;

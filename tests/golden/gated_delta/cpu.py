@@ -14,6 +14,7 @@ Made from std/gated_delta by
 It needs nothing but torch and, to be fast, a C compiler.
 """
 
+import atexit
 import ctypes
 import functools
 import hashlib
@@ -191,7 +192,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_3b0b7afba713")
+OPERATORS = own_namespace("lsrl_36dbca6c3d69")
 
 
 def saves(length, every):
@@ -377,7 +378,8 @@ void S_kernel(
                             for (long i_k = 0; i_k < K; i_k++) {
                                 #pragma omp simd
                                 for (long i_v = 0; i_v < V; i_v++) {
-                                    S_saved_row[i_n * (K * V) + i_k * V + i_v] = S_now_row[i_n * (K * V) + i_k * V + i_v];
+                                    S_saved_row[i_n * (K * V) + i_k * V + i_v] = S_now_row[i_n * (K * V)
+                                            + i_k * V + i_v];
                                 }
                             }
                         }
@@ -391,8 +393,8 @@ void S_kernel(
                         for (long i_v = 0; i_v < V; i_v++) k_S_all_row[i_n * V + i_v] = 0;
                         for (long i_k = 0; i_k < K; i_k++) {
                             #pragma omp simd
-                            for (long i_v = 0; i_v < V; i_v++) k_S_all_row[i_n * V + i_v] += k_row[i_n * K + i_k]
-                                    * S_now_row[i_n * (K * V) + i_k * V + i_v];
+                            for (long i_v = 0; i_v < V; i_v++) k_S_all_row[i_n * V + i_v] += k_row[i_n * K
+                                    + i_k] * S_now_row[i_n * (K * V) + i_k * V + i_v];
                         }
                     }
                 }
@@ -407,9 +409,10 @@ void S_kernel(
                             for (long i_v = 0; i_v < V; i_v++) {
                                 const real S = S_now_row[i_n * (K * V) + i_k * V + i_v];
                                 // std/gated_delta.lsrl:7  S' = a * (S - b * outer(k, k @ S)) + b * outer(k, v)
-                                const real S_next_product = a_row[i_n] * (S - b_row[i_n] * (k_row[i_n * K + i_k]
-                                        * k_S_all_row[i_n * V + i_v]));
-                                const real S_next = S_next_product + b_row[i_n] * (k_row[i_n * K + i_k] * v_row[i_n * V + i_v]);
+                                const real S_next_product = a_row[i_n] * (S - b_row[i_n] * (k_row[i_n * K
+                                        + i_k] * k_S_all_row[i_n * V + i_v]));
+                                const real S_next = S_next_product + b_row[i_n] * (k_row[i_n * K + i_k]
+                                        * v_row[i_n * V + i_v]);
                                 S_now_row[i_n * (K * V) + i_k * V + i_v] = S_next;
                             }
                         }
@@ -423,8 +426,8 @@ void S_kernel(
                         for (long i_v = 0; i_v < V; i_v++) o_all_row[i_n * V + i_v] = 0;
                         for (long i_k = 0; i_k < K; i_k++) {
                             #pragma omp simd
-                            for (long i_v = 0; i_v < V; i_v++) o_all_row[i_n * V + i_v] += q_row[i_n * K + i_k] * S_now_row[i_n
-                                    * (K * V) + i_k * V + i_v];
+                            for (long i_v = 0; i_v < V; i_v++) o_all_row[i_n * V + i_v] += q_row[i_n * K
+                                    + i_k] * S_now_row[i_n * (K * V) + i_k * V + i_v];
                         }
                     }
                 }
@@ -591,7 +594,8 @@ void d_S_kernel(
                     for (long i_k = 0; i_k < K; i_k++) {
                         #pragma omp simd
                         for (long i_v = 0; i_v < V; i_v++) {
-                            d_S_now_row[i_n * (K * V) + i_k * V + i_v] = d_S_0_row[i_n * (K * V) + i_k * V + i_v];
+                            d_S_now_row[i_n * (K * V) + i_k * V + i_v] = d_S_0_row[i_n * (K * V) + i_k * V
+                                    + i_v];
                         }
                     }
                 }
@@ -607,8 +611,8 @@ void d_S_kernel(
                         for (long i_v = 0; i_v < V; i_v++) k_S_all_row[i_n * V + i_v] = 0;
                         for (long i_k = 0; i_k < K; i_k++) {
                             #pragma omp simd
-                            for (long i_v = 0; i_v < V; i_v++) k_S_all_row[i_n * V + i_v] += k_row[i_n * K + i_k] * S_row[i_n
-                                    * (K * V) + i_k * V + i_v];
+                            for (long i_v = 0; i_v < V; i_v++) k_S_all_row[i_n * V + i_v] += k_row[i_n * K
+                                    + i_k] * S_row[i_n * (K * V) + i_k * V + i_v];
                         }
                     }
                 }
@@ -619,8 +623,8 @@ void d_S_kernel(
                         for (long i_k = 0; i_k < K; i_k++) {
                             #pragma omp simd
                             for (long i_v = 0; i_v < V; i_v++) {
-                                const real d_S_plus_q_d_o = d_S_now_row[i_n * (K * V) + i_k * V + i_v] + q_row[i_n * K + i_k]
-                                        * d_o_row[i_n * V + i_v];
+                                const real d_S_plus_q_d_o = d_S_now_row[i_n * (K * V) + i_k * V + i_v]
+                                        + q_row[i_n * K + i_k] * d_o_row[i_n * V + i_v];
                                 d_S_plus_q_d_o_all_row[i_n * (K * V) + i_k * V + i_v] = d_S_plus_q_d_o;
                             }
                         }
@@ -632,8 +636,8 @@ void d_S_kernel(
                         for (long i_k = 0; i_k < K; i_k++) {
                             real sum = 0;
                             #pragma omp simd reduction(+ : sum)
-                            for (long i_v = 0; i_v < V; i_v++) sum += d_S_plus_q_d_o_all_row[i_n * (K * V) + i_k * V + i_v]
-                                    * v_row[i_n * V + i_v];
+                            for (long i_v = 0; i_v < V; i_v++) sum += d_S_plus_q_d_o_all_row[i_n * (K * V)
+                                    + i_k * V + i_v] * v_row[i_n * V + i_v];
                             d_S_plus_q_d_o_v_all_row[i_n * K + i_k] = sum;
                         }
                     }
@@ -643,8 +647,8 @@ void d_S_kernel(
                         for (long i_k = 0; i_k < K; i_k++) {
                             real sum = 0;
                             #pragma omp simd reduction(+ : sum)
-                            for (long i_v = 0; i_v < V; i_v++) sum += d_S_plus_q_d_o_all_row[i_n * (K * V) + i_k * V + i_v]
-                                    * k_S_all_row[i_n * V + i_v];
+                            for (long i_v = 0; i_v < V; i_v++) sum += d_S_plus_q_d_o_all_row[i_n * (K * V)
+                                    + i_k * V + i_v] * k_S_all_row[i_n * V + i_v];
                             d_S_plus_q_d_o_k_S_all_row[i_n * K + i_k] = sum;
                         }
                     }
@@ -656,8 +660,9 @@ void d_S_kernel(
                         for (long i_v = 0; i_v < V; i_v++) k_d_S_plus_q_d_o_all_row[i_n * V + i_v] = 0;
                         for (long i_k = 0; i_k < K; i_k++) {
                             #pragma omp simd
-                            for (long i_v = 0; i_v < V; i_v++) k_d_S_plus_q_d_o_all_row[i_n * V + i_v] += k_row[i_n * K + i_k]
-                                    * d_S_plus_q_d_o_all_row[i_n * (K * V) + i_k * V + i_v];
+                            for (long i_v = 0; i_v < V; i_v++) k_d_S_plus_q_d_o_all_row[i_n * V
+                                    + i_v] += k_row[i_n * K + i_k] * d_S_plus_q_d_o_all_row[i_n * (K * V)
+                                    + i_k * V + i_v];
                         }
                     }
                 }
@@ -673,18 +678,20 @@ void d_S_kernel(
                             for (long i_v = 0; i_v < V; i_v++) {
                                 // std/gated_delta.lsrl:7  S' = a * (S - b * outer(k, k @ S)) + b * outer(k, v)
                                 const real k_k_S = k_row[i_n * K + i_k] * k_S_all_row[i_n * V + i_v];
-                                const real S_next_difference = S_row[i_n * (K * V) + i_k * V + i_v] - b_row[i_n] * k_k_S;
+                                const real S_next_difference = S_row[i_n * (K * V) + i_k * V + i_v]
+                                        - b_row[i_n] * k_k_S;
                                 const real k_v = k_row[i_n * K + i_k] * v_row[i_n * V + i_v];
                                 const real S_next = a_row[i_n] * S_next_difference + b_row[i_n] * k_v;
-                                const real d_a_product = d_S_plus_q_d_o_all_row[i_n * (K * V) + i_k * V + i_v]
-                                        * S_next_difference;
-                                const real a_wide_d_S_plus_q_d_o = a_row[i_n] * d_S_plus_q_d_o_all_row[i_n * (K * V) + i_k * V
-                                        + i_v];
-                                const real d_b_sum = d_S_plus_q_d_o_all_row[i_n * (K * V) + i_k * V + i_v] * k_v
-                                        + -a_wide_d_S_plus_q_d_o * k_k_S;
+                                const real d_a_product = d_S_plus_q_d_o_all_row[i_n * (K * V) + i_k * V
+                                        + i_v] * S_next_difference;
+                                const real a_wide_d_S_plus_q_d_o = a_row[i_n] * d_S_plus_q_d_o_all_row[i_n
+                                        * (K * V) + i_k * V + i_v];
+                                const real d_b_sum = d_S_plus_q_d_o_all_row[i_n * (K * V) + i_k * V + i_v]
+                                        * k_v + -a_wide_d_S_plus_q_d_o * k_k_S;
                                 S_next_all_row[i_n * (K * V) + i_k * V + i_v] = S_next;
                                 d_a_product_all_row[i_n * (K * V) + i_k * V + i_v] = d_a_product;
-                                a_wide_d_S_plus_q_d_o_all_row[i_n * (K * V) + i_k * V + i_v] = a_wide_d_S_plus_q_d_o;
+                                a_wide_d_S_plus_q_d_o_all_row[i_n * (K * V) + i_k * V + i_v]
+                                        = a_wide_d_S_plus_q_d_o;
                                 d_b_sum_all_row[i_n * (K * V) + i_k * V + i_v] = d_b_sum;
                             }
                         }
@@ -696,8 +703,8 @@ void d_S_kernel(
                         for (long i_k = 0; i_k < K; i_k++) {
                             real sum = 0;
                             #pragma omp simd reduction(+ : sum)
-                            for (long i_v = 0; i_v < V; i_v++) sum += d_o_row[i_n * V + i_v] * S_next_all_row[i_n * (K * V)
-                                    + i_k * V + i_v];
+                            for (long i_v = 0; i_v < V; i_v++) sum += d_o_row[i_n * V + i_v]
+                                    * S_next_all_row[i_n * (K * V) + i_k * V + i_v];
                             d_q_all_row[i_n * K + i_k] = sum;
                         }
                     }
@@ -708,8 +715,8 @@ void d_S_kernel(
                         for (long i_k = 0; i_k < K; i_k++) {
                             real sum = 0;
                             #pragma omp simd reduction(+ : sum)
-                            for (long i_v = 0; i_v < V; i_v++) sum += k_d_S_plus_q_d_o_all_row[i_n * V + i_v] * S_row[i_n * (K
-                                    * V) + i_k * V + i_v];
+                            for (long i_v = 0; i_v < V; i_v++) sum += k_d_S_plus_q_d_o_all_row[i_n * V
+                                    + i_v] * S_row[i_n * (K * V) + i_k * V + i_v];
                             k_d_S_plus_q_d_o_S_all_row[i_n * K + i_k] = sum;
                         }
                     }
@@ -719,7 +726,8 @@ void d_S_kernel(
                         real sum = 0;
                         for (long i_k = 0; i_k < K; i_k++) {
                             #pragma omp simd reduction(+ : sum)
-                            for (long i_v = 0; i_v < V; i_v++) sum += d_a_product_all_row[i_n * (K * V) + i_k * V + i_v];
+                            for (long i_v = 0; i_v < V; i_v++) sum += d_a_product_all_row[i_n * (K * V)
+                                    + i_k * V + i_v];
                         }
                         d_a_all_row[i_n] = sum;
                     }
@@ -729,7 +737,8 @@ void d_S_kernel(
                         real sum = 0;
                         for (long i_k = 0; i_k < K; i_k++) {
                             #pragma omp simd reduction(+ : sum)
-                            for (long i_v = 0; i_v < V; i_v++) sum += d_b_sum_all_row[i_n * (K * V) + i_k * V + i_v];
+                            for (long i_v = 0; i_v < V; i_v++) sum += d_b_sum_all_row[i_n * (K * V) + i_k
+                                    * V + i_v];
                         }
                         d_b_all_row[i_n] = sum;
                     }
@@ -742,7 +751,8 @@ void d_S_kernel(
                         #pragma omp simd
                         for (long i_v = 0; i_v < V; i_v++) {
                             const real d_v = b_row[i_n] * k_d_S_plus_q_d_o_all_row[i_n * V + i_v];
-                            const real d_S_next_product = b_row[i_n] * (-a_row[i_n] * k_d_S_plus_q_d_o_all_row[i_n * V + i_v]);
+                            const real d_S_next_product = b_row[i_n] * (-a_row[i_n]
+                                    * k_d_S_plus_q_d_o_all_row[i_n * V + i_v]);
                             d_v_row[i_n * V + i_v] = d_v;
                             d_S_next_product_all_row[i_n * V + i_v] = d_S_next_product;
                         }
@@ -754,8 +764,9 @@ void d_S_kernel(
                         for (long i_k = 0; i_k < K; i_k++) {
                             #pragma omp simd
                             for (long i_v = 0; i_v < V; i_v++) {
-                                const real d_S_next = a_wide_d_S_plus_q_d_o_all_row[i_n * (K * V) + i_k * V + i_v] + k_row[i_n
-                                        * K + i_k] * d_S_next_product_all_row[i_n * V + i_v];
+                                const real d_S_next = a_wide_d_S_plus_q_d_o_all_row[i_n * (K * V) + i_k * V
+                                        + i_v] + k_row[i_n * K + i_k] * d_S_next_product_all_row[i_n * V
+                                        + i_v];
                                 d_S_now_row[i_n * (K * V) + i_k * V + i_v] = d_S_next;
                             }
                         }
@@ -768,9 +779,10 @@ void d_S_kernel(
                     for (long i_n = from; i_n < to; i_n++) {
                         #pragma omp simd
                         for (long i_k = 0; i_k < K; i_k++) {
-                            const real d_k_sum = b_row[i_n] * d_S_plus_q_d_o_v_all_row[i_n * K + i_k] + b_row[i_n]
-                                    * (-a_row[i_n] * d_S_plus_q_d_o_k_S_all_row[i_n * K + i_k]);
-                            const real d_k = d_k_sum + b_row[i_n] * (-a_row[i_n] * k_d_S_plus_q_d_o_S_all_row[i_n * K + i_k]);
+                            const real d_k_sum = b_row[i_n] * d_S_plus_q_d_o_v_all_row[i_n * K + i_k]
+                                    + b_row[i_n] * (-a_row[i_n] * d_S_plus_q_d_o_k_S_all_row[i_n * K + i_k]);
+                            const real d_k = d_k_sum + b_row[i_n] * (-a_row[i_n]
+                                    * k_d_S_plus_q_d_o_S_all_row[i_n * K + i_k]);
                             d_k_row[i_n * K + i_k] = d_k;
                         }
                     }
@@ -801,7 +813,8 @@ void d_S_kernel(
                     for (long i_k = 0; i_k < K; i_k++) {
                         #pragma omp simd
                         for (long i_v = 0; i_v < V; i_v++) {
-                            d_S_T_row[i_n * (K * V) + i_k * V + i_v] = d_S_now_row[i_n * (K * V) + i_k * V + i_v];
+                            d_S_T_row[i_n * (K * V) + i_k * V + i_v] = d_S_now_row[i_n * (K * V) + i_k * V
+                                    + i_v];
                         }
                     }
                 }

@@ -14,6 +14,7 @@ Made from std/lru by
 It needs nothing but torch and, to be fast, a C compiler.
 """
 
+import atexit
 import ctypes
 import functools
 import hashlib
@@ -198,7 +199,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_27ab09cb6190")
+OPERATORS = own_namespace("lsrl_c3a1738e4264")
 
 
 def saves(length, every):
@@ -479,17 +480,17 @@ static void product_added(real *out, long out_stride, const real *x, long x_stri
 
 
 MATRIX_PRODUCT = r"""
-// out = x @ matrix, [rows, outer]; either may be transposed, by its strides.  Threads share rows; long sums are taken in
-// parts, for each of which the matrix is packed once.
+// out = x @ matrix, [rows, outer]; either may be transposed, by its strides.  Threads share rows; long sums are taken
+// in parts, for each of which the matrix is packed once.
 void matrix_product(const real *x, const real *matrix, real *out, long rows, long inner, long outer, long x_row,
                     long x_inner, long matrix_inner, long matrix_outer, long threads) {
-    const long block = 64, depth = inner < DEPTH ? inner : DEPTH, columns = 12 * LANES;
+    const long block = 64, depth = inner < 1 ? 1 : inner < DEPTH ? inner : DEPTH, columns = 12 * LANES;
     write_in_large_pages(out, rows * outer * (long)sizeof(real));
     real *packed = new_array(packed_size(depth, outer) * (long)sizeof(real));
     #pragma omp parallel num_threads(threads)
     {
         real *turned = new_array(block * depth * (long)sizeof(real));
-        for (long first = 0; first < inner; first += depth) {
+        for (long first = 0; first < inner || !first; first += depth) {
             const long part = inner - first < depth ? inner - first : depth;
             #pragma omp for schedule(static)
             for (long o = 0; o < outer; o += columns) {
@@ -581,8 +582,10 @@ void h_kernel(
                         const real h_re = h_re_now_row[i_n];
                         const real h_im = h_im_now_row[i_n];
                         // std/lru.lsrl:14  h' = a * h + exp(gamma) * (B @ x)
-                        const real h_next_re = a[i_n * 2] * h_re - a[1 + i_n * 2] * h_im + exp_gamma[i_n] * B_x_row[i_n * 2];
-                        const real h_next_im = a[i_n * 2] * h_im + a[1 + i_n * 2] * h_re + exp_gamma[i_n] * B_x_row[1 + i_n * 2];
+                        const real h_next_re = a[i_n * 2] * h_re - a[1 + i_n * 2] * h_im + exp_gamma[i_n]
+                                * B_x_row[i_n * 2];
+                        const real h_next_im = a[i_n * 2] * h_im + a[1 + i_n * 2] * h_re + exp_gamma[i_n]
+                                * B_x_row[1 + i_n * 2];
                         h_re_now_row[i_n] = h_next_re;
                         h_next_row[i_n * 2] = h_next_re;
                         h_im_now_row[i_n] = h_next_im;
@@ -735,14 +738,16 @@ void d_h_kernel(
                         const real d_h_im_plus_d_h_next_im = d_h_im + d_h_next_row[1 + i_n * 2];
                         const real d_B_x_im = exp_gamma[i_n] * d_h_im_plus_d_h_next_im;
                         const real minus_h_im = -h_row[1 + i_n * 2];
-                        const real d_a_re = d_h_re_plus_d_h_next_re * h_row[i_n * 2] - d_h_im_plus_d_h_next_im * minus_h_im;
-                        const real d_a_im = d_h_re_plus_d_h_next_re * minus_h_im + d_h_im_plus_d_h_next_im * h_row[i_n * 2];
-                        const real d_exp_gamma = d_h_re_plus_d_h_next_re * B_x_row[i_n * 2] - d_h_im_plus_d_h_next_im
-                                * -B_x_row[1 + i_n * 2];
-                        const real d_h_re_next = conj_a[i_n * 2] * d_h_re_plus_d_h_next_re - conj_a[1 + i_n * 2]
-                                * d_h_im_plus_d_h_next_im;
-                        const real d_h_im_next = conj_a[i_n * 2] * d_h_im_plus_d_h_next_im + conj_a[1 + i_n * 2]
-                                * d_h_re_plus_d_h_next_re;
+                        const real d_a_re = d_h_re_plus_d_h_next_re * h_row[i_n * 2]
+                                - d_h_im_plus_d_h_next_im * minus_h_im;
+                        const real d_a_im = d_h_re_plus_d_h_next_re * minus_h_im + d_h_im_plus_d_h_next_im
+                                * h_row[i_n * 2];
+                        const real d_exp_gamma = d_h_re_plus_d_h_next_re * B_x_row[i_n * 2]
+                                - d_h_im_plus_d_h_next_im * -B_x_row[1 + i_n * 2];
+                        const real d_h_re_next = conj_a[i_n * 2] * d_h_re_plus_d_h_next_re - conj_a[1 + i_n
+                                * 2] * d_h_im_plus_d_h_next_im;
+                        const real d_h_im_next = conj_a[i_n * 2] * d_h_im_plus_d_h_next_im + conj_a[1 + i_n
+                                * 2] * d_h_re_plus_d_h_next_re;
                         d_B_x_row[i_n * 2] = d_B_x_re;
                         d_B_x_row[1 + i_n * 2] = d_B_x_im;
                         d_a_row[i_n * 2] = d_a_re;

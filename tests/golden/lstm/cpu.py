@@ -15,6 +15,7 @@ Made from std/lstm by
 It needs nothing but torch and, to be fast, a C compiler.
 """
 
+import atexit
 import ctypes
 import functools
 import hashlib
@@ -199,7 +200,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_576afde17e0d")
+OPERATORS = own_namespace("lsrl_36c7107c8e20")
 
 
 def saves(length, every):
@@ -589,17 +590,17 @@ static void product_added(real *out, long out_stride, const real *x, long x_stri
 
 
 MATRIX_PRODUCT = r"""
-// out = x @ matrix, [rows, outer]; either may be transposed, by its strides.  Threads share rows; long sums are taken in
-// parts, for each of which the matrix is packed once.
+// out = x @ matrix, [rows, outer]; either may be transposed, by its strides.  Threads share rows; long sums are taken
+// in parts, for each of which the matrix is packed once.
 void matrix_product(const real *x, const real *matrix, real *out, long rows, long inner, long outer, long x_row,
                     long x_inner, long matrix_inner, long matrix_outer, long threads) {
-    const long block = 64, depth = inner < DEPTH ? inner : DEPTH, columns = 12 * LANES;
+    const long block = 64, depth = inner < 1 ? 1 : inner < DEPTH ? inner : DEPTH, columns = 12 * LANES;
     write_in_large_pages(out, rows * outer * (long)sizeof(real));
     real *packed = new_array(packed_size(depth, outer) * (long)sizeof(real));
     #pragma omp parallel num_threads(threads)
     {
         real *turned = new_array(block * depth * (long)sizeof(real));
-        for (long first = 0; first < inner; first += depth) {
+        for (long first = 0; first < inner || !first; first += depth) {
             const long part = inner - first < depth ? inner - first : depth;
             #pragma omp for schedule(static)
             for (long o = 0; o < outer; o += columns) {
@@ -717,10 +718,13 @@ void h_c_kernel(
                 for (long i_h = 0; i_h < H; i_h++) {
                     const real c = c_now_row[i_h];
                     // std/lstm.lsrl:10  i, f, g, o = split(W_ih @ x + b_ih + W_hh @ h + b_hh, 4)
-                    const real o = W_ih_x_row[3 * H + i_h] + b_ih[3 * H + i_h] + W_hh_o_h_all_row[i_h] + b_hh[3 * H + i_h];
-                    const real f = W_ih_x_row[H + i_h] + b_ih[H + i_h] + W_hh_f_h_all_row[i_h] + b_hh[H + i_h];
+                    const real o = W_ih_x_row[3 * H + i_h] + b_ih[3 * H + i_h] + W_hh_o_h_all_row[i_h]
+                            + b_hh[3 * H + i_h];
+                    const real f = W_ih_x_row[H + i_h] + b_ih[H + i_h] + W_hh_f_h_all_row[i_h] + b_hh[H
+                            + i_h];
                     const real i = W_ih_x_row[i_h] + b_ih[i_h] + W_hh_i_h_all_row[i_h] + b_hh[i_h];
-                    const real g = W_ih_x_row[2 * H + i_h] + b_ih[2 * H + i_h] + W_hh_g_h_all_row[i_h] + b_hh[2 * H + i_h];
+                    const real g = W_ih_x_row[2 * H + i_h] + b_ih[2 * H + i_h] + W_hh_g_h_all_row[i_h]
+                            + b_hh[2 * H + i_h];
                     // std/lstm.lsrl:11  c' = sigmoid(f) * c + sigmoid(i) * tanh(g)
                     const real c_next = sigmoid_(f) * c + sigmoid_(i) * tanh_(g);
                     // std/lstm.lsrl:12  h' = sigmoid(o) * tanh(c')
@@ -923,7 +927,8 @@ void d_hc_kernel(
                     const real sigmoid_o = sigmoid_(o_sum_row[3 * H + i_h]);
                     const real d_h_plus_d_h_next = d_h_now_row[i_h] + d_h_next_row[i_h];
                     const real tanh_c_next = tanh_(c_next);
-                    const real d_W_ih_x_0_sum = d_c + sigmoid_o * d_h_plus_d_h_next * (1 - tanh_c_next * tanh_c_next);
+                    const real d_W_ih_x_0_sum = d_c + sigmoid_o * d_h_plus_d_h_next * (1 - tanh_c_next
+                            * tanh_c_next);
                     const real d_W_ih_x_0 = d_W_ih_x_0_sum * tanh_g * (sigmoid_i * (1 - sigmoid_i));
                     const real d_W_ih_x_1 = d_W_ih_x_0_sum * c_row[i_h] * (sigmoid_f * (1 - sigmoid_f));
                     const real d_W_ih_x_2 = sigmoid_i * d_W_ih_x_0_sum * (1 - tanh_g * tanh_g);

@@ -14,6 +14,7 @@ Made from std/mingru by
 It needs nothing but torch and, to be fast, a C compiler.
 """
 
+import atexit
 import ctypes
 import functools
 import hashlib
@@ -198,7 +199,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_0d2e17df3670")
+OPERATORS = own_namespace("lsrl_0355ce37a003")
 
 
 def saves(length, every):
@@ -559,17 +560,17 @@ static void product_added(real *out, long out_stride, const real *x, long x_stri
 
 
 MATRIX_PRODUCT = r"""
-// out = x @ matrix, [rows, outer]; either may be transposed, by its strides.  Threads share rows; long sums are taken in
-// parts, for each of which the matrix is packed once.
+// out = x @ matrix, [rows, outer]; either may be transposed, by its strides.  Threads share rows; long sums are taken
+// in parts, for each of which the matrix is packed once.
 void matrix_product(const real *x, const real *matrix, real *out, long rows, long inner, long outer, long x_row,
                     long x_inner, long matrix_inner, long matrix_outer, long threads) {
-    const long block = 64, depth = inner < DEPTH ? inner : DEPTH, columns = 12 * LANES;
+    const long block = 64, depth = inner < 1 ? 1 : inner < DEPTH ? inner : DEPTH, columns = 12 * LANES;
     write_in_large_pages(out, rows * outer * (long)sizeof(real));
     real *packed = new_array(packed_size(depth, outer) * (long)sizeof(real));
     #pragma omp parallel num_threads(threads)
     {
         real *turned = new_array(block * depth * (long)sizeof(real));
-        for (long first = 0; first < inner; first += depth) {
+        for (long first = 0; first < inner || !first; first += depth) {
             const long part = inner - first < depth ? inner - first : depth;
             #pragma omp for schedule(static)
             for (long o = 0; o < outer; o += columns) {
@@ -788,7 +789,8 @@ void d_h_kernel(
                         // std/mingru.lsrl:10  c = Wh @ x + bh
                         const real c = W_zh_x_row[H + i_h] + bh[i_h];
                         const real d_h_plus_d_h_next = d_h + d_h_next_row[i_h];
-                        const real d_bz = (d_h_plus_d_h_next * c - d_h_plus_d_h_next * h_row[i_h]) * (z * (1 - z));
+                        const real d_bz = (d_h_plus_d_h_next * c - d_h_plus_d_h_next * h_row[i_h]) * (z
+                                * (1 - z));
                         const real d_bh = z * d_h_plus_d_h_next;
                         const real d_h_next_2 = (1 - z) * d_h_plus_d_h_next;
                         d_bz_row[i_h] = d_bz;

@@ -17,6 +17,7 @@ Made from std/mlstm by
 It needs nothing but torch and, to be fast, a C compiler.
 """
 
+import atexit
 import ctypes
 import functools
 import hashlib
@@ -195,7 +196,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_9e125c9df1e3")
+OPERATORS = own_namespace("lsrl_60169bac18cb")
 
 
 def saves(length, every):
@@ -525,7 +526,8 @@ void C_n_m_kernel(
                             for (long i_k = 0; i_k < K; i_k++) {
                                 #pragma omp simd
                                 for (long i_v = 0; i_v < V; i_v++) {
-                                    C_saved_row[i_n * (K * V) + i_k * V + i_v] = C_now_row[i_n * (K * V) + i_k * V + i_v];
+                                    C_saved_row[i_n * (K * V) + i_k * V + i_v] = C_now_row[i_n * (K * V)
+                                            + i_k * V + i_v];
                                 }
                             }
                         }
@@ -569,8 +571,8 @@ void C_n_m_kernel(
                             for (long i_v = 0; i_v < V; i_v++) {
                                 const real C = C_now_row[i_n * (K * V) + i_k * V + i_v];
                                 // std/mlstm.lsrl:12  C' = exp(lf + m - m') * C + exp(i - m') * outer(k, v)
-                                const real exp_i_minus_m_next_wide_k_v = exp_i_minus_m_next_all_row[i_n] * (k_row[i_n * K
-                                        + i_k] * v_row[i_n * V + i_v]);
+                                const real exp_i_minus_m_next_wide_k_v = exp_i_minus_m_next_all_row[i_n]
+                                        * (k_row[i_n * K + i_k] * v_row[i_n * V + i_v]);
                                 const real C_next = C_next_exp_all_row[i_n] * C + exp_i_minus_m_next_wide_k_v;
                                 C_now_row[i_n * (K * V) + i_k * V + i_v] = C_next;
                             }
@@ -584,8 +586,8 @@ void C_n_m_kernel(
                         for (long i_k = 0; i_k < K; i_k++) {
                             const real n = n_now_row[i_n * K + i_k];
                             // std/mlstm.lsrl:13  n' = exp(lf + m - m') * n + exp(i - m') * k
-                            const real n_next = C_next_exp_all_row[i_n] * n + exp_i_minus_m_next_all_row[i_n] * k_row[i_n * K
-                                    + i_k];
+                            const real n_next = C_next_exp_all_row[i_n] * n
+                                    + exp_i_minus_m_next_all_row[i_n] * k_row[i_n * K + i_k];
                             n_now_row[i_n * K + i_k] = n_next;
                         }
                     }
@@ -598,8 +600,8 @@ void C_n_m_kernel(
                         for (long i_v = 0; i_v < V; i_v++) q_C_next_all_row[i_n * V + i_v] = 0;
                         for (long i_k = 0; i_k < K; i_k++) {
                             #pragma omp simd
-                            for (long i_v = 0; i_v < V; i_v++) q_C_next_all_row[i_n * V + i_v] += q_row[i_n * K + i_k]
-                                    * C_now_row[i_n * (K * V) + i_k * V + i_v];
+                            for (long i_v = 0; i_v < V; i_v++) q_C_next_all_row[i_n * V + i_v] += q_row[i_n
+                                    * K + i_k] * C_now_row[i_n * (K * V) + i_k * V + i_v];
                         }
                     }
                 }
@@ -609,7 +611,8 @@ void C_n_m_kernel(
                     for (long i_n = from; i_n < to; i_n++) {
                         real sum = 0;
                         #pragma omp simd reduction(+ : sum)
-                        for (long i_k = 0; i_k < K; i_k++) sum += q_row[i_n * K + i_k] * n_now_row[i_n * K + i_k];
+                        for (long i_k = 0; i_k < K; i_k++) sum += q_row[i_n * K + i_k] * n_now_row[i_n * K
+                                + i_k];
                         q_n_next_all_row[i_n] = sum;
                     }
                 }
@@ -860,7 +863,8 @@ void d_Cnm_kernel(
                     for (long i_k = 0; i_k < K; i_k++) {
                         #pragma omp simd
                         for (long i_v = 0; i_v < V; i_v++) {
-                            d_C_now_row[i_n * (K * V) + i_k * V + i_v] = d_C_0_row[i_n * (K * V) + i_k * V + i_v];
+                            d_C_now_row[i_n * (K * V) + i_k * V + i_v] = d_C_0_row[i_n * (K * V) + i_k * V
+                                    + i_v];
                         }
                     }
                 }
@@ -906,8 +910,8 @@ void d_Cnm_kernel(
                             #pragma omp simd
                             for (long i_v = 0; i_v < V; i_v++) {
                                 // std/mlstm.lsrl:12  C' = exp(lf + m - m') * C + exp(i - m') * outer(k, v)
-                                const real C_next_product = exp_lf_plus_m_minus_m_next_all_row[i_n] * C_row[i_n * (K * V) + i_k
-                                        * V + i_v];
+                                const real C_next_product = exp_lf_plus_m_minus_m_next_all_row[i_n]
+                                        * C_row[i_n * (K * V) + i_k * V + i_v];
                                 const real k_v = k_row[i_n * K + i_k] * v_row[i_n * V + i_v];
                                 const real C_next = C_next_product + exp_i_minus_m_next_all_row[i_n] * k_v;
                                 k_v_all_row[i_n * (K * V) + i_k * V + i_v] = k_v;
@@ -923,8 +927,8 @@ void d_Cnm_kernel(
                         #pragma omp simd
                         for (long i_k = 0; i_k < K; i_k++) {
                             // std/mlstm.lsrl:13  n' = exp(lf + m - m') * n + exp(i - m') * k
-                            const real n_next = exp_lf_plus_m_minus_m_next_all_row[i_n] * n_row[i_n * K + i_k]
-                                    + exp_i_minus_m_next_all_row[i_n] * k_row[i_n * K + i_k];
+                            const real n_next = exp_lf_plus_m_minus_m_next_all_row[i_n] * n_row[i_n * K
+                                    + i_k] + exp_i_minus_m_next_all_row[i_n] * k_row[i_n * K + i_k];
                             n_next_all_row[i_n * K + i_k] = n_next;
                         }
                     }
@@ -935,7 +939,8 @@ void d_Cnm_kernel(
                     for (long i_n = from; i_n < to; i_n++) {
                         real sum = 0;
                         #pragma omp simd reduction(+ : sum)
-                        for (long i_k = 0; i_k < K; i_k++) sum += q_row[i_n * K + i_k] * n_next_all_row[i_n * K + i_k];
+                        for (long i_k = 0; i_k < K; i_k++) sum += q_row[i_n * K + i_k] * n_next_all_row[i_n
+                                * K + i_k];
                         q_n_next_all_row[i_n] = sum;
                     }
                 }
@@ -947,8 +952,8 @@ void d_Cnm_kernel(
                         for (long i_v = 0; i_v < V; i_v++) q_C_next_all_row[i_n * V + i_v] = 0;
                         for (long i_k = 0; i_k < K; i_k++) {
                             #pragma omp simd
-                            for (long i_v = 0; i_v < V; i_v++) q_C_next_all_row[i_n * V + i_v] += q_row[i_n * K + i_k]
-                                    * C_next_all_row[i_n * (K * V) + i_k * V + i_v];
+                            for (long i_v = 0; i_v < V; i_v++) q_C_next_all_row[i_n * V + i_v] += q_row[i_n
+                                    * K + i_k] * C_next_all_row[i_n * (K * V) + i_k * V + i_v];
                         }
                     }
                 }
@@ -991,8 +996,8 @@ void d_Cnm_kernel(
                         for (long i_k = 0; i_k < K; i_k++) {
                             real sum = 0;
                             #pragma omp simd reduction(+ : sum)
-                            for (long i_v = 0; i_v < V; i_v++) sum += d_h_over_d_q_max_wide_all_row[i_n * V + i_v]
-                                    * C_next_all_row[i_n * (K * V) + i_k * V + i_v];
+                            for (long i_v = 0; i_v < V; i_v++) sum += d_h_over_d_q_max_wide_all_row[i_n * V
+                                    + i_v] * C_next_all_row[i_n * (K * V) + i_k * V + i_v];
                             d_h_over_d_q_max_wide_C_next_all_row[i_n * K + i_k] = sum;
                         }
                     }
@@ -1005,7 +1010,8 @@ void d_Cnm_kernel(
                             #pragma omp simd
                             for (long i_v = 0; i_v < V; i_v++) {
                                 const real d_C = d_C_now_row[i_n * (K * V) + i_k * V + i_v];
-                                const real d_k_sum = d_C + q_row[i_n * K + i_k] * d_h_over_d_q_max_wide_all_row[i_n * V + i_v];
+                                const real d_k_sum = d_C + q_row[i_n * K + i_k]
+                                        * d_h_over_d_q_max_wide_all_row[i_n * V + i_v];
                                 const real d_k_sum_k_v = d_k_sum * k_v_all_row[i_n * (K * V) + i_k * V + i_v];
                                 const real d_k_sum_C = d_k_sum * C_row[i_n * (K * V) + i_k * V + i_v];
                                 const real d_C_next = exp_lf_plus_m_minus_m_next_all_row[i_n] * d_k_sum;
@@ -1023,8 +1029,8 @@ void d_Cnm_kernel(
                         for (long i_k = 0; i_k < K; i_k++) {
                             real sum = 0;
                             #pragma omp simd reduction(+ : sum)
-                            for (long i_v = 0; i_v < V; i_v++) sum += d_k_sum_all_row[i_n * (K * V) + i_k * V + i_v]
-                                    * v_row[i_n * V + i_v];
+                            for (long i_v = 0; i_v < V; i_v++) sum += d_k_sum_all_row[i_n * (K * V) + i_k
+                                    * V + i_v] * v_row[i_n * V + i_v];
                             d_k_sum_v_all_row[i_n * K + i_k] = sum;
                         }
                     }
@@ -1036,8 +1042,9 @@ void d_Cnm_kernel(
                         for (long i_v = 0; i_v < V; i_v++) k_d_k_sum_all_row[i_n * V + i_v] = 0;
                         for (long i_k = 0; i_k < K; i_k++) {
                             #pragma omp simd
-                            for (long i_v = 0; i_v < V; i_v++) k_d_k_sum_all_row[i_n * V + i_v] += k_row[i_n * K + i_k]
-                                    * d_k_sum_all_row[i_n * (K * V) + i_k * V + i_v];
+                            for (long i_v = 0; i_v < V; i_v++) k_d_k_sum_all_row[i_n * V
+                                    + i_v] += k_row[i_n * K + i_k] * d_k_sum_all_row[i_n * (K * V) + i_k
+                                    * V + i_v];
                         }
                     }
                 }
@@ -1046,7 +1053,8 @@ void d_Cnm_kernel(
                         real sum = 0;
                         for (long i_k = 0; i_k < K; i_k++) {
                             #pragma omp simd reduction(+ : sum)
-                            for (long i_v = 0; i_v < V; i_v++) sum += d_k_sum_k_v_all_row[i_n * (K * V) + i_k * V + i_v];
+                            for (long i_v = 0; i_v < V; i_v++) sum += d_k_sum_k_v_all_row[i_n * (K * V)
+                                    + i_k * V + i_v];
                         }
                         sum_d_k_sum_k_v_all_row[i_n] = sum;
                     }
@@ -1056,7 +1064,8 @@ void d_Cnm_kernel(
                         real sum = 0;
                         for (long i_k = 0; i_k < K; i_k++) {
                             #pragma omp simd reduction(+ : sum)
-                            for (long i_v = 0; i_v < V; i_v++) sum += d_k_sum_C_all_row[i_n * (K * V) + i_k * V + i_v];
+                            for (long i_v = 0; i_v < V; i_v++) sum += d_k_sum_C_all_row[i_n * (K * V) + i_k
+                                    * V + i_v];
                         }
                         sum_d_k_sum_C_all_row[i_n] = sum;
                     }
@@ -1064,10 +1073,10 @@ void d_Cnm_kernel(
                 {
                     #pragma omp simd
                     for (long i_n = from; i_n < to; i_n++) {
-                        const real d_q_choice = ((abs_q_n_next_all_row[i_n] == exp_minus_m_next_all_row[i_n])
-                                ? sum_d_q_neg_all_row[i_n] * (real)0.5 : 0);
-                        const real d_q_product_choice = ((abs_q_n_next_all_row[i_n] > exp_minus_m_next_all_row[i_n])
-                                ? sum_d_q_neg_all_row[i_n] : d_q_choice);
+                        const real d_q_choice = ((abs_q_n_next_all_row[i_n]
+                                == exp_minus_m_next_all_row[i_n]) ? sum_d_q_neg_all_row[i_n] * (real)0.5 : 0);
+                        const real d_q_product_choice = ((abs_q_n_next_all_row[i_n]
+                                > exp_minus_m_next_all_row[i_n]) ? sum_d_q_neg_all_row[i_n] : d_q_choice);
                         const real d_q_product = d_q_product_choice * sign_(q_n_next_all_row[i_n]);
                         d_q_choice_all_row[i_n] = d_q_choice;
                         d_q_product_all_row[i_n] = d_q_product;
@@ -1085,12 +1094,14 @@ void d_Cnm_kernel(
                             const real d_n = d_n_now_row[i_n * K + i_k];
                             const real d_q = d_q_product_all_row[i_n] * n_next_all_row[i_n * K + i_k]
                                     + d_h_over_d_q_max_wide_C_next_all_row[i_n * K + i_k];
-                            const real d_n_plus_q_d_q_product = d_n + q_row[i_n * K + i_k] * d_q_product_all_row[i_n];
+                            const real d_n_plus_q_d_q_product = d_n + q_row[i_n * K + i_k]
+                                    * d_q_product_all_row[i_n];
                             const real d_k = exp_i_minus_m_next_all_row[i_n] * d_n_plus_q_d_q_product
                                     + exp_i_minus_m_next_all_row[i_n] * d_k_sum_v_all_row[i_n * K + i_k];
                             const real d_i_product = d_n_plus_q_d_q_product * k_row[i_n * K + i_k];
                             const real d_i_product_2 = d_n_plus_q_d_q_product * n_row[i_n * K + i_k];
-                            const real d_n_next = exp_lf_plus_m_minus_m_next_all_row[i_n] * d_n_plus_q_d_q_product;
+                            const real d_n_next = exp_lf_plus_m_minus_m_next_all_row[i_n]
+                                    * d_n_plus_q_d_q_product;
                             d_q_row[i_n * K + i_k] = d_q;
                             d_k_row[i_n * K + i_k] = d_k;
                             d_i_product_all_row[i_n * K + i_k] = d_i_product;
@@ -1104,7 +1115,8 @@ void d_Cnm_kernel(
                     for (long i_n = from; i_n < to; i_n++) {
                         #pragma omp simd
                         for (long i_v = 0; i_v < V; i_v++) {
-                            const real d_v = exp_i_minus_m_next_all_row[i_n] * k_d_k_sum_all_row[i_n * V + i_v];
+                            const real d_v = exp_i_minus_m_next_all_row[i_n] * k_d_k_sum_all_row[i_n * V
+                                    + i_v];
                             d_v_row[i_n * V + i_v] = d_v;
                         }
                     }
@@ -1133,18 +1145,21 @@ void d_Cnm_kernel(
                     #pragma omp simd
                     for (long i_n = from; i_n < to; i_n++) {
                         const real d_m = d_m_now_row[i_n];
-                        const real d_i_product_3 = (sum_d_i_product_all_row[i_n] + sum_d_k_sum_k_v_all_row[i_n])
-                                * exp_i_minus_m_next_all_row[i_n];
-                        const real d_i_choice = ((exp_minus_m_next_all_row[i_n] > abs_q_n_next_all_row[i_n])
-                                ? sum_d_q_neg_all_row[i_n] : d_q_choice_all_row[i_n]);
-                        const real d_i_product_4 = (sum_d_i_product_2_all_row[i_n] + sum_d_k_sum_C_all_row[i_n])
-                                * exp_lf_plus_m_minus_m_next_all_row[i_n];
-                        const real d_i_difference = d_m - d_i_choice * exp_minus_m_next_all_row[i_n] - d_i_product_3
-                                - d_i_product_4;
-                        const real d_i_choice_2 = ((lf_plus_m_all_row[i_n] == i_row[i_n]) ? d_i_difference * (real)0.5 : 0);
-                        const real d_i = d_i_product_3 + ((i_row[i_n] > lf_plus_m_all_row[i_n]) ? d_i_difference : d_i_choice_2);
-                        const real d_m_next = d_i_product_4 + ((lf_plus_m_all_row[i_n] > i_row[i_n]) ? d_i_difference
-                                : d_i_choice_2);
+                        const real d_i_product_3 = (sum_d_i_product_all_row[i_n]
+                                + sum_d_k_sum_k_v_all_row[i_n]) * exp_i_minus_m_next_all_row[i_n];
+                        const real d_i_choice = ((exp_minus_m_next_all_row[i_n]
+                                > abs_q_n_next_all_row[i_n]) ? sum_d_q_neg_all_row[i_n]
+                                : d_q_choice_all_row[i_n]);
+                        const real d_i_product_4 = (sum_d_i_product_2_all_row[i_n]
+                                + sum_d_k_sum_C_all_row[i_n]) * exp_lf_plus_m_minus_m_next_all_row[i_n];
+                        const real d_i_difference = d_m - d_i_choice * exp_minus_m_next_all_row[i_n]
+                                - d_i_product_3 - d_i_product_4;
+                        const real d_i_choice_2 = ((lf_plus_m_all_row[i_n] == i_row[i_n]) ? d_i_difference
+                                * (real)0.5 : 0);
+                        const real d_i = d_i_product_3 + ((i_row[i_n] > lf_plus_m_all_row[i_n])
+                                ? d_i_difference : d_i_choice_2);
+                        const real d_m_next = d_i_product_4 + ((lf_plus_m_all_row[i_n] > i_row[i_n])
+                                ? d_i_difference : d_i_choice_2);
                         const real d_f = d_m_next * sigmoid_(-f_row[i_n]);
                         d_i_row[i_n] = d_i;
                         d_m_now_row[i_n] = d_m_next;
@@ -1160,7 +1175,8 @@ void d_Cnm_kernel(
                     for (long i_k = 0; i_k < K; i_k++) {
                         #pragma omp simd
                         for (long i_v = 0; i_v < V; i_v++) {
-                            d_C_T_row[i_n * (K * V) + i_k * V + i_v] = d_C_now_row[i_n * (K * V) + i_k * V + i_v];
+                            d_C_T_row[i_n * (K * V) + i_k * V + i_v] = d_C_now_row[i_n * (K * V) + i_k * V
+                                    + i_v];
                         }
                     }
                 }

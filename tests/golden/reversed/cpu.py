@@ -19,6 +19,7 @@ Made from tagger.lsrl by
 It needs nothing but torch and, to be fast, a C compiler.
 """
 
+import atexit
 import ctypes
 import functools
 import hashlib
@@ -203,7 +204,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_ee697fc280a2")
+OPERATORS = own_namespace("lsrl_8525d9db8959")
 
 
 def saves(length, every):
@@ -593,17 +594,17 @@ static void product_added(real *out, long out_stride, const real *x, long x_stri
 
 
 MATRIX_PRODUCT = r"""
-// out = x @ matrix, [rows, outer]; either may be transposed, by its strides.  Threads share rows; long sums are taken in
-// parts, for each of which the matrix is packed once.
+// out = x @ matrix, [rows, outer]; either may be transposed, by its strides.  Threads share rows; long sums are taken
+// in parts, for each of which the matrix is packed once.
 void matrix_product(const real *x, const real *matrix, real *out, long rows, long inner, long outer, long x_row,
                     long x_inner, long matrix_inner, long matrix_outer, long threads) {
-    const long block = 64, depth = inner < DEPTH ? inner : DEPTH, columns = 12 * LANES;
+    const long block = 64, depth = inner < 1 ? 1 : inner < DEPTH ? inner : DEPTH, columns = 12 * LANES;
     write_in_large_pages(out, rows * outer * (long)sizeof(real));
     real *packed = new_array(packed_size(depth, outer) * (long)sizeof(real));
     #pragma omp parallel num_threads(threads)
     {
         real *turned = new_array(block * depth * (long)sizeof(real));
-        for (long first = 0; first < inner; first += depth) {
+        for (long first = 0; first < inner || !first; first += depth) {
             const long part = inner - first < depth ? inner - first : depth;
             #pragma omp for schedule(static)
             for (long o = 0; o < outer; o += columns) {
@@ -875,8 +876,10 @@ void d_gru_h_kernel(
                 real *const d_gru_h_now_row = d_gru_h_now_rows + i_b * H;
                 real *const gru_z_all_row = gru_z_all_rows + i_b * H;
                 real *const d_gru_h_plus_d_gru_h_next_all_row = d_gru_h_plus_d_gru_h_next_all_rows + i_b * H;
-                real *const d_gru_W_ih_x_plus_b_ih_product_2_all_row = d_gru_W_ih_x_plus_b_ih_product_2_all_rows + i_b * H;
-                real *const d_gru_W_ih_x_plus_b_ih_product_3_all_row = d_gru_W_ih_x_plus_b_ih_product_3_all_rows + i_b * H;
+                real *const d_gru_W_ih_x_plus_b_ih_product_2_all_row
+                        = d_gru_W_ih_x_plus_b_ih_product_2_all_rows + i_b * H;
+                real *const d_gru_W_ih_x_plus_b_ih_product_3_all_row
+                        = d_gru_W_ih_x_plus_b_ih_product_3_all_rows + i_b * H;
                 real *const d_gru_b_hh_2_all_row = d_gru_b_hh_2_all_rows + i_b * H;
                 const real *const gru_W_ih_x_plus_b_ih_row = gru_W_ih_x_plus_b_ih + ((first_b * tile + i_b)
                         * T + i_t) * (3 * H);
@@ -906,13 +909,14 @@ void d_gru_h_kernel(
                             * gru_W_hh_h_plus_b_hh_row[2 * H + i_h];
                     const real gru_n = tanh_(gru_xn_plus_r_hn);
                     const real d_gru_h_plus_d_gru_h_next = d_gru_h_now_row[i_h] + d_gru_h_next_row[i_h];
-                    const real d_gru_W_ih_x_plus_b_ih_product = (1 - gru_z) * d_gru_h_plus_d_gru_h_next * (1 - gru_n * gru_n);
+                    const real d_gru_W_ih_x_plus_b_ih_product = (1 - gru_z) * d_gru_h_plus_d_gru_h_next
+                            * (1 - gru_n * gru_n);
                     const real d_gru_W_ih_x_plus_b_ih_product_2 = d_gru_W_ih_x_plus_b_ih_product
                             * gru_W_hh_h_plus_b_hh_row[2 * H + i_h] * (gru_r * (1 - gru_r));
-                    const real d_gru_W_ih_x_plus_b_ih_product_3_difference = d_gru_h_plus_d_gru_h_next * gru_h_row[i_h]
-                            - d_gru_h_plus_d_gru_h_next * gru_n;
-                    const real d_gru_W_ih_x_plus_b_ih_product_3 = d_gru_W_ih_x_plus_b_ih_product_3_difference * (gru_z * (1
-                            - gru_z));
+                    const real d_gru_W_ih_x_plus_b_ih_product_3_difference = d_gru_h_plus_d_gru_h_next
+                            * gru_h_row[i_h] - d_gru_h_plus_d_gru_h_next * gru_n;
+                    const real d_gru_W_ih_x_plus_b_ih_product_3
+                            = d_gru_W_ih_x_plus_b_ih_product_3_difference * (gru_z * (1 - gru_z));
                     const real d_gru_b_hh_2 = gru_r * d_gru_W_ih_x_plus_b_ih_product;
                     gru_z_all_row[i_h] = gru_z;
                     d_gru_h_plus_d_gru_h_next_all_row[i_h] = d_gru_h_plus_d_gru_h_next;
@@ -939,7 +943,8 @@ void d_gru_h_kernel(
                 real *const d_gru_h_plus_d_gru_h_next_all_row = d_gru_h_plus_d_gru_h_next_all_rows + i_b * H;
                 real *const d_gru_h_next_2_product_all_row = d_gru_h_next_2_product_all_rows + i_b * H;
                 real *const d_gru_h_next_2_product_2_all_row = d_gru_h_next_2_product_2_all_rows + i_b * H;
-                real *const d_gru_gru_W_hh_h_next_3_b_hh_2_all_row = d_gru_gru_W_hh_h_next_3_b_hh_2_all_rows + i_b * H;
+                real *const d_gru_gru_W_hh_h_next_3_b_hh_2_all_row
+                        = d_gru_gru_W_hh_h_next_3_b_hh_2_all_rows + i_b * H;
                 #pragma omp simd
                 for (long i_h = 0; i_h < H; i_h++) {
                     const real d_gru_h_next_2_sum = d_gru_h_next_2_product_all_row[i_h]
@@ -1448,8 +1453,8 @@ void d_mingru_h_kernel(
                         // std/mingru.lsrl:10  c = Wh @ x + bh
                         const real mingru_c = x_products_row[4 * H + i_h] + mingru_bh[i_h];
                         const real d_mingru_bz_sum = d_mingru_h + d_mingru_h_next_row[i_h];
-                        const real d_mingru_bz = (d_mingru_bz_sum * mingru_c - d_mingru_bz_sum * mingru_h_row[i_h]) * (mingru_z
-                                * (1 - mingru_z));
+                        const real d_mingru_bz = (d_mingru_bz_sum * mingru_c - d_mingru_bz_sum
+                                * mingru_h_row[i_h]) * (mingru_z * (1 - mingru_z));
                         const real d_mingru_bh = mingru_z * d_mingru_bz_sum;
                         const real d_mingru_h_next_2 = (1 - mingru_z) * d_mingru_bz_sum;
                         d_mingru_bz_row[i_h] = d_mingru_bz;
