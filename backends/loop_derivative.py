@@ -100,7 +100,7 @@ def loop_derivative(
         hows=hows,
         inline=inline,
         near=kept if saved_inside else (),
-        outputs_inside=saved_inside,
+        all_inside=saved_inside,
     )
     return Derivative(loop, adjoint, sums, gradients, plan)
 

@@ -91,7 +91,7 @@ def make_plan(
     hows: Mapping[str, How] | None = None,
     inline: Collection[type[How]] = INLINE,
     near: Collection[Value] = (),
-    outputs_inside: bool = False,
+    all_inside: bool = False,
 ) -> Plan:
     """The straight plan of a cell over time, or over a grid on which every state travels along one axis.
 
@@ -102,8 +102,8 @@ def make_plan(
         inline: the schedules that become primitives; others become loops that say how they are to run.
         near: inputs so large that what is computed from them belongs into the loop that reads them; where there is one
             loop.
-        outputs_inside: compute outputs in the loop, since they are written in any case, even where sums then tie its
-            axes together.
+        all_inside: compute in the loop whatever it can, in place of one pass over memory for each operation: outputs
+            even where sums then tie its axes together, and element-wise work even where it reads more than it gives.
 
     Raises:
         PlanError: the cell runs over a graph.
@@ -112,10 +112,11 @@ def make_plan(
     """
     if cell.axes == (GRAPH,):
         raise PlanError(f"{cell.name} runs over a graph, which has no axis")
-    return _Planner(cell, sizes, hoist_elementwise, hows or {}, inline, near, outputs_inside).plan()
+    return _Planner(cell, sizes, hoist_elementwise, hows or {}, inline, near, all_inside).plan()
 
 
 _FUSED_BEFORE = ("transpose", "expand")
+_PARTS = ("slice", "select", "flip")
 _FUSED_AFTER = ("transpose", "expand", "reduce_sum", "reduce_max", "reduce_min")
 
 
@@ -130,13 +131,13 @@ class _Planner:
         hows: Mapping[str, How],
         inline: Collection[type[How]],
         near: Collection[Value],
-        outputs_inside: bool,
+        all_inside: bool,
     ) -> None:
         cell, self.lines = fed(cell)
         self.cell = cell
         self.sizes = sizes
         self.late = hoist_elementwise
-        self.outputs_inside = outputs_inside
+        self.all_inside = all_inside
         parts = components(cell, states_together(cell, hows))
         chosen = {part: _how(part, hows) for part in parts if part.cyclic}
         self.forms = {p.states: form_of(cell, p, how, sizes) for p, how in chosen.items() if type(how) in inline}
@@ -294,7 +295,7 @@ class _Planner:
                 fused[v] = None
         needed = [v for v in fused if v in wanted or self.needed_outside(v, beyond, fused)]
         arguments = {v: () if v in core else tuple(a for a in v.args if a in fused) for v in fused}
-        given = {output.value for output in self.cell.outputs} if self.outputs_inside else ()
+        given = {output.value for output in self.cell.outputs} if self.all_inside else ()
         own = core & set(fused)
         return minimum_cut(tuple(fused), arguments.__getitem__, own, needed, self.sizes, not self.late, given)
 
@@ -331,12 +332,17 @@ class _Planner:
         vertices = [v for v in postorder(needed, stop=lambda v: v in done) if v in self.varying]
         fixed = {v for v in vertices if v in done or not self.fuses_before(v)}
         arguments = {v: () if v in done else tuple(a for a in v.args if a in self.varying) for v in vertices}
-        reads = minimum_cut(vertices, arguments.__getitem__, fixed, needed, self.sizes, self.late)
+        if self.all_inside:
+            reads = tuple(v for v in postorder(needed, stop=fixed.__contains__) if v in fixed)
+        else:
+            reads = minimum_cut(vertices, arguments.__getitem__, fixed, needed, self.sizes, self.late)
         between = frozenset(postorder(needed, stop=lambda v: v in reads or v not in self.varying)) & self.varying
         return reads, between - frozenset(reads)
 
     def fuses_before(self, value: Value) -> bool:
         if family(value.op) is Family.ELEMENTWISE or value.op in _FUSED_BEFORE:
+            return True
+        if self.all_inside and value.op in _PARTS:
             return True
         return value.op == "einsum" and len(value.args) == 2 and not _sums(value)
 

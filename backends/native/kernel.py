@@ -21,6 +21,7 @@ from lsrl.backends.native.places import c_type
 from lsrl.backends.native.position import write_copies, write_position
 from lsrl.backends.native.static_product import write_packing
 from lsrl.backends.triton_memory import Role, Tensor
+from lsrl.ir.dims import Dim, count
 
 LARGEST_TILE = 32
 """Sequences that a thread runs at once where they share products: more would leave the nearer caches."""
@@ -30,6 +31,8 @@ NEAR_BYTES = 2**15
 """States that stay in the nearest cache."""
 NEAR_BYTES_SHARED = 2**18
 """Matrices and states that stay in the second."""
+LEAST_SHARED = 2**15
+"""Numbers that all positions work on, below which one thread runs them."""
 LEAST_WIDTH = 16
 """Elements of a thread's part of an axis are a multiple of so many, a cache line of the shorter numbers."""
 WRITTEN = (Role.KEPT, Role.END, Role.SAVED)
@@ -106,6 +109,10 @@ def _write_body(layout: Layout, writer: CWriter) -> None:
             many = f"{layout.batch} * {_POSITIONS[tensor.role].format(length)}"
             row = layout.numbers.dim(tensor.row)
             writer.line(f"write_in_large_pages({tensor.name}, {many} * ({row}) * (long)sizeof({c_type(tensor.kind)}));")
+    work = [layout.leaf(state).shape for state in layout.form.cell.states]
+    work += [product.matrix.shape for product in layout.nests.products]
+    whole = layout.numbers.dim(sum(map(count, work), start=Dim.of(0)))
+    writer.line(f"if ({layout.batch} * {length} * ({whole}) < {LEAST_SHARED}) threads = 1;", "more would wait for it")
     groups = layout.batch
     if layout.shared:
         share, groups = f"({layout.batch} + threads - 1) / threads", "groups"

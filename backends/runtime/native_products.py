@@ -51,7 +51,7 @@ class MatrixProduct(torch.autograd.Function):
         x, matrix = ctx.saved_tensors
         wanted = ctx.needs_input_grad
         by_x = MatrixProduct.apply(cotangent, matrix.mT) if wanted[0] else None
-        return by_x, MatrixProduct.apply(x.mT, cotangent) if wanted[1] else None
+        return by_x, position_sum(x, cotangent) if wanted[1] else None
 
 
 def sequence_product(x, matrix):
@@ -66,6 +66,8 @@ def position_sum(x, y):
     rows, others = x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
     if not is_large_product(x, y.shape[-1]):
         return rows.mT @ others
+    if x.shape[-1] > y.shape[-1]:  # the left factor is turned on the way
+        return MatrixProduct.apply(others.mT, rows).mT
     return MatrixProduct.apply(rows.mT, others)
 
 

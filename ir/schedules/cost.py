@@ -131,8 +131,9 @@ def cost(how: How, work: Work, run: Run, runtime: Runtime | None = None) -> Cost
     place = device(run.device)
     runtime = runtime or place.runtimes[run.target]
     looped = isinstance(how, Sequential) or (isinstance(how, Scan) and runtime.in_order)
-    if looped and runtime.vector:
-        place = replace(place, vector=runtime.vector)
+    if looped:
+        own = (runtime.vector or place.vector, runtime.bandwidth or place.bandwidth)
+        place = replace(place, vector=own[0], bandwidth=own[1])
     setting = Setting(run, place, runtime)
     amount = (_sequential if looped else _AMOUNTS[type(how)])(how, work, setting)
     return Cost(

@@ -20,9 +20,10 @@ void matrix_product(const real *x, const real *matrix, real *out, long rows, lon
             for (long row = 0; row < rows; row += block) {
                 const long many = rows - row < block ? rows - row : block;
                 const real *source = x + row * x_row + first * x_inner;
-                if (x_inner != 1)
-                    for (long i = 0; i < part; i++)
-                        for (long r = 0; r < many; r++) turned[r * part + i] = source[r * x_row + i * x_inner];
+                for (long some = 0; x_inner != 1 && some < part; some += LANES)
+                    for (long r = 0; r < many; r++)
+                        for (long i = some; i < part && i < some + LANES; i++)
+                            turned[r * part + i] = source[r * x_row + i * x_inner];
                 const real *given = x_inner == 1 ? source : turned;
                 const long stride = x_inner == 1 ? x_row : part;
                 if (first)

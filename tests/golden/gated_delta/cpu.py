@@ -192,7 +192,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_36dbca6c3d69")
+OPERATORS = own_namespace("lsrl_bbb6946be2b5")
 
 
 def saves(length, every):
@@ -343,6 +343,7 @@ void S_kernel(
     const long saves = EVERY ? (T + EVERY - 1) / EVERY : 0;
     write_in_large_pages(o, B * T * (N * V) * (long)sizeof(real));
     write_in_large_pages(S_saved, B * saves * (K * N * V) * (long)sizeof(real));
+    if (B * T * (K * N * V) < 32768) threads = 1;  // starting them takes longer
     const long near = 32768 / ((K * V) * (long)sizeof(real));
     const long share = B && threads > B ? threads / B : 1;
     const long even = (N + share - 1) / share;
@@ -562,6 +563,7 @@ void d_S_kernel(
     write_in_large_pages(d_v, B * T * (N * V) * (long)sizeof(real));
     write_in_large_pages(d_a, B * T * (N) * (long)sizeof(real));
     write_in_large_pages(d_b, B * T * (N) * (long)sizeof(real));
+    if (B * T * (K * N * V) < 32768) threads = 1;  // starting them takes longer
     const long near = 32768 / ((K * V) * (long)sizeof(real));
     const long share = B && threads > B ? threads / B : 1;
     const long even = (N + share - 1) / share;

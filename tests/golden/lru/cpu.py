@@ -199,7 +199,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_c3a1738e4264")
+OPERATORS = own_namespace("lsrl_cb1984ac06b6")
 
 
 def saves(length, every):
@@ -272,8 +272,8 @@ def pulled_back(function, tensors, cotangents):
     return [next(found) if own else None for own in smooth]
 
 
-@torch.library.custom_op(OPERATORS + "::matrix_product", mutates_args=())
-def matrix_product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+@torch.library.custom_op(OPERATORS + "::sequence_matrix_product", mutates_args=())
+def sequence_matrix_product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
     """x [rows, inner] @ matrix [inner, outer]; either may lie in memory in any way."""
     found = x.new_empty(x.shape[0], matrix.shape[1])
     numbers = [*x.shape, matrix.shape[1], *x.stride(), *matrix.stride(), torch.get_num_threads()]
@@ -281,26 +281,26 @@ def matrix_product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
     return found
 
 
-@matrix_product.register_fake
+@sequence_matrix_product.register_fake
 def _(x, matrix):
     return x.new_empty(x.shape[0], matrix.shape[1])
 
 
-@matrix_product.register_vmap
+@sequence_matrix_product.register_vmap
 def _(info, in_dims, x, matrix):
     size, pairs = info.batch_size, zip((x, matrix), in_dims)
     given = [tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0) for tensor, dim in pairs]
-    return torch.stack([matrix_product(own, other) for own, other in zip(*given)]), 0
+    return torch.stack([sequence_matrix_product(own, other) for own, other in zip(*given)]), 0
 
 
 class MatrixProduct(torch.autograd.Function):
-    """`matrix_product`, whose derivatives are such products."""
+    """`sequence_matrix_product`, whose derivatives are such products."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(x, matrix):
-        return matrix_product(x, matrix)
+        return sequence_matrix_product(x, matrix)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -311,7 +311,7 @@ class MatrixProduct(torch.autograd.Function):
         x, matrix = ctx.saved_tensors
         wanted = ctx.needs_input_grad
         by_x = MatrixProduct.apply(cotangent, matrix.mT) if wanted[0] else None
-        return by_x, MatrixProduct.apply(x.mT, cotangent) if wanted[1] else None
+        return by_x, position_sum(x, cotangent) if wanted[1] else None
 
 
 def sequence_product(x, matrix):
@@ -319,6 +319,16 @@ def sequence_product(x, matrix):
     if not is_large_product(x, matrix.shape[-1]):
         return x @ matrix
     return MatrixProduct.apply(x.reshape(-1, x.shape[-1]), matrix).reshape(*x.shape[:-1], matrix.shape[-1])
+
+
+def position_sum(x, y):
+    """Sums over all positions of x [..., i] and y [..., j]: [i, j]."""
+    rows, others = x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
+    if not is_large_product(x, y.shape[-1]):
+        return rows.mT @ others
+    if x.shape[-1] > y.shape[-1]:  # the left factor is turned on the way
+        return MatrixProduct.apply(others.mT, rows).mT
+    return MatrixProduct.apply(rows.mT, others)
 
 
 def is_large_product(x, others):
@@ -502,9 +512,10 @@ void matrix_product(const real *x, const real *matrix, real *out, long rows, lon
             for (long row = 0; row < rows; row += block) {
                 const long many = rows - row < block ? rows - row : block;
                 const real *source = x + row * x_row + first * x_inner;
-                if (x_inner != 1)
-                    for (long i = 0; i < part; i++)
-                        for (long r = 0; r < many; r++) turned[r * part + i] = source[r * x_row + i * x_inner];
+                for (long some = 0; x_inner != 1 && some < part; some += LANES)
+                    for (long r = 0; r < many; r++)
+                        for (long i = some; i < part && i < some + LANES; i++)
+                            turned[r * part + i] = source[r * x_row + i * x_inner];
                 const real *given = x_inner == 1 ? source : turned;
                 const long stride = x_inner == 1 ? x_row : part;
                 if (first)
@@ -534,6 +545,7 @@ void h_kernel(
     const long saves = EVERY ? (T + EVERY - 1) / EVERY : 0;
     write_in_large_pages(h_next, B * T * (2 * N) * (long)sizeof(real));
     write_in_large_pages(h_saved, B * saves * (2 * N) * (long)sizeof(real));
+    if (B * T * (2 * N) < 32768) threads = 1;  // starting them takes longer
     const long near = 32768 / ((2) * (long)sizeof(real));
     const long share = B && threads > B ? threads / B : 1;
     const long even = (N + share - 1) / share;
@@ -696,6 +708,7 @@ void d_h_kernel(
     write_in_large_pages(d_B_x, B * T * (2 * N) * (long)sizeof(real));
     write_in_large_pages(d_a, B * T * (2 * N) * (long)sizeof(real));
     write_in_large_pages(d_exp_gamma, B * T * (N) * (long)sizeof(real));
+    if (B * T * (2 * N) < 32768) threads = 1;  // starting them takes longer
     const long near = 32768 / ((2) * (long)sizeof(real));
     const long share = B && threads > B ? threads / B : 1;
     const long even = (N + share - 1) / share;

@@ -200,7 +200,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_36c7107c8e20")
+OPERATORS = own_namespace("lsrl_334f39bb1826")
 
 
 def saves(length, every):
@@ -273,8 +273,8 @@ def pulled_back(function, tensors, cotangents):
     return [next(found) if own else None for own in smooth]
 
 
-@torch.library.custom_op(OPERATORS + "::matrix_product", mutates_args=())
-def matrix_product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+@torch.library.custom_op(OPERATORS + "::sequence_matrix_product", mutates_args=())
+def sequence_matrix_product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
     """x [rows, inner] @ matrix [inner, outer]; either may lie in memory in any way."""
     found = x.new_empty(x.shape[0], matrix.shape[1])
     numbers = [*x.shape, matrix.shape[1], *x.stride(), *matrix.stride(), torch.get_num_threads()]
@@ -282,26 +282,26 @@ def matrix_product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
     return found
 
 
-@matrix_product.register_fake
+@sequence_matrix_product.register_fake
 def _(x, matrix):
     return x.new_empty(x.shape[0], matrix.shape[1])
 
 
-@matrix_product.register_vmap
+@sequence_matrix_product.register_vmap
 def _(info, in_dims, x, matrix):
     size, pairs = info.batch_size, zip((x, matrix), in_dims)
     given = [tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0) for tensor, dim in pairs]
-    return torch.stack([matrix_product(own, other) for own, other in zip(*given)]), 0
+    return torch.stack([sequence_matrix_product(own, other) for own, other in zip(*given)]), 0
 
 
 class MatrixProduct(torch.autograd.Function):
-    """`matrix_product`, whose derivatives are such products."""
+    """`sequence_matrix_product`, whose derivatives are such products."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(x, matrix):
-        return matrix_product(x, matrix)
+        return sequence_matrix_product(x, matrix)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -312,7 +312,7 @@ class MatrixProduct(torch.autograd.Function):
         x, matrix = ctx.saved_tensors
         wanted = ctx.needs_input_grad
         by_x = MatrixProduct.apply(cotangent, matrix.mT) if wanted[0] else None
-        return by_x, MatrixProduct.apply(x.mT, cotangent) if wanted[1] else None
+        return by_x, position_sum(x, cotangent) if wanted[1] else None
 
 
 def sequence_product(x, matrix):
@@ -327,6 +327,8 @@ def position_sum(x, y):
     rows, others = x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
     if not is_large_product(x, y.shape[-1]):
         return rows.mT @ others
+    if x.shape[-1] > y.shape[-1]:  # the left factor is turned on the way
+        return MatrixProduct.apply(others.mT, rows).mT
     return MatrixProduct.apply(rows.mT, others)
 
 
@@ -612,9 +614,10 @@ void matrix_product(const real *x, const real *matrix, real *out, long rows, lon
             for (long row = 0; row < rows; row += block) {
                 const long many = rows - row < block ? rows - row : block;
                 const real *source = x + row * x_row + first * x_inner;
-                if (x_inner != 1)
-                    for (long i = 0; i < part; i++)
-                        for (long r = 0; r < many; r++) turned[r * part + i] = source[r * x_row + i * x_inner];
+                for (long some = 0; x_inner != 1 && some < part; some += LANES)
+                    for (long r = 0; r < many; r++)
+                        for (long i = some; i < part && i < some + LANES; i++)
+                            turned[r * part + i] = source[r * x_row + i * x_inner];
                 const real *given = x_inner == 1 ? source : turned;
                 const long stride = x_inner == 1 ? x_row : part;
                 if (first)
@@ -649,6 +652,7 @@ void h_c_kernel(
     write_in_large_pages(h_next, B * T * (H) * (long)sizeof(real));
     write_in_large_pages(h_saved, B * saves * (H) * (long)sizeof(real));
     write_in_large_pages(c_saved, B * saves * (H) * (long)sizeof(real));
+    if (B * T * (4 * (H * H) + 2 * H) < 32768) threads = 1;  // starting them takes longer
     const long tile = (B + threads - 1) / threads < 32 ? (B + threads - 1) / threads : 32;  // sequences at once
     const long groups = tile ? (B + tile - 1) / tile : 0;
     real *W_hh_o_packed = new_array(packed_size(H, H) * sizeof(real));
@@ -853,10 +857,13 @@ def h_c_plain(W_ih_x, W_hh, b_ih, b_hh, h, c, every=0):
 
 d_hc_kernel_code = r"""
 void d_hc_kernel(
+    const real *W_ih_x,  // [B, T, 4*H]
     const real *c,  // [B, T, H]
     const real *d_h_next,  // [B, T, H]
-    const real *o_sum,  // [B, T, 4*H]
+    const real *W_hh_h,  // [B, T, 4*H]
     const real *W_hh,  // [4*H, H], the same at all positions
+    const real *b_ih,  // [4*H], the same at all positions
+    const real *b_hh,  // [4*H], the same at all positions
     const real *d_h_0,  // [B, H], at the start
     const real *d_c_0,  // [B, H], at the start
     real *d_W_ih_x,  // [B, T, 4*H], written
@@ -865,6 +872,7 @@ void d_hc_kernel(
     long B, long T, long H, long threads
 ) {
     write_in_large_pages(d_W_ih_x, B * T * (4 * H) * (long)sizeof(real));
+    if (B * T * (4 * (H * H) + 2 * H) < 32768) threads = 1;  // starting them takes longer
     const long tile = (B + threads - 1) / threads < 32 ? (B + threads - 1) / threads : 32;  // sequences at once
     const long groups = tile ? (B + tile - 1) / tile : 0;
     real *W_hh_d_h_next_10_packed = new_array(packed_size(H, H) * sizeof(real));
@@ -911,20 +919,28 @@ void d_hc_kernel(
                 real *const d_W_ih_x_1_all_row = d_W_ih_x_1_all_rows + i_b * H;
                 real *const d_W_ih_x_2_all_row = d_W_ih_x_2_all_rows + i_b * H;
                 real *const d_W_ih_x_3_all_row = d_W_ih_x_3_all_rows + i_b * H;
+                const real *const W_ih_x_row = W_ih_x + ((first_b * tile + i_b) * T + i_t) * (4 * H);
                 const real *const c_row = c + ((first_b * tile + i_b) * T + i_t) * H;
                 const real *const d_h_next_row = d_h_next + ((first_b * tile + i_b) * T + i_t) * H;
-                const real *const o_sum_row = o_sum + ((first_b * tile + i_b) * T + i_t) * (4 * H);
+                const real *const W_hh_h_row = W_hh_h + ((first_b * tile + i_b) * T + i_t) * (4 * H);
                 real *const d_W_ih_x_row = d_W_ih_x + ((first_b * tile + i_b) * T + i_t) * (4 * H);
                 #pragma omp simd
                 for (long i_h = 0; i_h < H; i_h++) {
                     const real d_c = d_c_now_row[i_h];
+                    // std/lstm.lsrl:10  i, f, g, o = split(W_ih @ x + b_ih + W_hh @ h + b_hh, 4)
+                    const real o = W_ih_x_row[3 * H + i_h] + b_ih[3 * H + i_h] + W_hh_h_row[3 * H + i_h]
+                            + b_hh[3 * H + i_h];
+                    const real f = W_ih_x_row[H + i_h] + b_ih[H + i_h] + W_hh_h_row[H + i_h] + b_hh[H + i_h];
+                    const real i = W_ih_x_row[i_h] + b_ih[i_h] + W_hh_h_row[i_h] + b_hh[i_h];
+                    const real g = W_ih_x_row[2 * H + i_h] + b_ih[2 * H + i_h] + W_hh_h_row[2 * H + i_h]
+                            + b_hh[2 * H + i_h];
                     // std/lstm.lsrl:11  c' = sigmoid(f) * c + sigmoid(i) * tanh(g)
-                    const real sigmoid_f = sigmoid_(o_sum_row[H + i_h]);
-                    const real sigmoid_i = sigmoid_(o_sum_row[i_h]);
-                    const real tanh_g = tanh_(o_sum_row[2 * H + i_h]);
+                    const real sigmoid_f = sigmoid_(f);
+                    const real sigmoid_i = sigmoid_(i);
+                    const real tanh_g = tanh_(g);
                     const real c_next = sigmoid_f * c_row[i_h] + sigmoid_i * tanh_g;
                     // std/lstm.lsrl:12  h' = sigmoid(o) * tanh(c')
-                    const real sigmoid_o = sigmoid_(o_sum_row[3 * H + i_h]);
+                    const real sigmoid_o = sigmoid_(o);
                     const real d_h_plus_d_h_next = d_h_now_row[i_h] + d_h_next_row[i_h];
                     const real tanh_c_next = tanh_(c_next);
                     const real d_W_ih_x_0_sum = d_c + sigmoid_o * d_h_plus_d_h_next * (1 - tanh_c_next
@@ -1005,9 +1021,9 @@ void d_hc_kernel(
 """
 
 
-def d_hc_launch(c, d_h_next, o_sum, W_hh, d_h, d_c):
+def d_hc_launch(W_ih_x, c, d_h_next, W_hh_h, W_hh, b_ih, b_hh, d_h, d_c):
     """Run `d_hc_kernel`: what it keeps of every position, then the last states."""
-    batch, length = c.shape[:2]
+    batch, length = W_ih_x.shape[:2]
     d_W_ih_x = d_h.new_empty((batch, length, 4 * H), dtype=torch.float32)
     d_h_T = torch.empty_like(d_h, memory_format=torch.contiguous_format)
     d_c_T = torch.empty_like(d_c, memory_format=torch.contiguous_format)
@@ -1015,10 +1031,13 @@ def d_hc_launch(c, d_h_next, o_sum, W_hh, d_h, d_c):
     run_native(
         kernel,
         [
+            W_ih_x.contiguous(),
             c.contiguous(),
             d_h_next.contiguous(),
-            o_sum.contiguous(),
+            W_hh_h.contiguous(),
             W_hh.contiguous(),
+            b_ih.contiguous(),
+            b_hh.contiguous(),
             d_h.contiguous(),
             d_c.contiguous(),
             d_W_ih_x,
@@ -1049,25 +1068,22 @@ def _(tensors, length, every):
     ]
 
 
-d_hc_operator.register_vmap(folded(d_hc_operator, (True, True, True, False, True, True)))
+d_hc_operator.register_vmap(folded(d_hc_operator, (True, True, True, True, False, False, False, True, True)))
 
 
-def d_hc_loop(c, d_h_next, o_sum, W_hh, d_h, d_c):
+def d_hc_loop(W_ih_x, c, d_h_next, W_hh_h, W_hh, b_ih, b_hh, d_h, d_c):
     """The loop by its kernel where there is a GPU, else in plain PyTorch."""
-    return d_hc_operator([c, d_h_next, o_sum, W_hh, d_h, d_c], c.shape[1], 0)
+    return d_hc_operator([W_ih_x, c, d_h_next, W_hh_h, W_hh, b_ih, b_hh, d_h, d_c], W_ih_x.shape[1], 0)
 
 
-def d_hc_plain(c, d_h_next, o_sum, W_hh, d_h, d_c):
+def d_hc_plain(W_ih_x, c, d_h_next, W_hh_h, W_hh, b_ih, b_hh, d_h, d_c):
     """d_h, d_c over time in plain PyTorch, from the end to the start: d_W_ih_x of every position, then the
     last states.
     """
     all_d_W_ih_x = []
-    for c, d_h_next, o_sum in positions(c, d_h_next, o_sum, reverse=True):
+    for W_ih_x, c, d_h_next, W_hh_h in positions(W_ih_x, c, d_h_next, W_hh_h, reverse=True):
         # std/lstm.lsrl:10  i, f, g, o = split(W_ih @ x + b_ih + W_hh @ h + b_hh, 4)
-        o = o_sum[..., 3 * H :]  # [B, H]
-        f = o_sum[..., H : 2 * H]  # [B, H]
-        i = o_sum[..., :H]  # [B, H]
-        g = o_sum[..., 2 * H : 3 * H]  # [B, H]
+        i, f, g, o = (W_ih_x + b_ih + W_hh_h + b_hh).split(H, -1)  # [B, H]
         # std/lstm.lsrl:11  c' = sigmoid(f) * c + sigmoid(i) * tanh(g)
         sigmoid_f = torch.sigmoid(f)
         sigmoid_i = torch.sigmoid(i)
@@ -1098,9 +1114,11 @@ def h_c_adjoint(W_ih_x, W_hh, b_ih, b_hh, h, c, d_h_next, d_h_last, d_c_last):
     """The derivative of the loop: cotangents of what it takes, from those of what it gives."""
 
     # std/lstm.lsrl:10  i, f, g, o = split(W_ih @ x + b_ih + W_hh @ h + b_hh, 4)
-    o_sum = W_ih_x + b_ih + sequence_product(h, W_hh.mT) + b_hh
+    W_hh_h = sequence_product(h, W_hh.mT)  # [B, T, 4*H]
 
-    d_W_ih_x, d_h_last_2, d_c_last_2 = d_hc_loop(c, d_h_next, o_sum, W_hh, d_h_last, d_c_last)
+    d_W_ih_x, d_h_last_2, d_c_last_2 = d_hc_loop(
+        W_ih_x, c, d_h_next, W_hh_h, W_hh, b_ih, b_hh, d_h_last, d_c_last
+    )
     d_W_ih_x_sum = d_W_ih_x.sum((0, 1))
     d_W_ih_x_h_sum = position_sum(d_W_ih_x, h)
 

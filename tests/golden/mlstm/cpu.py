@@ -196,7 +196,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_60169bac18cb")
+OPERATORS = own_namespace("lsrl_3133788c2dac")
 
 
 def saves(length, every):
@@ -472,6 +472,7 @@ void C_n_m_kernel(
     write_in_large_pages(C_saved, B * saves * (K * N * V) * (long)sizeof(real));
     write_in_large_pages(n_saved, B * saves * (K * N) * (long)sizeof(real));
     write_in_large_pages(m_saved, B * saves * (N) * (long)sizeof(real));
+    if (B * T * (K * N * V + K * N + N) < 32768) threads = 1;  // starting them takes longer
     const long near = 32768 / ((K * V + K + 1) * (long)sizeof(real));
     const long share = B && threads > B ? threads / B : 1;
     const long even = (N + share - 1) / share;
@@ -812,6 +813,7 @@ void d_Cnm_kernel(
     write_in_large_pages(d_v, B * T * (N * V) * (long)sizeof(real));
     write_in_large_pages(d_i, B * T * (N) * (long)sizeof(real));
     write_in_large_pages(d_f, B * T * (N) * (long)sizeof(real));
+    if (B * T * (K * N * V + K * N + N) < 32768) threads = 1;  // starting them takes longer
     const long near = 32768 / ((K * V + K + 1) * (long)sizeof(real));
     const long share = B && threads > B ? threads / B : 1;
     const long even = (N + share - 1) / share;

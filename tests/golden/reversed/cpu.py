@@ -204,7 +204,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_8525d9db8959")
+OPERATORS = own_namespace("lsrl_239b0ecf3ac6")
 
 
 def saves(length, every):
@@ -277,8 +277,8 @@ def pulled_back(function, tensors, cotangents):
     return [next(found) if own else None for own in smooth]
 
 
-@torch.library.custom_op(OPERATORS + "::matrix_product", mutates_args=())
-def matrix_product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+@torch.library.custom_op(OPERATORS + "::sequence_matrix_product", mutates_args=())
+def sequence_matrix_product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
     """x [rows, inner] @ matrix [inner, outer]; either may lie in memory in any way."""
     found = x.new_empty(x.shape[0], matrix.shape[1])
     numbers = [*x.shape, matrix.shape[1], *x.stride(), *matrix.stride(), torch.get_num_threads()]
@@ -286,26 +286,26 @@ def matrix_product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
     return found
 
 
-@matrix_product.register_fake
+@sequence_matrix_product.register_fake
 def _(x, matrix):
     return x.new_empty(x.shape[0], matrix.shape[1])
 
 
-@matrix_product.register_vmap
+@sequence_matrix_product.register_vmap
 def _(info, in_dims, x, matrix):
     size, pairs = info.batch_size, zip((x, matrix), in_dims)
     given = [tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0) for tensor, dim in pairs]
-    return torch.stack([matrix_product(own, other) for own, other in zip(*given)]), 0
+    return torch.stack([sequence_matrix_product(own, other) for own, other in zip(*given)]), 0
 
 
 class MatrixProduct(torch.autograd.Function):
-    """`matrix_product`, whose derivatives are such products."""
+    """`sequence_matrix_product`, whose derivatives are such products."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(x, matrix):
-        return matrix_product(x, matrix)
+        return sequence_matrix_product(x, matrix)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -316,7 +316,7 @@ class MatrixProduct(torch.autograd.Function):
         x, matrix = ctx.saved_tensors
         wanted = ctx.needs_input_grad
         by_x = MatrixProduct.apply(cotangent, matrix.mT) if wanted[0] else None
-        return by_x, MatrixProduct.apply(x.mT, cotangent) if wanted[1] else None
+        return by_x, position_sum(x, cotangent) if wanted[1] else None
 
 
 def sequence_product(x, matrix):
@@ -331,6 +331,8 @@ def position_sum(x, y):
     rows, others = x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1])
     if not is_large_product(x, y.shape[-1]):
         return rows.mT @ others
+    if x.shape[-1] > y.shape[-1]:  # the left factor is turned on the way
+        return MatrixProduct.apply(others.mT, rows).mT
     return MatrixProduct.apply(rows.mT, others)
 
 
@@ -616,9 +618,10 @@ void matrix_product(const real *x, const real *matrix, real *out, long rows, lon
             for (long row = 0; row < rows; row += block) {
                 const long many = rows - row < block ? rows - row : block;
                 const real *source = x + row * x_row + first * x_inner;
-                if (x_inner != 1)
-                    for (long i = 0; i < part; i++)
-                        for (long r = 0; r < many; r++) turned[r * part + i] = source[r * x_row + i * x_inner];
+                for (long some = 0; x_inner != 1 && some < part; some += LANES)
+                    for (long r = 0; r < many; r++)
+                        for (long i = some; i < part && i < some + LANES; i++)
+                            turned[r * part + i] = source[r * x_row + i * x_inner];
                 const real *given = x_inner == 1 ? source : turned;
                 const long stride = x_inner == 1 ? x_row : part;
                 if (first)
@@ -648,6 +651,7 @@ void gru_h_kernel(
     const long saves = EVERY ? (T + EVERY - 1) / EVERY : 0;
     write_in_large_pages(gru_h_next, B * T * (H) * (long)sizeof(real));
     write_in_large_pages(gru_h_saved, B * saves * (H) * (long)sizeof(real));
+    if (B * T * (3 * (H * H) + H) < 32768) threads = 1;  // starting them takes longer
     const long tile = (B + threads - 1) / threads < 32 ? (B + threads - 1) / threads : 32;  // sequences at once
     const long groups = tile ? (B + tile - 1) / tile : 0;
     real *gru_W_hh_gru_hz_packed = new_array(packed_size(H, H) * sizeof(real));
@@ -826,10 +830,9 @@ void d_gru_h_kernel(
     const real *gru_W_ih_x_plus_b_ih,  // [B, T, 3*H]
     const real *gru_h,  // [B, T, H]
     const real *d_gru_h_next,  // [B, T, H]
-    const real *gru_xz_plus_hz,  // [B, T, H]
-    const real *gru_xr_plus_hr,  // [B, T, H]
-    const real *gru_W_hh_h_plus_b_hh,  // [B, T, 3*H]
+    const real *gru_W_hh_h,  // [B, T, 3*H]
     const real *gru_W_hh,  // [3*H, H], the same at all positions
+    const real *gru_b_hh,  // [3*H], the same at all positions
     const real *d_gru_h_0,  // [B, H], at the start
     real *d_gru_W_ih_x_plus_b_ih_product,  // [B, T, H], written
     real *d_gru_W_ih_x_plus_b_ih_product_2,  // [B, T, H], written
@@ -842,6 +845,7 @@ void d_gru_h_kernel(
     write_in_large_pages(d_gru_W_ih_x_plus_b_ih_product_2, B * T * (H) * (long)sizeof(real));
     write_in_large_pages(d_gru_W_ih_x_plus_b_ih_product_3, B * T * (H) * (long)sizeof(real));
     write_in_large_pages(d_gru_b_hh, B * T * (3 * H) * (long)sizeof(real));
+    if (B * T * (3 * (H * H) + H) < 32768) threads = 1;  // starting them takes longer
     const long tile = (B + threads - 1) / threads < 32 ? (B + threads - 1) / threads : 32;  // sequences at once
     const long groups = tile ? (B + tile - 1) / tile : 0;
     real *gru_W_hh_d_gru_h_next_10_packed = new_array(packed_size(H, H) * sizeof(real));
@@ -885,12 +889,7 @@ void d_gru_h_kernel(
                         * T + i_t) * (3 * H);
                 const real *const gru_h_row = gru_h + ((first_b * tile + i_b) * T + i_t) * H;
                 const real *const d_gru_h_next_row = d_gru_h_next + ((first_b * tile + i_b) * T + i_t) * H;
-                const real *const gru_xz_plus_hz_row = gru_xz_plus_hz + ((first_b * tile + i_b) * T + i_t)
-                        * H;
-                const real *const gru_xr_plus_hr_row = gru_xr_plus_hr + ((first_b * tile + i_b) * T + i_t)
-                        * H;
-                const real *const gru_W_hh_h_plus_b_hh_row = gru_W_hh_h_plus_b_hh + ((first_b * tile + i_b)
-                        * T + i_t) * (3 * H);
+                const real *const gru_W_hh_h_row = gru_W_hh_h + ((first_b * tile + i_b) * T + i_t) * (3 * H);
                 real *const d_gru_W_ih_x_plus_b_ih_product_row = d_gru_W_ih_x_plus_b_ih_product + ((first_b
                         * tile + i_b) * T + i_t) * H;
                 real *const d_gru_W_ih_x_plus_b_ih_product_2_row = d_gru_W_ih_x_plus_b_ih_product_2
@@ -900,19 +899,21 @@ void d_gru_h_kernel(
                 real *const d_gru_b_hh_row = d_gru_b_hh + ((first_b * tile + i_b) * T + i_t) * (3 * H);
                 #pragma omp simd
                 for (long i_h = 0; i_h < H; i_h++) {
+                    // std/gru.lsrl:14  hr, hz, hn = split(W_hh @ h + b_hh, 3)
+                    const real gru_hz = gru_W_hh_h_row[H + i_h] + gru_b_hh[H + i_h];
+                    const real gru_hr = gru_W_hh_h_row[i_h] + gru_b_hh[i_h];
+                    const real gru_hn = gru_W_hh_h_row[2 * H + i_h] + gru_b_hh[2 * H + i_h];
                     // std/gru.lsrl:15  r = sigmoid(xr + hr)
-                    const real gru_r = sigmoid_(gru_xr_plus_hr_row[i_h]);
+                    const real gru_r = sigmoid_(gru_W_ih_x_plus_b_ih_row[i_h] + gru_hr);
                     // std/gru.lsrl:16  z = sigmoid(xz + hz)
-                    const real gru_z = sigmoid_(gru_xz_plus_hz_row[i_h]);
+                    const real gru_z = sigmoid_(gru_W_ih_x_plus_b_ih_row[H + i_h] + gru_hz);
                     // std/gru.lsrl:17  n = tanh(xn + r * hn)
-                    const real gru_xn_plus_r_hn = gru_W_ih_x_plus_b_ih_row[2 * H + i_h] + gru_r
-                            * gru_W_hh_h_plus_b_hh_row[2 * H + i_h];
-                    const real gru_n = tanh_(gru_xn_plus_r_hn);
+                    const real gru_n = tanh_(gru_W_ih_x_plus_b_ih_row[2 * H + i_h] + gru_r * gru_hn);
                     const real d_gru_h_plus_d_gru_h_next = d_gru_h_now_row[i_h] + d_gru_h_next_row[i_h];
                     const real d_gru_W_ih_x_plus_b_ih_product = (1 - gru_z) * d_gru_h_plus_d_gru_h_next
                             * (1 - gru_n * gru_n);
-                    const real d_gru_W_ih_x_plus_b_ih_product_2 = d_gru_W_ih_x_plus_b_ih_product
-                            * gru_W_hh_h_plus_b_hh_row[2 * H + i_h] * (gru_r * (1 - gru_r));
+                    const real d_gru_W_ih_x_plus_b_ih_product_2 = d_gru_W_ih_x_plus_b_ih_product * gru_hn
+                            * (gru_r * (1 - gru_r));
                     const real d_gru_W_ih_x_plus_b_ih_product_3_difference = d_gru_h_plus_d_gru_h_next
                             * gru_h_row[i_h] - d_gru_h_plus_d_gru_h_next * gru_n;
                     const real d_gru_W_ih_x_plus_b_ih_product_3
@@ -980,16 +981,7 @@ void d_gru_h_kernel(
 """
 
 
-def d_gru_h_launch(
-    gru_W_ih_x_plus_b_ih,
-    gru_h,
-    d_gru_h_next,
-    gru_xz_plus_hz,
-    gru_xr_plus_hr,
-    gru_W_hh_h_plus_b_hh,
-    gru_W_hh,
-    d_gru_h,
-):
+def d_gru_h_launch(gru_W_ih_x_plus_b_ih, gru_h, d_gru_h_next, gru_W_hh_h, gru_W_hh, gru_b_hh, d_gru_h):
     """Run `d_gru_h_kernel`: what it keeps of every position, then the last states."""
     batch, length = gru_W_ih_x_plus_b_ih.shape[:2]
     d_gru_W_ih_x_plus_b_ih_product = d_gru_h.new_empty((batch, length, H), dtype=torch.float32)
@@ -1004,10 +996,9 @@ def d_gru_h_launch(
             gru_W_ih_x_plus_b_ih.contiguous(),
             gru_h.contiguous(),
             d_gru_h_next.contiguous(),
-            gru_xz_plus_hz.contiguous(),
-            gru_xr_plus_hr.contiguous(),
-            gru_W_hh_h_plus_b_hh.contiguous(),
+            gru_W_hh_h.contiguous(),
             gru_W_hh.contiguous(),
+            gru_b_hh.contiguous(),
             d_gru_h.contiguous(),
             d_gru_W_ih_x_plus_b_ih_product,
             d_gru_W_ih_x_plus_b_ih_product_2,
@@ -1047,46 +1038,19 @@ def _(tensors, length, every):
     ]
 
 
-d_gru_h_operator.register_vmap(folded(d_gru_h_operator, (True, True, True, True, True, True, False, True)))
+d_gru_h_operator.register_vmap(folded(d_gru_h_operator, (True, True, True, True, False, False, True)))
 
 
-def d_gru_h_loop(
-    gru_W_ih_x_plus_b_ih,
-    gru_h,
-    d_gru_h_next,
-    gru_xz_plus_hz,
-    gru_xr_plus_hr,
-    gru_W_hh_h_plus_b_hh,
-    gru_W_hh,
-    d_gru_h,
-):
+def d_gru_h_loop(gru_W_ih_x_plus_b_ih, gru_h, d_gru_h_next, gru_W_hh_h, gru_W_hh, gru_b_hh, d_gru_h):
     """The loop by its kernel where there is a GPU, else in plain PyTorch."""
     return d_gru_h_operator(
-        [
-            gru_W_ih_x_plus_b_ih,
-            gru_h,
-            d_gru_h_next,
-            gru_xz_plus_hz,
-            gru_xr_plus_hr,
-            gru_W_hh_h_plus_b_hh,
-            gru_W_hh,
-            d_gru_h,
-        ],
+        [gru_W_ih_x_plus_b_ih, gru_h, d_gru_h_next, gru_W_hh_h, gru_W_hh, gru_b_hh, d_gru_h],
         gru_W_ih_x_plus_b_ih.shape[1],
         0,
     )
 
 
-def d_gru_h_plain(
-    gru_W_ih_x_plus_b_ih,
-    gru_h,
-    d_gru_h_next,
-    gru_xz_plus_hz,
-    gru_xr_plus_hr,
-    gru_W_hh_h_plus_b_hh,
-    gru_W_hh,
-    d_gru_h,
-):
+def d_gru_h_plain(gru_W_ih_x_plus_b_ih, gru_h, d_gru_h_next, gru_W_hh_h, gru_W_hh, gru_b_hh, d_gru_h):
     """d_gru.h over time in plain PyTorch, from the end to the start: d_gru_W_ih_x_plus_b_ih_product,
     d_gru_W_ih_x_plus_b_ih_product_2, d_gru_W_ih_x_plus_b_ih_product_3, d_gru_b_hh of every position,
     then the last states.
@@ -1095,23 +1059,19 @@ def d_gru_h_plain(
     all_d_gru_W_ih_x_plus_b_ih_product_2 = []
     all_d_gru_W_ih_x_plus_b_ih_product_3 = []
     all_d_gru_b_hh = []
-    for gru_W_ih_x_plus_b_ih, gru_h, d_gru_h_next, gru_xz_plus_hz, gru_xr_plus_hr, gru_W_hh_h_plus_b_hh in positions(
-        gru_W_ih_x_plus_b_ih,
-        gru_h,
-        d_gru_h_next,
-        gru_xz_plus_hz,
-        gru_xr_plus_hr,
-        gru_W_hh_h_plus_b_hh,
-        reverse=True,
+    for gru_W_ih_x_plus_b_ih, gru_h, d_gru_h_next, gru_W_hh_h in positions(
+        gru_W_ih_x_plus_b_ih, gru_h, d_gru_h_next, gru_W_hh_h, reverse=True
     ):
         # std/gru.lsrl:13  xr, xz, xn = split(W_ih @ x + b_ih, 3)
+        gru_xz = gru_W_ih_x_plus_b_ih[..., H : 2 * H]  # [B, H]
         gru_xn = gru_W_ih_x_plus_b_ih[..., 2 * H :]  # [B, H]
+        gru_xr = gru_W_ih_x_plus_b_ih[..., :H]  # [B, H]
         # std/gru.lsrl:14  hr, hz, hn = split(W_hh @ h + b_hh, 3)
-        gru_hn = gru_W_hh_h_plus_b_hh[..., 2 * H :]  # [B, H]
+        gru_hr, gru_hz, gru_hn = (gru_W_hh_h + gru_b_hh).split(H, -1)  # [B, H]
         # std/gru.lsrl:15  r = sigmoid(xr + hr)
-        gru_r = torch.sigmoid(gru_xr_plus_hr)
+        gru_r = torch.sigmoid(gru_xr + gru_hr)
         # std/gru.lsrl:16  z = sigmoid(xz + hz)
-        gru_z = torch.sigmoid(gru_xz_plus_hz)
+        gru_z = torch.sigmoid(gru_xz + gru_hz)
         # std/gru.lsrl:17  n = tanh(xn + r * hn)
         gru_n = torch.tanh(gru_xn + gru_r * gru_hn)
         d_gru_h_plus_d_gru_h_next = d_gru_h + d_gru_h_next
@@ -1147,17 +1107,8 @@ def d_gru_h_plain(
 def gru_h_adjoint(gru_W_ih_x_plus_b_ih, gru_W_hh, gru_b_hh, gru_h, d_gru_h_next, d_gru_h_last):
     """The derivative of the loop: cotangents of what it takes, from those of what it gives."""
 
-    # std/gru.lsrl:13  xr, xz, xn = split(W_ih @ x + b_ih, 3)
-    gru_xz = gru_W_ih_x_plus_b_ih[..., H : 2 * H]  # [B, T, H]
-    gru_xr = gru_W_ih_x_plus_b_ih[..., :H]  # [B, T, H]
     # std/gru.lsrl:14  hr, hz, hn = split(W_hh @ h + b_hh, 3)
-    gru_W_hh_h_plus_b_hh = sequence_product(gru_h, gru_W_hh.mT) + gru_b_hh
-    gru_hz = gru_W_hh_h_plus_b_hh[..., H : 2 * H]  # [B, T, H]
-    gru_hr = gru_W_hh_h_plus_b_hh[..., :H]  # [B, T, H]
-    # std/gru.lsrl:15  r = sigmoid(xr + hr)
-    gru_xr_plus_hr = gru_xr + gru_hr
-    # std/gru.lsrl:16  z = sigmoid(xz + hz)
-    gru_xz_plus_hz = gru_xz + gru_hz
+    gru_W_hh_h = sequence_product(gru_h, gru_W_hh.mT)  # [B, T, 3*H]
 
     (
         d_gru_W_ih_x_plus_b_ih_product,
@@ -1165,16 +1116,7 @@ def gru_h_adjoint(gru_W_ih_x_plus_b_ih, gru_W_hh, gru_b_hh, gru_h, d_gru_h_next,
         d_gru_W_ih_x_plus_b_ih_product_3,
         d_gru_b_hh,
         d_gru_h_last_2,
-    ) = d_gru_h_loop(
-        gru_W_ih_x_plus_b_ih,
-        gru_h,
-        d_gru_h_next,
-        gru_xz_plus_hz,
-        gru_xr_plus_hr,
-        gru_W_hh_h_plus_b_hh,
-        gru_W_hh,
-        d_gru_h_last,
-    )
+    ) = d_gru_h_loop(gru_W_ih_x_plus_b_ih, gru_h, d_gru_h_next, gru_W_hh_h, gru_W_hh, gru_b_hh, d_gru_h_last)
 
     d_gru_W_ih_x_plus_b_ih = torch.cat(
         [d_gru_W_ih_x_plus_b_ih_product_2, d_gru_W_ih_x_plus_b_ih_product_3, d_gru_W_ih_x_plus_b_ih_product],
@@ -1266,6 +1208,7 @@ void mingru_h_kernel(
     const long saves = EVERY ? (T + EVERY - 1) / EVERY : 0;
     write_in_large_pages(mingru_h_next, B * T * (H) * (long)sizeof(real));
     write_in_large_pages(mingru_h_saved, B * saves * (H) * (long)sizeof(real));
+    if (B * T * (H) < 32768) threads = 1;  // starting them takes longer
     const long near = 32768 / ((1) * (long)sizeof(real));
     const long share = B && threads > B ? threads / B : 1;
     const long even = (H + share - 1) / share;
@@ -1418,6 +1361,7 @@ void d_mingru_h_kernel(
 ) {
     write_in_large_pages(d_mingru_bz, B * T * (H) * (long)sizeof(real));
     write_in_large_pages(d_mingru_bh, B * T * (H) * (long)sizeof(real));
+    if (B * T * (H) < 32768) threads = 1;  // starting them takes longer
     const long near = 32768 / ((1) * (long)sizeof(real));
     const long share = B && threads > B ? threads / B : 1;
     const long even = (H + share - 1) / share;
