@@ -21,8 +21,6 @@ from lsrl.ir.loop_adjoint import differentiable
 from lsrl.ir.schedules.how import Newton
 from lsrl.ir.value import Kind
 
-OPERATORS = "OPERATORS"
-"""The name in a module's text of the namespace in which its operators are registered."""
 NAMESPACE = "lsrl_module"
 """Stands for that namespace in the runtime functions; the module's text decides what it is."""
 
@@ -140,7 +138,7 @@ def write_operator(around: Around, writer: Writer) -> None:
     name, arguments = around.names.operator, around.arguments
     options = [*arguments.extent, *(["every"] if arguments.saved else [])]
     passed = ", ".join(["*tensors", *options])
-    writer.line(f'@torch.library.custom_op({OPERATORS} + "::{name}", mutates_args=())')
+    writer.line("@Operator")
     with writer.block(f"def {name}({around.operands}) -> list[torch.Tensor]:"):
         saved = ", then the arriving states of positions `every` apart" if arguments.saved else ""
         writer.docstring(f"What the loop keeps of every position, its last states{saved}.")
@@ -204,7 +202,7 @@ def write_pieces(around: Around, derivative: Derivative, writer: Writer) -> None
     reads, statics = len(arguments.reads), len(arguments.statics)
     counts = (reads, statics, len(loop.saved), len(derivative.adjoint.seeds), len(derivative.adjoint.states))
     first, second = sum(taken[:reads]), sum(taken[: reads + statics])
-    writer.line(f'@torch.library.custom_op({OPERATORS} + "::{names.pieces}", mutates_args=())')
+    writer.line("@Operator")
     with writer.block(f"def {names.pieces}({around.operands}) -> list[torch.Tensor]:"):
         writer.docstring("The derivative of the loop, from the states that it kept at the start of each piece.")
         writer.blank()

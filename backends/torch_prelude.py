@@ -21,6 +21,7 @@ IMPORTS = (
     ("shlex", "import shlex"),
     ("shutil", "import shutil"),
     ("subprocess", "import subprocess"),
+    ("sys", "import sys"),
     ("tempfile", "import tempfile"),
     ("warnings", "import warnings"),
     ("Any", "from typing import Any, NamedTuple"),

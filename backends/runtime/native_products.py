@@ -7,12 +7,12 @@ import torch
 
 from lsrl.backends.native.texts import C_FUNCTIONS, MATRIX_PRODUCT
 from lsrl.backends.runtime.native_library import library, run_native, runs_native
-from lsrl.backends.runtime.torch_operators import OPERATORS
+from lsrl.backends.runtime.torch_operators import Operator
 
 LEAST_PRODUCT = 2**20  # multiplications; fewer are done before an operator is called
 
 
-@torch.library.custom_op(OPERATORS + "::sequence_matrix_product", mutates_args=())
+@Operator
 def sequence_matrix_product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
     """x [rows, inner] @ matrix [inner, outer]; either may lie in memory in any way."""
     found = x.new_empty(x.shape[0], matrix.shape[1])

@@ -9,7 +9,7 @@ in the places of U and F.  So one function with one derivative, which can be dif
 import torch
 
 from lsrl.backends.runtime.torch_loop import folded
-from lsrl.backends.runtime.torch_operators import OPERATORS
+from lsrl.backends.runtime.torch_operators import Operator
 from lsrl.backends.runtime.triton_chunk_launch import launch_carry
 
 
@@ -39,7 +39,7 @@ def carry_forward(decay, reads, writes, own, added, start, reverse):
     return kept, state, us
 
 
-@torch.library.custom_op(OPERATORS + "::chunk_carry", mutates_args=())
+@Operator
 def chunk_carry(tensors: list[torch.Tensor], reverse: bool) -> list[torch.Tensor]:
     """`carry_forward` as a kernel, with products in float32."""
     decay, *others, start = tensors

@@ -11,10 +11,10 @@ import torch
 from lsrl.backends.runtime.torch_carry_kernels import carry_waves
 from lsrl.backends.runtime.torch_carry_plain import carried_out, carry_by_tree, carry_room
 from lsrl.backends.runtime.torch_grid_algebra import algebra_of
-from lsrl.backends.runtime.torch_operators import OPERATORS
+from lsrl.backends.runtime.torch_operators import Operator
 
 
-@torch.library.custom_op(OPERATORS + "::grid_carry", mutates_args=())
+@Operator
 def grid_carry(
     maps: torch.Tensor,
     added: torch.Tensor,

@@ -24,7 +24,7 @@ import torch
 
 from lsrl.backends.runtime.torch_grid_carry import GridCarry
 from lsrl.backends.runtime.torch_loop import filled
-from lsrl.backends.runtime.torch_operators import OPERATORS
+from lsrl.backends.runtime.torch_operators import Operator
 from lsrl.backends.runtime.torch_tile_pieces import (
     in_parts,
     tile_coefficients,
@@ -35,7 +35,7 @@ from lsrl.backends.runtime.torch_tile_pieces import (
 from lsrl.backends.runtime.torch_tiles_kernels import run_tiles
 
 
-@torch.library.custom_op(OPERATORS + "::grid_tiles", mutates_args=())
+@Operator
 def grid_tiles(
     numbers: list[torch.Tensor],
     vectors: list[torch.Tensor],

@@ -4,7 +4,7 @@ import torch
 
 from lsrl.backends.runtime.torch_chunk_plain import chunk_plainly
 from lsrl.backends.runtime.torch_loop import folded, pulled_back
-from lsrl.backends.runtime.torch_operators import OPERATORS
+from lsrl.backends.runtime.torch_operators import Operator
 from lsrl.backends.runtime.triton_chunk_launch import ChunkLaunch
 
 MOST_CHUNK_ROWS = 64  # that one tile holds
@@ -28,7 +28,7 @@ def chunk_parts(tensors, absent):
     return start, given, list(present)
 
 
-@torch.library.custom_op(OPERATORS + "::chunk_kernels", mutates_args=())
+@Operator
 def chunk_kernels(
     tensors: list[torch.Tensor],
     absent: list[bool],

@@ -23,10 +23,16 @@ INLINE real relu_(real x) { return x < 0 ? 0 : x; }
 INLINE real abs_(real x) { return libm(fabs)(x); }
 
 // The larger; NaN where one of them is.
-INLINE real maximum(real x, real y) { return x > y || x != x ? x : y; }
+INLINE real maximum(real x, real y) {
+    real more = x > y ? x : y;
+    return x != x ? x : more;
+}
 
 // The smaller; NaN where one of them is.
-INLINE real minimum(real x, real y) { return x < y || x != x ? x : y; }
+INLINE real minimum(real x, real y) {
+    real less = x < y ? x : y;
+    return x != x ? x : less;
+}
 
 // x to a whole power, 1 / x^-n where n is negative: products alone for a constant n below 16, which loops vectorise.
 INLINE real power_int(real x, long n) {

@@ -20,6 +20,7 @@ It needs nothing but torch and triton.
 import functools
 import math
 import os
+import sys
 import warnings
 
 import torch
@@ -97,7 +98,43 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_d761afc5849d")
+OPERATORS = own_namespace("lsrl_45f77e29f10c")
+
+
+class Operator:
+    """A function as an operator of this module, which compilers of graphs do not look into.
+
+    It is what `torch.library.custom_op` makes, which loads PyTorch's compiler, a second's work, at the first call.
+    """
+
+    def __init__(self, function):
+        self.name = f"{OPERATORS}::{function.__name__}"
+        torch.library.define(self.name, torch.library.infer_schema(function, mutates_args=()))
+        torch.library.impl(self.name, "default", untraced(function))
+        self.call = getattr(getattr(torch.ops, OPERATORS), function.__name__).default
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *given):
+        return self.call(*given)
+
+    def register_fake(self, function):
+        """What it gives without being run: empty tensors."""
+        torch.library.register_fake(self.name, function)
+
+    def register_vmap(self, function):
+        """How it runs on tensors of which an axis is mapped over."""
+        torch.library.register_vmap(self.name, function)
+
+
+def untraced(function):
+    """The function as PyTorch's compiler leaves it alone, where that is loaded."""
+
+    @functools.wraps(function)
+    def run(*given):
+        dynamo = sys.modules.get("torch._dynamo")
+        return (dynamo.disable(function) if dynamo else function)(*given)
+
+    return run
 
 
 def saves(length, every):
@@ -297,7 +334,7 @@ def S_launch(q, k, v, a, b, S, every=0):
     return o, S_T, S_P
 
 
-@torch.library.custom_op(OPERATORS + "::S_operator", mutates_args=())
+@Operator
 def S_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_kernels(tensors[0]):
@@ -470,7 +507,7 @@ def d_S_launch(q, k, v, a, b, S, d_o, k_S, d_S):
     return d_k, d_v, d_a, d_b, d_S_T
 
 
-@torch.library.custom_op(OPERATORS + "::d_S_operator", mutates_args=())
+@Operator
 def d_S_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
@@ -556,7 +593,7 @@ def S_adjoint(q, k, v, a, b, S, d_o, d_S_last):
     return d_q, d_k, d_v, d_a, d_b, d_S_last_2
 
 
-@torch.library.custom_op(OPERATORS + "::S_pieces", mutates_args=())
+@Operator
 def S_pieces(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """The derivative of the loop, from the states that it kept at the start of each piece."""
 

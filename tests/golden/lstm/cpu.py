@@ -24,6 +24,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 import warnings
 
@@ -200,7 +201,43 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_334f39bb1826")
+OPERATORS = own_namespace("lsrl_1c0640faeeac")
+
+
+class Operator:
+    """A function as an operator of this module, which compilers of graphs do not look into.
+
+    It is what `torch.library.custom_op` makes, which loads PyTorch's compiler, a second's work, at the first call.
+    """
+
+    def __init__(self, function):
+        self.name = f"{OPERATORS}::{function.__name__}"
+        torch.library.define(self.name, torch.library.infer_schema(function, mutates_args=()))
+        torch.library.impl(self.name, "default", untraced(function))
+        self.call = getattr(getattr(torch.ops, OPERATORS), function.__name__).default
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *given):
+        return self.call(*given)
+
+    def register_fake(self, function):
+        """What it gives without being run: empty tensors."""
+        torch.library.register_fake(self.name, function)
+
+    def register_vmap(self, function):
+        """How it runs on tensors of which an axis is mapped over."""
+        torch.library.register_vmap(self.name, function)
+
+
+def untraced(function):
+    """The function as PyTorch's compiler leaves it alone, where that is loaded."""
+
+    @functools.wraps(function)
+    def run(*given):
+        dynamo = sys.modules.get("torch._dynamo")
+        return (dynamo.disable(function) if dynamo else function)(*given)
+
+    return run
 
 
 def saves(length, every):
@@ -273,7 +310,7 @@ def pulled_back(function, tensors, cotangents):
     return [next(found) if own else None for own in smooth]
 
 
-@torch.library.custom_op(OPERATORS + "::sequence_matrix_product", mutates_args=())
+@Operator
 def sequence_matrix_product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
     """x [rows, inner] @ matrix [inner, outer]; either may lie in memory in any way."""
     found = x.new_empty(x.shape[0], matrix.shape[1])
@@ -652,7 +689,7 @@ void h_c_kernel(
     write_in_large_pages(h_next, B * T * (H) * (long)sizeof(real));
     write_in_large_pages(h_saved, B * saves * (H) * (long)sizeof(real));
     write_in_large_pages(c_saved, B * saves * (H) * (long)sizeof(real));
-    if (B * T * (4 * (H * H) + 2 * H) < 32768) threads = 1;  // starting them takes longer
+    if (B * T * (4 * (H * H) + 2 * H) < 32768) threads = 1;  // more would wait for it
     const long tile = (B + threads - 1) / threads < 32 ? (B + threads - 1) / threads : 32;  // sequences at once
     const long groups = tile ? (B + tile - 1) / tile : 0;
     real *W_hh_o_packed = new_array(packed_size(H, H) * sizeof(real));
@@ -797,7 +834,7 @@ def h_c_launch(W_ih_x, W_hh, b_ih, b_hh, h, c, every=0):
     return h_next, h_T, c_T, h_saved, c_saved
 
 
-@torch.library.custom_op(OPERATORS + "::h_c_operator", mutates_args=())
+@Operator
 def h_c_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_native(tensors[0]):
@@ -872,7 +909,7 @@ void d_hc_kernel(
     long B, long T, long H, long threads
 ) {
     write_in_large_pages(d_W_ih_x, B * T * (4 * H) * (long)sizeof(real));
-    if (B * T * (4 * (H * H) + 2 * H) < 32768) threads = 1;  // starting them takes longer
+    if (B * T * (4 * (H * H) + 2 * H) < 32768) threads = 1;  // more would wait for it
     const long tile = (B + threads - 1) / threads < 32 ? (B + threads - 1) / threads : 32;  // sequences at once
     const long groups = tile ? (B + tile - 1) / tile : 0;
     real *W_hh_d_h_next_10_packed = new_array(packed_size(H, H) * sizeof(real));
@@ -1049,7 +1086,7 @@ def d_hc_launch(W_ih_x, c, d_h_next, W_hh_h, W_hh, b_ih, b_hh, d_h, d_c):
     return d_W_ih_x, d_h_T, d_c_T
 
 
-@torch.library.custom_op(OPERATORS + "::d_hc_operator", mutates_args=())
+@Operator
 def d_hc_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_native(tensors[0]):

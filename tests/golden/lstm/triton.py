@@ -21,6 +21,7 @@ It needs nothing but torch and triton.
 import functools
 import math
 import os
+import sys
 import warnings
 
 import torch
@@ -103,7 +104,43 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_4e8d4492813b")
+OPERATORS = own_namespace("lsrl_0ede00efaf44")
+
+
+class Operator:
+    """A function as an operator of this module, which compilers of graphs do not look into.
+
+    It is what `torch.library.custom_op` makes, which loads PyTorch's compiler, a second's work, at the first call.
+    """
+
+    def __init__(self, function):
+        self.name = f"{OPERATORS}::{function.__name__}"
+        torch.library.define(self.name, torch.library.infer_schema(function, mutates_args=()))
+        torch.library.impl(self.name, "default", untraced(function))
+        self.call = getattr(getattr(torch.ops, OPERATORS), function.__name__).default
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *given):
+        return self.call(*given)
+
+    def register_fake(self, function):
+        """What it gives without being run: empty tensors."""
+        torch.library.register_fake(self.name, function)
+
+    def register_vmap(self, function):
+        """How it runs on tensors of which an axis is mapped over."""
+        torch.library.register_vmap(self.name, function)
+
+
+def untraced(function):
+    """The function as PyTorch's compiler leaves it alone, where that is loaded."""
+
+    @functools.wraps(function)
+    def run(*given):
+        dynamo = sys.modules.get("torch._dynamo")
+        return (dynamo.disable(function) if dynamo else function)(*given)
+
+    return run
 
 
 def saves(length, every):
@@ -294,7 +331,7 @@ def h_c_launch(W_ih_x, W_hh, b_ih, b_hh, h, c, every=0):
     return h_next, h_T, c_T, h_P, c_P
 
 
-@torch.library.custom_op(OPERATORS + "::h_c_operator", mutates_args=())
+@Operator
 def h_c_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_kernels(tensors[0]):
@@ -462,7 +499,7 @@ def d_hc_launch(c, d_h_next, o_sum, W_hh, d_h, d_c):
     return d_W_ih_x, d_h_T, d_c_T
 
 
-@torch.library.custom_op(OPERATORS + "::d_hc_operator", mutates_args=())
+@Operator
 def d_hc_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):

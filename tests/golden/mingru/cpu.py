@@ -23,6 +23,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 import warnings
 
@@ -199,7 +200,43 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_c900ea4c26be")
+OPERATORS = own_namespace("lsrl_69c86a399a34")
+
+
+class Operator:
+    """A function as an operator of this module, which compilers of graphs do not look into.
+
+    It is what `torch.library.custom_op` makes, which loads PyTorch's compiler, a second's work, at the first call.
+    """
+
+    def __init__(self, function):
+        self.name = f"{OPERATORS}::{function.__name__}"
+        torch.library.define(self.name, torch.library.infer_schema(function, mutates_args=()))
+        torch.library.impl(self.name, "default", untraced(function))
+        self.call = getattr(getattr(torch.ops, OPERATORS), function.__name__).default
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *given):
+        return self.call(*given)
+
+    def register_fake(self, function):
+        """What it gives without being run: empty tensors."""
+        torch.library.register_fake(self.name, function)
+
+    def register_vmap(self, function):
+        """How it runs on tensors of which an axis is mapped over."""
+        torch.library.register_vmap(self.name, function)
+
+
+def untraced(function):
+    """The function as PyTorch's compiler leaves it alone, where that is loaded."""
+
+    @functools.wraps(function)
+    def run(*given):
+        dynamo = sys.modules.get("torch._dynamo")
+        return (dynamo.disable(function) if dynamo else function)(*given)
+
+    return run
 
 
 def saves(length, every):
@@ -272,7 +309,7 @@ def pulled_back(function, tensors, cotangents):
     return [next(found) if own else None for own in smooth]
 
 
-@torch.library.custom_op(OPERATORS + "::sequence_matrix_product", mutates_args=())
+@Operator
 def sequence_matrix_product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
     """x [rows, inner] @ matrix [inner, outer]; either may lie in memory in any way."""
     found = x.new_empty(x.shape[0], matrix.shape[1])
@@ -625,7 +662,7 @@ void h_kernel(
     const long saves = EVERY ? (T + EVERY - 1) / EVERY : 0;
     write_in_large_pages(h_next, B * T * (H) * (long)sizeof(real));
     write_in_large_pages(h_saved, B * saves * (H) * (long)sizeof(real));
-    if (B * T * (H) < 32768) threads = 1;  // starting them takes longer
+    if (B * T * (H) < 32768) threads = 1;  // more would wait for it
     const long near = 32768 / ((1) * (long)sizeof(real));
     const long share = B && threads > B ? threads / B : 1;
     const long even = (H + share - 1) / share;
@@ -703,7 +740,7 @@ def h_launch(W_zh_x, bz, bh, h, every=0):
     return h_next, h_T, h_saved
 
 
-@torch.library.custom_op(OPERATORS + "::h_operator", mutates_args=())
+@Operator
 def h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_native(tensors[0]):
@@ -766,7 +803,7 @@ void d_h_kernel(
 ) {
     write_in_large_pages(d_bz, B * T * (H) * (long)sizeof(real));
     write_in_large_pages(d_bh, B * T * (H) * (long)sizeof(real));
-    if (B * T * (H) < 32768) threads = 1;  // starting them takes longer
+    if (B * T * (H) < 32768) threads = 1;  // more would wait for it
     const long near = 32768 / ((1) * (long)sizeof(real));
     const long share = B && threads > B ? threads / B : 1;
     const long even = (H + share - 1) / share;
@@ -851,7 +888,7 @@ def d_h_launch(W_zh_x, h, d_h_next, bz, bh, d_h):
     return d_bz, d_bh, d_h_T
 
 
-@torch.library.custom_op(OPERATORS + "::d_h_operator", mutates_args=())
+@Operator
 def d_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_native(tensors[0]):

@@ -26,6 +26,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 import warnings
 
@@ -196,7 +197,43 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_3133788c2dac")
+OPERATORS = own_namespace("lsrl_6e7895d1a6cc")
+
+
+class Operator:
+    """A function as an operator of this module, which compilers of graphs do not look into.
+
+    It is what `torch.library.custom_op` makes, which loads PyTorch's compiler, a second's work, at the first call.
+    """
+
+    def __init__(self, function):
+        self.name = f"{OPERATORS}::{function.__name__}"
+        torch.library.define(self.name, torch.library.infer_schema(function, mutates_args=()))
+        torch.library.impl(self.name, "default", untraced(function))
+        self.call = getattr(getattr(torch.ops, OPERATORS), function.__name__).default
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *given):
+        return self.call(*given)
+
+    def register_fake(self, function):
+        """What it gives without being run: empty tensors."""
+        torch.library.register_fake(self.name, function)
+
+    def register_vmap(self, function):
+        """How it runs on tensors of which an axis is mapped over."""
+        torch.library.register_vmap(self.name, function)
+
+
+def untraced(function):
+    """The function as PyTorch's compiler leaves it alone, where that is loaded."""
+
+    @functools.wraps(function)
+    def run(*given):
+        dynamo = sys.modules.get("torch._dynamo")
+        return (dynamo.disable(function) if dynamo else function)(*given)
+
+    return run
 
 
 def saves(length, every):
@@ -382,7 +419,10 @@ INLINE real relu_(real x) { return x < 0 ? 0 : x; }
 INLINE real abs_(real x) { return libm(fabs)(x); }
 
 // The larger; NaN where one of them is.
-INLINE real maximum(real x, real y) { return x > y || x != x ? x : y; }
+INLINE real maximum(real x, real y) {
+    real more = x > y ? x : y;
+    return x != x ? x : more;
+}
 
 // The bits of a number.
 INLINE word to_word(real x) {
@@ -472,7 +512,7 @@ void C_n_m_kernel(
     write_in_large_pages(C_saved, B * saves * (K * N * V) * (long)sizeof(real));
     write_in_large_pages(n_saved, B * saves * (K * N) * (long)sizeof(real));
     write_in_large_pages(m_saved, B * saves * (N) * (long)sizeof(real));
-    if (B * T * (K * N * V + K * N + N) < 32768) threads = 1;  // starting them takes longer
+    if (B * T * (K * N * V + K * N + N) < 32768) threads = 1;  // more would wait for it
     const long near = 32768 / ((K * V + K + 1) * (long)sizeof(real));
     const long share = B && threads > B ? threads / B : 1;
     const long even = (N + share - 1) / share;
@@ -709,7 +749,7 @@ def C_n_m_launch(q, k, v, i, f, C, n, m, every=0):
     return h, C_T, n_T, m_T, C_saved, n_saved, m_saved
 
 
-@torch.library.custom_op(OPERATORS + "::C_n_m_operator", mutates_args=())
+@Operator
 def C_n_m_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_native(tensors[0]):
@@ -813,7 +853,7 @@ void d_Cnm_kernel(
     write_in_large_pages(d_v, B * T * (N * V) * (long)sizeof(real));
     write_in_large_pages(d_i, B * T * (N) * (long)sizeof(real));
     write_in_large_pages(d_f, B * T * (N) * (long)sizeof(real));
-    if (B * T * (K * N * V + K * N + N) < 32768) threads = 1;  // starting them takes longer
+    if (B * T * (K * N * V + K * N + N) < 32768) threads = 1;  // more would wait for it
     const long near = 32768 / ((K * V + K + 1) * (long)sizeof(real));
     const long share = B && threads > B ? threads / B : 1;
     const long even = (N + share - 1) / share;
@@ -1272,7 +1312,7 @@ def d_Cnm_launch(q, k, v, i, f, C, n, m, d_h, d_C, d_n, d_m):
     return d_q, d_k, d_v, d_i, d_f, d_C_T, d_n_T, d_m_T
 
 
-@torch.library.custom_op(OPERATORS + "::d_Cnm_operator", mutates_args=())
+@Operator
 def d_Cnm_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_native(tensors[0]):
@@ -1387,7 +1427,7 @@ def C_n_m_adjoint(q, k, v, i, f, C, n, m, d_h, d_C_last, d_n_last, d_m_last):
     return d_q, d_k, d_v, d_i, d_f, d_C_last_2, d_n_last_2, d_m_last_2
 
 
-@torch.library.custom_op(OPERATORS + "::C_n_m_pieces", mutates_args=())
+@Operator
 def C_n_m_pieces(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """The derivative of the loop, from the states that it kept at the start of each piece."""
 

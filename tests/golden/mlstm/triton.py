@@ -23,6 +23,7 @@ It needs nothing but torch and triton.
 import functools
 import math
 import os
+import sys
 import warnings
 
 import torch
@@ -101,7 +102,43 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_b328face5ba1")
+OPERATORS = own_namespace("lsrl_e85bc81b2d86")
+
+
+class Operator:
+    """A function as an operator of this module, which compilers of graphs do not look into.
+
+    It is what `torch.library.custom_op` makes, which loads PyTorch's compiler, a second's work, at the first call.
+    """
+
+    def __init__(self, function):
+        self.name = f"{OPERATORS}::{function.__name__}"
+        torch.library.define(self.name, torch.library.infer_schema(function, mutates_args=()))
+        torch.library.impl(self.name, "default", untraced(function))
+        self.call = getattr(getattr(torch.ops, OPERATORS), function.__name__).default
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *given):
+        return self.call(*given)
+
+    def register_fake(self, function):
+        """What it gives without being run: empty tensors."""
+        torch.library.register_fake(self.name, function)
+
+    def register_vmap(self, function):
+        """How it runs on tensors of which an axis is mapped over."""
+        torch.library.register_vmap(self.name, function)
+
+
+def untraced(function):
+    """The function as PyTorch's compiler leaves it alone, where that is loaded."""
+
+    @functools.wraps(function)
+    def run(*given):
+        dynamo = sys.modules.get("torch._dynamo")
+        return (dynamo.disable(function) if dynamo else function)(*given)
+
+    return run
 
 
 def saves(length, every):
@@ -371,7 +408,7 @@ def C_n_m_launch(q, k, v, i, f, C, n, m, every=0):
     return h, C_T, n_T, m_T, C_P, n_P, m_P
 
 
-@torch.library.custom_op(OPERATORS + "::C_n_m_operator", mutates_args=())
+@Operator
 def C_n_m_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_kernels(tensors[0]):
@@ -620,7 +657,7 @@ def d_Cnm_launch(q, k, v, i, f, C, n, m, d_h, q_n_next, d_q_sum, d_C, d_n, d_m):
     return d_k, d_v, d_i, d_f, d_C_T, d_n_T, d_m_T
 
 
-@torch.library.custom_op(OPERATORS + "::d_Cnm_operator", mutates_args=())
+@Operator
 def d_Cnm_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
@@ -762,7 +799,7 @@ def C_n_m_adjoint(q, k, v, i, f, C, n, m, d_h, d_C_last, d_n_last, d_m_last):
     return d_q, d_k, d_v, d_i, d_f, d_C_last_2, d_n_last_2, d_m_last_2
 
 
-@torch.library.custom_op(OPERATORS + "::C_n_m_pieces", mutates_args=())
+@Operator
 def C_n_m_pieces(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """The derivative of the loop, from the states that it kept at the start of each piece."""
 

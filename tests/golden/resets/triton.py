@@ -21,6 +21,7 @@ It needs nothing but torch and triton.
 import functools
 import math
 import os
+import sys
 import warnings
 
 import torch
@@ -103,7 +104,43 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_9714cd535b89")
+OPERATORS = own_namespace("lsrl_a10c3de14c45")
+
+
+class Operator:
+    """A function as an operator of this module, which compilers of graphs do not look into.
+
+    It is what `torch.library.custom_op` makes, which loads PyTorch's compiler, a second's work, at the first call.
+    """
+
+    def __init__(self, function):
+        self.name = f"{OPERATORS}::{function.__name__}"
+        torch.library.define(self.name, torch.library.infer_schema(function, mutates_args=()))
+        torch.library.impl(self.name, "default", untraced(function))
+        self.call = getattr(getattr(torch.ops, OPERATORS), function.__name__).default
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *given):
+        return self.call(*given)
+
+    def register_fake(self, function):
+        """What it gives without being run: empty tensors."""
+        torch.library.register_fake(self.name, function)
+
+    def register_vmap(self, function):
+        """How it runs on tensors of which an axis is mapped over."""
+        torch.library.register_vmap(self.name, function)
+
+
+def untraced(function):
+    """The function as PyTorch's compiler leaves it alone, where that is loaded."""
+
+    @functools.wraps(function)
+    def run(*given):
+        dynamo = sys.modules.get("torch._dynamo")
+        return (dynamo.disable(function) if dynamo else function)(*given)
+
+    return run
 
 
 def folded(operator, sequences):
@@ -225,7 +262,7 @@ def a_launch(x, r, s, a):
     return a_next, a_T
 
 
-@torch.library.custom_op(OPERATORS + "::a_operator", mutates_args=())
+@Operator
 def a_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
@@ -319,7 +356,7 @@ def d_a_launch(r, d_a_next, d_a):
     return d_x, d_s, d_a_T
 
 
-@torch.library.custom_op(OPERATORS + "::d_a_operator", mutates_args=())
+@Operator
 def d_a_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
@@ -468,7 +505,7 @@ def n_launch(r, n):
     return n_next, n_T
 
 
-@torch.library.custom_op(OPERATORS + "::n_operator", mutates_args=())
+@Operator
 def n_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):

@@ -28,6 +28,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 import warnings
 
@@ -204,7 +205,43 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_239b0ecf3ac6")
+OPERATORS = own_namespace("lsrl_e2e50300efb3")
+
+
+class Operator:
+    """A function as an operator of this module, which compilers of graphs do not look into.
+
+    It is what `torch.library.custom_op` makes, which loads PyTorch's compiler, a second's work, at the first call.
+    """
+
+    def __init__(self, function):
+        self.name = f"{OPERATORS}::{function.__name__}"
+        torch.library.define(self.name, torch.library.infer_schema(function, mutates_args=()))
+        torch.library.impl(self.name, "default", untraced(function))
+        self.call = getattr(getattr(torch.ops, OPERATORS), function.__name__).default
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *given):
+        return self.call(*given)
+
+    def register_fake(self, function):
+        """What it gives without being run: empty tensors."""
+        torch.library.register_fake(self.name, function)
+
+    def register_vmap(self, function):
+        """How it runs on tensors of which an axis is mapped over."""
+        torch.library.register_vmap(self.name, function)
+
+
+def untraced(function):
+    """The function as PyTorch's compiler leaves it alone, where that is loaded."""
+
+    @functools.wraps(function)
+    def run(*given):
+        dynamo = sys.modules.get("torch._dynamo")
+        return (dynamo.disable(function) if dynamo else function)(*given)
+
+    return run
 
 
 def saves(length, every):
@@ -277,7 +314,7 @@ def pulled_back(function, tensors, cotangents):
     return [next(found) if own else None for own in smooth]
 
 
-@torch.library.custom_op(OPERATORS + "::sequence_matrix_product", mutates_args=())
+@Operator
 def sequence_matrix_product(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
     """x [rows, inner] @ matrix [inner, outer]; either may lie in memory in any way."""
     found = x.new_empty(x.shape[0], matrix.shape[1])
@@ -651,7 +688,7 @@ void gru_h_kernel(
     const long saves = EVERY ? (T + EVERY - 1) / EVERY : 0;
     write_in_large_pages(gru_h_next, B * T * (H) * (long)sizeof(real));
     write_in_large_pages(gru_h_saved, B * saves * (H) * (long)sizeof(real));
-    if (B * T * (3 * (H * H) + H) < 32768) threads = 1;  // starting them takes longer
+    if (B * T * (3 * (H * H) + H) < 32768) threads = 1;  // more would wait for it
     const long tile = (B + threads - 1) / threads < 32 ? (B + threads - 1) / threads : 32;  // sequences at once
     const long groups = tile ? (B + tile - 1) / tile : 0;
     real *gru_W_hh_gru_hz_packed = new_array(packed_size(H, H) * sizeof(real));
@@ -763,7 +800,7 @@ def gru_h_launch(gru_W_ih_x_plus_b_ih, gru_W_hh, gru_b_hh, gru_h, every=0):
     return gru_h_next, gru_h_T, gru_h_saved
 
 
-@torch.library.custom_op(OPERATORS + "::gru_h_operator", mutates_args=())
+@Operator
 def gru_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_native(tensors[0]):
@@ -845,7 +882,7 @@ void d_gru_h_kernel(
     write_in_large_pages(d_gru_W_ih_x_plus_b_ih_product_2, B * T * (H) * (long)sizeof(real));
     write_in_large_pages(d_gru_W_ih_x_plus_b_ih_product_3, B * T * (H) * (long)sizeof(real));
     write_in_large_pages(d_gru_b_hh, B * T * (3 * H) * (long)sizeof(real));
-    if (B * T * (3 * (H * H) + H) < 32768) threads = 1;  // starting them takes longer
+    if (B * T * (3 * (H * H) + H) < 32768) threads = 1;  // more would wait for it
     const long tile = (B + threads - 1) / threads < 32 ? (B + threads - 1) / threads : 32;  // sequences at once
     const long groups = tile ? (B + tile - 1) / tile : 0;
     real *gru_W_hh_d_gru_h_next_10_packed = new_array(packed_size(H, H) * sizeof(real));
@@ -1017,7 +1054,7 @@ def d_gru_h_launch(gru_W_ih_x_plus_b_ih, gru_h, d_gru_h_next, gru_W_hh_h, gru_W_
     )
 
 
-@torch.library.custom_op(OPERATORS + "::d_gru_h_operator", mutates_args=())
+@Operator
 def d_gru_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_native(tensors[0]):
@@ -1208,7 +1245,7 @@ void mingru_h_kernel(
     const long saves = EVERY ? (T + EVERY - 1) / EVERY : 0;
     write_in_large_pages(mingru_h_next, B * T * (H) * (long)sizeof(real));
     write_in_large_pages(mingru_h_saved, B * saves * (H) * (long)sizeof(real));
-    if (B * T * (H) < 32768) threads = 1;  // starting them takes longer
+    if (B * T * (H) < 32768) threads = 1;  // more would wait for it
     const long near = 32768 / ((1) * (long)sizeof(real));
     const long share = B && threads > B ? threads / B : 1;
     const long even = (H + share - 1) / share;
@@ -1294,7 +1331,7 @@ def mingru_h_launch(x_products, mingru_bz, mingru_bh, mingru_h, every=0):
     return mingru_h_next, mingru_h_T, mingru_h_saved
 
 
-@torch.library.custom_op(OPERATORS + "::mingru_h_operator", mutates_args=())
+@Operator
 def mingru_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_native(tensors[0]):
@@ -1361,7 +1398,7 @@ void d_mingru_h_kernel(
 ) {
     write_in_large_pages(d_mingru_bz, B * T * (H) * (long)sizeof(real));
     write_in_large_pages(d_mingru_bh, B * T * (H) * (long)sizeof(real));
-    if (B * T * (H) < 32768) threads = 1;  // starting them takes longer
+    if (B * T * (H) < 32768) threads = 1;  // more would wait for it
     const long near = 32768 / ((1) * (long)sizeof(real));
     const long share = B && threads > B ? threads / B : 1;
     const long even = (H + share - 1) / share;
@@ -1446,7 +1483,7 @@ def d_mingru_h_launch(x_products, mingru_h, d_mingru_h_next, mingru_bz, mingru_b
     return d_mingru_bz, d_mingru_bh, d_mingru_h_T
 
 
-@torch.library.custom_op(OPERATORS + "::d_mingru_h_operator", mutates_args=())
+@Operator
 def d_mingru_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_native(tensors[0]):

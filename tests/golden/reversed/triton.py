@@ -26,6 +26,7 @@ It needs nothing but torch and triton.
 import functools
 import math
 import os
+import sys
 import warnings
 
 import torch
@@ -108,7 +109,43 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_201418cb7be3")
+OPERATORS = own_namespace("lsrl_5fbc10e48011")
+
+
+class Operator:
+    """A function as an operator of this module, which compilers of graphs do not look into.
+
+    It is what `torch.library.custom_op` makes, which loads PyTorch's compiler, a second's work, at the first call.
+    """
+
+    def __init__(self, function):
+        self.name = f"{OPERATORS}::{function.__name__}"
+        torch.library.define(self.name, torch.library.infer_schema(function, mutates_args=()))
+        torch.library.impl(self.name, "default", untraced(function))
+        self.call = getattr(getattr(torch.ops, OPERATORS), function.__name__).default
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *given):
+        return self.call(*given)
+
+    def register_fake(self, function):
+        """What it gives without being run: empty tensors."""
+        torch.library.register_fake(self.name, function)
+
+    def register_vmap(self, function):
+        """How it runs on tensors of which an axis is mapped over."""
+        torch.library.register_vmap(self.name, function)
+
+
+def untraced(function):
+    """The function as PyTorch's compiler leaves it alone, where that is loaded."""
+
+    @functools.wraps(function)
+    def run(*given):
+        dynamo = sys.modules.get("torch._dynamo")
+        return (dynamo.disable(function) if dynamo else function)(*given)
+
+    return run
 
 
 def saves(length, every):
@@ -278,7 +315,7 @@ def gru_h_launch(gru_W_ih_x_plus_b_ih, gru_W_hh, gru_b_hh, gru_h, every=0):
     return gru_h_next, gru_h_T, gru_h_P
 
 
-@torch.library.custom_op(OPERATORS + "::gru_h_operator", mutates_args=())
+@Operator
 def gru_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_kernels(tensors[0]):
@@ -494,7 +531,7 @@ def d_gru_h_launch(
     )
 
 
-@torch.library.custom_op(OPERATORS + "::d_gru_h_operator", mutates_args=())
+@Operator
 def d_gru_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
@@ -794,7 +831,7 @@ def mingru_h_launch(x_products, mingru_bz, mingru_bh, mingru_h, every=0):
     return mingru_h_next, mingru_h_T, mingru_h_P
 
 
-@torch.library.custom_op(OPERATORS + "::mingru_h_operator", mutates_args=())
+@Operator
 def mingru_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_kernels(tensors[0]):
@@ -905,7 +942,7 @@ def d_mingru_h_launch(x_products, d_mingru_h_next, mingru_bz, d_mingru_h):
     return d_mingru_bz_sum, d_mingru_h_T
 
 
-@torch.library.custom_op(OPERATORS + "::d_mingru_h_operator", mutates_args=())
+@Operator
 def d_mingru_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):

@@ -23,6 +23,7 @@ It needs nothing but torch and triton.
 import functools
 import math
 import os
+import sys
 import warnings
 
 import torch
@@ -106,7 +107,43 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_3b7a1a672eca")
+OPERATORS = own_namespace("lsrl_f2c8f8555cde")
+
+
+class Operator:
+    """A function as an operator of this module, which compilers of graphs do not look into.
+
+    It is what `torch.library.custom_op` makes, which loads PyTorch's compiler, a second's work, at the first call.
+    """
+
+    def __init__(self, function):
+        self.name = f"{OPERATORS}::{function.__name__}"
+        torch.library.define(self.name, torch.library.infer_schema(function, mutates_args=()))
+        torch.library.impl(self.name, "default", untraced(function))
+        self.call = getattr(getattr(torch.ops, OPERATORS), function.__name__).default
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *given):
+        return self.call(*given)
+
+    def register_fake(self, function):
+        """What it gives without being run: empty tensors."""
+        torch.library.register_fake(self.name, function)
+
+    def register_vmap(self, function):
+        """How it runs on tensors of which an axis is mapped over."""
+        torch.library.register_vmap(self.name, function)
+
+
+def untraced(function):
+    """The function as PyTorch's compiler leaves it alone, where that is loaded."""
+
+    @functools.wraps(function)
+    def run(*given):
+        dynamo = sys.modules.get("torch._dynamo")
+        return (dynamo.disable(function) if dynamo else function)(*given)
+
+    return run
 
 
 def saves(length, every):
@@ -331,7 +368,7 @@ def h_launch(x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h, every=0):
     return y, h_T, h_P
 
 
-@torch.library.custom_op(OPERATORS + "::h_operator", mutates_args=())
+@Operator
 def h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_kernels(tensors[0]):
@@ -454,7 +491,7 @@ def d_h_launch(dt_proj_W_dt_x, W_dtBC_x, d_y, dt_bias, A, d_h):
     return d_x_sum, d_h_T
 
 
-@torch.library.custom_op(OPERATORS + "::d_h_operator", mutates_args=())
+@Operator
 def d_h_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
@@ -534,7 +571,7 @@ def h_adjoint(x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h, d_y, d_h_last):
     return d_x, d_dt_proj_W_dt_x, d_W_dtBC_x, d_dt_proj_W_dt_x_sum, d_D_sum, dt_d_A_factor1_sum, d_h_last_2
 
 
-@torch.library.custom_op(OPERATORS + "::h_pieces", mutates_args=())
+@Operator
 def h_pieces(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """The derivative of the loop, from the states that it kept at the start of each piece."""
 

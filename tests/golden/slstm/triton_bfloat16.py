@@ -27,6 +27,7 @@ It needs nothing but torch and triton.
 import functools
 import math
 import os
+import sys
 import warnings
 
 import torch
@@ -112,7 +113,43 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_2b78ff9b14f4")
+OPERATORS = own_namespace("lsrl_9906b2ddb356")
+
+
+class Operator:
+    """A function as an operator of this module, which compilers of graphs do not look into.
+
+    It is what `torch.library.custom_op` makes, which loads PyTorch's compiler, a second's work, at the first call.
+    """
+
+    def __init__(self, function):
+        self.name = f"{OPERATORS}::{function.__name__}"
+        torch.library.define(self.name, torch.library.infer_schema(function, mutates_args=()))
+        torch.library.impl(self.name, "default", untraced(function))
+        self.call = getattr(getattr(torch.ops, OPERATORS), function.__name__).default
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *given):
+        return self.call(*given)
+
+    def register_fake(self, function):
+        """What it gives without being run: empty tensors."""
+        torch.library.register_fake(self.name, function)
+
+    def register_vmap(self, function):
+        """How it runs on tensors of which an axis is mapped over."""
+        torch.library.register_vmap(self.name, function)
+
+
+def untraced(function):
+    """The function as PyTorch's compiler leaves it alone, where that is loaded."""
+
+    @functools.wraps(function)
+    def run(*given):
+        dynamo = sys.modules.get("torch._dynamo")
+        return (dynamo.disable(function) if dynamo else function)(*given)
+
+    return run
 
 
 def saves(length, every):
@@ -385,7 +422,7 @@ def h_to_m_launch(i, f, z, o, Ri, Rf, Rz, Ro, bi, bf, bz, bo, h, c, n, m, every=
     return h_next, h_T, c_T, n_T, m_T, h_P, c_P, n_P, m_P
 
 
-@torch.library.custom_op(OPERATORS + "::h_to_m_operator", mutates_args=())
+@Operator
 def h_to_m_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states, then the arriving states of positions `every` apart."""
     if runs_kernels(tensors[0]):
@@ -727,7 +764,7 @@ def d_h_to_d_m_launch(
     return d_i, d_f, d_z, d_o, d_h_T, d_c_T, d_n_T, d_m_T
 
 
-@torch.library.custom_op(OPERATORS + "::d_h_to_d_m_operator", mutates_args=())
+@Operator
 def d_h_to_d_m_operator(tensors: list[torch.Tensor], length: int, every: int) -> list[torch.Tensor]:
     """What the loop keeps of every position, its last states."""
     if runs_kernels(tensors[0]):
