@@ -192,7 +192,7 @@ def dealt_4(x, ROWS: tl.constexpr, UNITS: tl.constexpr):
     return first, second, third, fourth
 '''
 
-KERNEL_FUNCTIONS: Mapping[str, str] = {
+NUMBER_FUNCTIONS: Mapping[str, str] = {
     "maximum": MAXIMUM,
     "minimum": MINIMUM,
     "multiply": MULTIPLY,
@@ -212,8 +212,8 @@ KERNEL_FUNCTIONS: Mapping[str, str] = {
     "floor_divide_int": FLOOR_DIVIDE_INT,
     "power": POWER,
     "power_int": POWER_INT,
-    "arrive": ARRIVE,
-    "wait": WAIT,
-    "dealt_2": DEALT_2,
-    "dealt_4": DEALT_4,
 }
+"""Functions of numbers."""
+GROUP_FUNCTIONS: Mapping[str, str] = {"arrive": ARRIVE, "wait": WAIT, "dealt_2": DEALT_2, "dealt_4": DEALT_4}
+"""What programs need that run a loop together."""
+KERNEL_FUNCTIONS: Mapping[str, str] = {**NUMBER_FUNCTIONS, **GROUP_FUNCTIONS}

@@ -11,7 +11,7 @@ import torch
 
 from lsrl.backends.arrays import Array
 from lsrl.backends.evaluation.elementwise import FUNCTIONS
-from lsrl.backends.kernel_functions import KERNEL_FUNCTIONS
+from lsrl.backends.kernel_functions import KERNEL_FUNCTIONS, NUMBER_FUNCTIONS
 from lsrl.backends.module_loader import load_module
 
 KERNEL = """
@@ -102,4 +102,25 @@ def test_whole_numbers(function: str, numpy: Callable[[Array, Array], Array]) ->
 
 
 def test_every_function_is_tested() -> None:
-    assert set(KERNEL_FUNCTIONS) == {*UNARY, *BINARY, "floor_divide_int", "power_int"}
+    assert set(NUMBER_FUNCTIONS) == {*UNARY, *BINARY, "floor_divide_int", "power_int"}
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_columns_are_dealt_in_turn(parts: int) -> None:
+    names = ", ".join(f"part_{n}" for n in range(parts))
+    stores = "\n".join(f"    tl.store(out + {n * 8 * 16} + at, part_{n})" for n in range(parts))
+    text = f"""import triton
+import triton.language as tl
+
+{KERNEL_FUNCTIONS[f"dealt_{parts}"]}
+
+@triton.jit
+def kernel(x, out):
+    at = tl.arange(0, 8)[:, None] * 16 + tl.arange(0, 16)[None, :]
+    whole = tl.load(x + tl.arange(0, 8)[:, None] * {16 * parts} + tl.arange(0, {16 * parts})[None, :])
+    {names} = dealt_{parts}(whole, 8, 16)
+{stores}
+"""
+    x, out = torch.randn(8, 16 * parts), torch.empty(parts, 8, 16)
+    load_module(text, f"dealt_{parts}").kernel[(1,)](x, out)
+    assert torch.equal(out, x.reshape(8, 16, parts).movedim(-1, 0))
