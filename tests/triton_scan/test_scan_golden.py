@@ -41,7 +41,7 @@ def source(name: str, dtype: str) -> str:
 def test_text(name: str, golden: Golden) -> None:
     """The kernels of the forward pass and their launch, without what surrounds them."""
     text = source(name, "float32")
-    start, end = text.index("@triton.jit(do_not_specialize"), text.index("@torch.library.custom_op")
+    start, end = text.index("@triton.jit(do_not_specialize"), text.index("\n@Operator") + 1
     golden.check(ROOT / name / "scan.txt", text[start:end].rstrip() + "\n")
 
 
