@@ -182,7 +182,7 @@ def write_run(around: Around, writer: Writer) -> None:
     """The function that runs the loop, as one that can be differentiated unless that makes no sense."""
     arguments, extent = around.arguments, around.known_extent
     with writer.block(f"def {around.names.run}({', '.join((*arguments.tensors, *arguments.extent))}):"):
-        writer.docstring("The loop by its kernel where there is a GPU, else in plain PyTorch.")
+        writer.docstring("The loop by its kernel where that runs, else in plain PyTorch.")
         every = "0"
         if arguments.saved:
             size = around.pieces or f"piece_size({extent})"

@@ -10,7 +10,7 @@ from lsrl.backends.loop_cell import LoopCell
 from lsrl.backends.torch_loop import LoopNames
 from lsrl.backends.torch_place import Types
 from lsrl.backends.triton_kernel import Kernel
-from lsrl.backends.triton_memory import Role, Tensor
+from lsrl.backends.triton_memory import WRITTEN, Role, Tensor
 from lsrl.backends.writer import Writer
 from lsrl.ir.value import Kind
 
@@ -61,7 +61,7 @@ class Launch:
 
     @property
     def written(self) -> tuple[Tensor, ...]:
-        return tuple(t for t in self.kernel.tensors if t.role in (Role.KEPT, Role.END, Role.SAVED))
+        return tuple(t for t in self.kernel.tensors if t.role in WRITTEN)
 
     @property
     def grid(self) -> str:

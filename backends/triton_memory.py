@@ -33,6 +33,9 @@ class Role(StrEnum):
     ARRIVED = "programs at each meeting, counted"
 
 
+WRITTEN = (Role.KEPT, Role.END, Role.SAVED)
+"""What a kernel of a whole loop writes."""
+
 _LEADS: Mapping[Role, tuple[str, ...]] = {
     Role.READ: ("B", "T"),
     Role.KEPT: ("B", "T"),

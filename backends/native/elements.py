@@ -10,7 +10,7 @@ from lsrl.backends.expressions import Code, call
 from lsrl.backends.naming import Names
 from lsrl.backends.native.c_writer import CWriter
 from lsrl.backends.native.indexing import Index, identity, indices, moved, operands, resolved
-from lsrl.backends.native.nests import Nests
+from lsrl.backends.native.nests import Nests, is_leaf
 from lsrl.backends.native.operations import PRINTERS, TYPES, Element, cast
 from lsrl.backends.native.places import Places
 from lsrl.backends.statements import Statements, Target
@@ -82,7 +82,7 @@ class Elements:
         return resolved(value, identity(value), self._is_leaf, self.places.numbers.dim)[0]
 
     def _is_leaf(self, value: Value) -> bool:
-        return value in self.places.form.views or value in self.nests.copied or self.places.numbers.is_number(value)
+        return is_leaf(value, self.places.form, self.nests.copied, self.places.numbers.is_number)
 
     def registers(self, writer: CWriter) -> Registers:
         """The statements of one turn of a nest."""

@@ -20,7 +20,7 @@ from lsrl.backends.native.layout import Cut, Layout, layout_of
 from lsrl.backends.native.places import c_type
 from lsrl.backends.native.position import write_copies, write_position
 from lsrl.backends.native.static_product import write_packing
-from lsrl.backends.triton_memory import Role, Tensor
+from lsrl.backends.triton_memory import WRITTEN, Role, Tensor
 from lsrl.ir.dims import Dim, count
 
 LARGEST_TILE = 32
@@ -35,7 +35,6 @@ LEAST_SHARED = 2**15
 """Numbers that all positions work on, below which one thread runs them."""
 LEAST_WIDTH = 16
 """Elements of a thread's part of an axis are a multiple of so many, a cache line of the shorter numbers."""
-WRITTEN = (Role.KEPT, Role.END, Role.SAVED)
 
 
 @dataclass(frozen=True, slots=True)

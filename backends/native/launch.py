@@ -17,7 +17,7 @@ from lsrl.backends.torch_operator import LoopFunctions
 from lsrl.backends.torch_place import Types
 from lsrl.backends.triton_launch import as_pairs, contiguous
 from lsrl.backends.triton_made import Made
-from lsrl.backends.triton_memory import Role, Tensor
+from lsrl.backends.triton_memory import WRITTEN, Role, Tensor
 from lsrl.backends.writer import Writer
 from lsrl.ir.lattice import is_grid
 from lsrl.ir.schedules.how import Newton
@@ -119,7 +119,7 @@ def _write_launch(launch: _Launch, writer: Writer) -> None:
             writer.line(f"batch = {arguments.starts[0]}.shape[0]")
         taken, passed, results = {*arguments.tensors}, [], []
         for tensor in kernel.tensors:
-            if tensor.role in (Role.KEPT, Role.END, Role.SAVED):
+            if tensor.role in WRITTEN:
                 name = tensor.name if tensor.name not in taken else f"{tensor.name}_out"
                 taken.add(name)
                 writer.line(f"{name} = {launch.new(tensor)}")

@@ -7,7 +7,7 @@ are no work: whoever reads them reads the array behind them at another index.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -91,6 +91,13 @@ def nests_of(
         NoKernel: names the operation that has no form in C, and its line.
     """
     return _Scheduler(form, is_number, print_dim, is_cut).scheduled()
+
+
+def is_leaf(
+    value: Value, form: KernelForm, copied: Collection[Value], is_number: Callable[[Value], bool]
+) -> bool:
+    """Whether a value is read as it is, and not behind the moves that it may be made of."""
+    return value in form.views or value in copied or is_number(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +210,7 @@ class _Scheduler:
         return resolved(value, index, self.is_leaf, self.print_dim)
 
     def is_leaf(self, value: Value) -> bool:
-        return value in self.form.views or value in self.copied or self.is_number(value)
+        return is_leaf(value, self.form, self.copied, self.is_number)
 
     def work(self, value: Value) -> Work:
         if value in self.copied or is_elements(value):

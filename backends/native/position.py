@@ -18,7 +18,7 @@ from lsrl.backends.native.operations import TYPES
 from lsrl.backends.native.places import c_type, row
 from lsrl.backends.native.static_product import beside, static_product
 from lsrl.backends.native.sums import write_sum
-from lsrl.backends.triton_memory import Role, Tensor
+from lsrl.backends.triton_memory import WRITTEN, Role, Tensor
 from lsrl.backends.writer import origin_of
 from lsrl.ir.cell import State
 from lsrl.ir.value import Value
@@ -175,6 +175,6 @@ def _write_row(layout: Layout, tensor: Tensor, writer: CWriter) -> None:
             place = f"({sequence} * saves + slot)"
         case _:
             place = f"({sequence} * {layout.length} + i_t)"
-    written = "" if tensor.role in (Role.KEPT, Role.END, Role.SAVED) else "const "
+    written = "" if tensor.role in WRITTEN else "const "
     at = times(Code(place), layout.numbers.dim(tensor.row))
     writer.line(f"{written}{c_type(tensor.kind)} *const {row(tensor.name)} = {tensor.name} + {at};")

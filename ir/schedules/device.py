@@ -89,6 +89,7 @@ _CPU = Device(
         "triton": Runtime(3 * MICRO, step=0.0, operation=1.6 * MICRO, product=4 * MICRO, eager=True),
         # C: h' = a h + x over arrays of 134 MB, of which it reads two and writes one into new pages, 13 ms; the gated
         # delta rule with 64 by 64 numbers in each of 4 heads, 2 by 1,024 positions, forward and backward, 32 ms.
+        # What starting a loop, a turn and a product cost is estimated.
         "cpu": Runtime(
             launch=10 * MICRO,
             step=0.02 * MICRO,

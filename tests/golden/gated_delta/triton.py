@@ -98,7 +98,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_45f77e29f10c")
+OPERATORS = own_namespace("lsrl_34fe75523329")
 
 
 class Operator:
@@ -357,7 +357,7 @@ S_operator.register_vmap(folded(S_operator, (True, True, True, True, True, True)
 
 
 def S_loop(q, k, v, a, b, S):
-    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where that runs, else in plain PyTorch."""
     every = piece_size(q.shape[1]) if wants_gradients(q, k, v, a, b, S) else 0
     return SLoop.apply(q.shape[1], every, q, k, v, a, b, S)[:2]
 
@@ -532,7 +532,7 @@ d_S_operator.register_vmap(folded(d_S_operator, (True, True, True, True, True, T
 
 
 def d_S_loop(q, k, v, a, b, S, d_o, k_S, d_S):
-    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where that runs, else in plain PyTorch."""
     return d_S_operator([q, k, v, a, b, S, d_o, k_S, d_S], q.shape[1], 0)
 
 

@@ -102,7 +102,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_2aaa9a0089d4")
+OPERATORS = own_namespace("lsrl_247407ed591a")
 
 
 class Operator:
@@ -324,7 +324,7 @@ h_operator.register_vmap(folded(h_operator, (True, True, True, True)))
 
 
 def h_loop(x, x_prev2, x_prev, h):
-    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where that runs, else in plain PyTorch."""
     every = 1 if wants_gradients(x, x_prev2, x_prev, h) else 0
     return HLoop.apply(x.shape[1], every, x, x_prev2, x_prev, h)[:3]
 
@@ -437,7 +437,7 @@ d_h_operator.register_vmap(folded(d_h_operator, (True, True, True, True)))
 
 
 def d_h_loop(d_h_2, d_y, h_next_difference, d_h):
-    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where that runs, else in plain PyTorch."""
     return d_h_operator([d_h_2, d_y, h_next_difference, d_h], d_h_2.shape[1], 0)
 
 

@@ -200,7 +200,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_395a311deef0")
+OPERATORS = own_namespace("lsrl_fda2b1b66966")
 
 
 class Operator:
@@ -707,7 +707,7 @@ h_operator.register_vmap(folded(h_operator, (True, False, False, True)))
 
 
 def h_loop(B_x, a, exp_gamma, h):
-    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where that runs, else in plain PyTorch."""
     every = 1 if wants_gradients(B_x, a, exp_gamma, h) else 0
     return HLoop.apply(B_x.shape[1], every, B_x, a, exp_gamma, h)[:2]
 
@@ -878,7 +878,7 @@ d_h_operator.register_vmap(folded(d_h_operator, (True, True, True, False, False,
 
 
 def d_h_loop(B_x, h, d_h_next, exp_gamma, conj_a, d_h):
-    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where that runs, else in plain PyTorch."""
     return d_h_operator([B_x, h, d_h_next, exp_gamma, conj_a, d_h], B_x.shape[1], 0)
 
 

@@ -201,7 +201,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_1c0640faeeac")
+OPERATORS = own_namespace("lsrl_bceeb05b4849")
 
 
 class Operator:
@@ -859,7 +859,7 @@ h_c_operator.register_vmap(folded(h_c_operator, (True, False, False, False, True
 
 
 def h_c_loop(W_ih_x, W_hh, b_ih, b_hh, h, c):
-    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where that runs, else in plain PyTorch."""
     every = 1 if wants_gradients(W_ih_x, W_hh, b_ih, b_hh, h, c) else 0
     return HCLoop.apply(W_ih_x.shape[1], every, W_ih_x, W_hh, b_ih, b_hh, h, c)[:3]
 
@@ -1109,7 +1109,7 @@ d_hc_operator.register_vmap(folded(d_hc_operator, (True, True, True, True, False
 
 
 def d_hc_loop(W_ih_x, c, d_h_next, W_hh_h, W_hh, b_ih, b_hh, d_h, d_c):
-    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where that runs, else in plain PyTorch."""
     return d_hc_operator([W_ih_x, c, d_h_next, W_hh_h, W_hh, b_ih, b_hh, d_h, d_c], W_ih_x.shape[1], 0)
 
 

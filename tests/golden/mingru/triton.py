@@ -104,7 +104,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_b2bcf9cd428b")
+OPERATORS = own_namespace("lsrl_070a834f0041")
 
 
 class Operator:
@@ -311,7 +311,7 @@ h_operator.register_vmap(folded(h_operator, (True, False, False, True)))
 
 
 def h_loop(W_zh_x, bz, bh, h):
-    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where that runs, else in plain PyTorch."""
     every = 1 if wants_gradients(W_zh_x, bz, bh, h) else 0
     return HLoop.apply(W_zh_x.shape[1], every, W_zh_x, bz, bh, h)[:2]
 
@@ -418,7 +418,7 @@ d_h_operator.register_vmap(folded(d_h_operator, (True, True, False, True)))
 
 
 def d_h_loop(W_zh_x, d_h_next, bz, d_h):
-    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where that runs, else in plain PyTorch."""
     return d_h_operator([W_zh_x, d_h_next, bz, d_h], W_zh_x.shape[1], 0)
 
 

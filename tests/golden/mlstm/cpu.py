@@ -197,7 +197,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_6e7895d1a6cc")
+OPERATORS = own_namespace("lsrl_a8175bd7a582")
 
 
 class Operator:
@@ -776,7 +776,7 @@ C_n_m_operator.register_vmap(folded(C_n_m_operator, (True, True, True, True, Tru
 
 
 def C_n_m_loop(q, k, v, i, f, C, n, m):
-    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where that runs, else in plain PyTorch."""
     every = piece_size(q.shape[1]) if wants_gradients(q, k, v, i, f, C, n, m) else 0
     return CNMLoop.apply(q.shape[1], every, q, k, v, i, f, C, n, m)[:4]
 
@@ -1342,7 +1342,7 @@ d_Cnm_operator.register_vmap(
 
 
 def d_Cnm_loop(q, k, v, i, f, C, n, m, d_h, d_C, d_n, d_m):
-    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where that runs, else in plain PyTorch."""
     return d_Cnm_operator([q, k, v, i, f, C, n, m, d_h, d_C, d_n, d_m], q.shape[1], 0)
 
 

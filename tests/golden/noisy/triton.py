@@ -97,7 +97,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_e9225587534d")
+OPERATORS = own_namespace("lsrl_e63e35a693a6")
 
 
 class Operator:
@@ -275,7 +275,7 @@ h_operator.register_vmap(folded(h_operator, (True, True, False, True)))
 
 
 def h_loop(eps, mask_x, scale, h):
-    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where that runs, else in plain PyTorch."""
     return HLoop.apply(eps.shape[1], 0, eps, mask_x, scale, h)
 
 
@@ -354,7 +354,7 @@ d_h_operator.register_vmap(folded(d_h_operator, (True, True)))
 
 
 def d_h_loop(d_h_next, d_h):
-    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where that runs, else in plain PyTorch."""
     return d_h_operator([d_h_next, d_h], d_h_next.shape[1], 0)
 
 

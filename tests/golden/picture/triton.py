@@ -122,7 +122,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_392976d8b02e")
+OPERATORS = own_namespace("lsrl_2323d95f1516")
 
 
 class Operator:
@@ -325,7 +325,7 @@ h_operator.register_vmap(folded(h_operator, (True, False, True)))
 
 
 def h_loop(frame_K, R, h):
-    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where that runs, else in plain PyTorch."""
     every = 1 if wants_gradients(frame_K, R, h) else 0
     return HLoop.apply(frame_K.shape[1], every, frame_K, R, h)[:2]
 
@@ -464,7 +464,7 @@ d_h_operator.register_vmap(folded(d_h_operator, (True, True, False, True)))
 
 
 def d_h_loop(d_h_next, frame_K_plus_h_R, R, d_h):
-    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where that runs, else in plain PyTorch."""
     return d_h_operator([d_h_next, frame_K_plus_h_R, R, d_h], d_h_next.shape[1], 0)
 
 

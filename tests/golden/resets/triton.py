@@ -104,7 +104,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_a10c3de14c45")
+OPERATORS = own_namespace("lsrl_0138935d58a9")
 
 
 class Operator:
@@ -284,7 +284,7 @@ a_operator.register_vmap(folded(a_operator, (True, True, False, True)))
 
 
 def a_loop(x, r, s, a):
-    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where that runs, else in plain PyTorch."""
     return ALoop.apply(x.shape[1], 0, x, r, s, a)
 
 
@@ -379,7 +379,7 @@ d_a_operator.register_vmap(folded(d_a_operator, (True, True, True)))
 
 
 def d_a_loop(r, d_a_next, d_a):
-    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where that runs, else in plain PyTorch."""
     return d_a_operator([r, d_a_next, d_a], r.shape[1], 0)
 
 
@@ -527,7 +527,7 @@ n_operator.register_vmap(folded(n_operator, (True, True)))
 
 
 def n_loop(r, n):
-    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where that runs, else in plain PyTorch."""
     return n_operator([r, n], r.shape[1], 0)
 
 

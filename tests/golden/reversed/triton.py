@@ -109,7 +109,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_5fbc10e48011")
+OPERATORS = own_namespace("lsrl_ece18597f587")
 
 
 class Operator:
@@ -338,7 +338,7 @@ gru_h_operator.register_vmap(folded(gru_h_operator, (True, False, False, True)))
 
 
 def gru_h_loop(gru_W_ih_x_plus_b_ih, gru_W_hh, gru_b_hh, gru_h):
-    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where that runs, else in plain PyTorch."""
     every = 1 if wants_gradients(gru_W_ih_x_plus_b_ih, gru_W_hh, gru_b_hh, gru_h) else 0
     return GruHLoop.apply(
         gru_W_ih_x_plus_b_ih.shape[1], every, gru_W_ih_x_plus_b_ih, gru_W_hh, gru_b_hh, gru_h
@@ -565,7 +565,7 @@ def d_gru_h_loop(
     gru_W_hh,
     d_gru_h,
 ):
-    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where that runs, else in plain PyTorch."""
     return d_gru_h_operator(
         [
             gru_W_ih_x_plus_b_ih,
@@ -854,7 +854,7 @@ mingru_h_operator.register_vmap(folded(mingru_h_operator, (True, False, False, T
 
 
 def mingru_h_loop(x_products, mingru_bz, mingru_bh, mingru_h):
-    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where that runs, else in plain PyTorch."""
     every = 1 if wants_gradients(x_products, mingru_bz, mingru_bh, mingru_h) else 0
     return MingruHLoop.apply(x_products.shape[1], every, x_products, mingru_bz, mingru_bh, mingru_h)[:2]
 
@@ -964,7 +964,7 @@ d_mingru_h_operator.register_vmap(folded(d_mingru_h_operator, (True, True, False
 
 
 def d_mingru_h_loop(x_products, d_mingru_h_next, mingru_bz, d_mingru_h):
-    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where that runs, else in plain PyTorch."""
     return d_mingru_h_operator([x_products, d_mingru_h_next, mingru_bz, d_mingru_h], x_products.shape[1], 0)
 
 

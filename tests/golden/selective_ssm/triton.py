@@ -107,7 +107,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_f2c8f8555cde")
+OPERATORS = own_namespace("lsrl_adf8ba0a47f3")
 
 
 class Operator:
@@ -391,7 +391,7 @@ h_operator.register_vmap(folded(h_operator, (True, True, True, False, False, Fal
 
 
 def h_loop(x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h):
-    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where that runs, else in plain PyTorch."""
     every = piece_size(x.shape[1]) if wants_gradients(x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h) else 0
     return HLoop.apply(x.shape[1], every, x, dt_proj_W_dt_x, W_dtBC_x, dt_bias, D, A, h)[:2]
 
@@ -513,7 +513,7 @@ d_h_operator.register_vmap(folded(d_h_operator, (True, True, True, False, False,
 
 
 def d_h_loop(dt_proj_W_dt_x, W_dtBC_x, d_y, dt_bias, A, d_h):
-    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where that runs, else in plain PyTorch."""
     return d_h_operator([dt_proj_W_dt_x, W_dtBC_x, d_y, dt_bias, A, d_h], dt_proj_W_dt_x.shape[1], 0)
 
 

@@ -113,7 +113,7 @@ def own_namespace(wanted):
 
 
 # Operators stay when the module goes, so the name is made from its text.
-OPERATORS = own_namespace("lsrl_9906b2ddb356")
+OPERATORS = own_namespace("lsrl_24f48c8d0364")
 
 
 class Operator:
@@ -473,7 +473,7 @@ h_to_m_operator.register_vmap(
 
 
 def h_to_m_loop(i, f, z, o, Ri, Rf, Rz, Ro, bi, bf, bz, bo, h, c, n, m):
-    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where that runs, else in plain PyTorch."""
     every = 1 if wants_gradients(i, f, z, o, Ri, Rf, Rz, Ro, bi, bf, bz, bo, h, c, n, m) else 0
     return HToMLoop.apply(i.shape[1], every, i, f, z, o, Ri, Rf, Rz, Ro, bi, bf, bz, bo, h, c, n, m)[:5]
 
@@ -839,7 +839,7 @@ def d_h_to_d_m_loop(
     d_n,
     d_m,
 ):
-    """The loop by its kernel where there is a GPU, else in plain PyTorch."""
+    """The loop by its kernel where that runs, else in plain PyTorch."""
     return d_h_to_d_m_operator(
         [
             c,
